@@ -1,1 +1,3 @@
-//! proffer-agent
+//! The agent: runs tasks as containers on one machine and answers to the master.
+
+pub mod containerizer;
