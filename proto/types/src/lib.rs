@@ -1,1 +1,48 @@
-//! proffer-types
+//! What two programs must agree on: ids, units, resources, task states, refusals and the messages
+//! of every conversation as plain data. No I/O, no clock, no generated code.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`ids`] | typed ids, names and epochs |
+//! | [`units`] | bytes, thousandths, durations, the two clocks |
+//! | [`resources`] | a set of resources and its total arithmetic |
+//! | [`attributes`] | what an agent says of itself, and constraints on it |
+//! | [`refusal`] | every "no", with a stable code |
+//! | [`task`] | states, the table of legal moves, statuses |
+//! | [`template`] | what runs: pod template, checks, kill policy, launch |
+//! | [`demand`] | what a framework wants |
+//! | [`offer`] | leases and the operations that use them |
+//! | [`role`] | weight, guarantee, limit |
+//! | [`scheduler`] | framework ↔ master |
+//! | [`agent`] | agent ↔ master |
+//! | [`state_store`] | a framework's own small durable store |
+//! | [`operator`] | people and tools ↔ master: rows, verbs, events |
+//! | [`explanation`] | why something waits |
+//! | [`cursor`] | where a reader of changes stands |
+//! | [`format`] | versions of everything that is stored |
+
+pub mod agent;
+pub mod attributes;
+pub mod cursor;
+pub mod demand;
+pub mod explanation;
+pub mod format;
+pub mod ids;
+pub mod offer;
+pub mod operator;
+pub mod refusal;
+pub mod resources;
+pub mod role;
+pub mod scheduler;
+pub mod state_store;
+pub mod task;
+pub mod template;
+pub mod units;
+
+pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
+pub use cursor::Cursor;
+pub use ids::*;
+pub use refusal::{Refusal, RefusalCode};
+pub use resources::{Quantity, Ranges, ResourceName, Resources};
+pub use task::{TaskState, TaskStatus};
+pub use units::{Bytes, DurationMs, Milli, Monotonic, Now, WallTime};

@@ -1,0 +1,228 @@
+//! People and tools ↔ the master: the rows of the published view, the verbs, the events.
+
+use crate::agent::AgentInfo;
+use crate::cursor::Cursor;
+use crate::demand::DemandGroup;
+use crate::explanation::Explanation;
+use crate::ids::{
+    AgentId, AgentSession, AgentVersion, FrameworkEpoch, FrameworkId, GroupName, OfferId,
+    PrincipalName, ReplicaId, RoleName, TaskKey,
+};
+use crate::offer::Offer;
+use crate::refusal::Refusal;
+use crate::resources::Resources;
+use crate::role::RoleConfig;
+use crate::scheduler::{FrameworkInfo, TaskRecord};
+use crate::units::WallTime;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How the master sees an agent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentCondition {
+    /// In the registry, not yet heard of by this master.
+    Awaited,
+    /// Registered and heard of.
+    Active,
+    /// Registered; gets no new tasks, its tasks are being ended.
+    Draining,
+    /// Registered; gets no new tasks.
+    Deactivated,
+    /// Not heard of for longer than the timeout.
+    Unreachable,
+}
+
+/// An agent's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AgentRow {
+    /// Its id.
+    pub id: AgentId,
+    /// What it says of itself.
+    pub info: AgentInfo,
+    /// How it is.
+    pub condition: AgentCondition,
+    /// Since when.
+    pub since: WallTime,
+    /// Its registration.
+    pub session: AgentSession,
+    /// Its version for accepts.
+    pub version: AgentVersion,
+    /// Used by tasks.
+    pub allocated: Resources,
+    /// Held by offers.
+    pub offered: Resources,
+    /// Tasks that are not terminal.
+    pub tasks_active: u32,
+}
+
+/// A framework's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrameworkRow {
+    /// Its id.
+    pub id: FrameworkId,
+    /// What it says of itself.
+    pub info: FrameworkInfo,
+    /// To whom it belongs.
+    pub principal: PrincipalName,
+    /// Whether a replica is connected.
+    pub connected: bool,
+    /// The active one, or the last.
+    pub replica: ReplicaId,
+    /// Replicas that stand by.
+    pub standbys: Vec<ReplicaId>,
+    /// Its epoch.
+    pub epoch: FrameworkEpoch,
+    /// Since it is connected or disconnected.
+    pub since: WallTime,
+    /// Used by tasks.
+    pub allocated: Resources,
+    /// Held by offers.
+    pub offered: Resources,
+    /// Roles without offers on its own wish.
+    pub suppressed: BTreeSet<RoleName>,
+    /// What it wants.
+    pub demand: Vec<DemandRow>,
+    /// Tasks that are not terminal.
+    pub tasks_active: u32,
+    /// Bytes in its state store.
+    pub state_bytes: u64,
+    /// Keys in its state store.
+    pub state_keys: u64,
+}
+
+/// A demand group and how far it is met.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DemandRow {
+    /// The group.
+    pub group: DemandGroup,
+    /// `target − leases − launches`.
+    pub unmet: u32,
+    /// Since something of it was unmet.
+    pub waiting_since: Option<WallTime>,
+}
+
+/// A role's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoleRow {
+    /// Its path.
+    pub name: RoleName,
+    /// What operators set.
+    pub config: RoleConfig,
+    /// Used or held by it and all below it.
+    pub allocated: Resources,
+    /// Dominant share, in millionths of the cluster, before its weight.
+    pub dominant_share_ppm: u64,
+    /// Frameworks in it.
+    pub frameworks: Vec<FrameworkId>,
+}
+
+/// A task's row.
+pub type TaskRow = TaskRecord;
+/// An offer's row.
+pub type OfferRow = Offer;
+
+/// One change of the view. The same list feeds views, watches and history (K6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// New or changed.
+    Agent(AgentRow),
+    /// Removed.
+    AgentRemoved(AgentId),
+    /// New or changed.
+    Framework(FrameworkRow),
+    /// Removed.
+    FrameworkRemoved(FrameworkId),
+    /// New or changed.
+    Task(TaskRow),
+    /// Forgotten.
+    TaskRemoved(TaskKey),
+    /// Made.
+    Offer(OfferRow),
+    /// Used, given back, lapsed or taken back.
+    OfferRemoved(OfferId),
+    /// New or changed.
+    Role(RoleRow),
+    /// Something people want to know happened.
+    Event(EventRow),
+}
+
+/// One line of the event log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventRow {
+    /// When.
+    pub at: WallTime,
+    /// What kind: `agent_registered`, `task_failed`, …
+    pub kind: String,
+    /// The object: an id or name.
+    pub subject: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Something that an operator wants done. All take the same Command path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorCall {
+    /// The agent will not return: its tasks are lost.
+    MarkAgentGone(AgentId),
+    /// No new tasks; end the present ones.
+    DrainAgent(AgentId),
+    /// No new tasks.
+    DeactivateAgent(AgentId),
+    /// Tasks again: ends drain and deactivation.
+    ActivateAgent(AgentId),
+    /// End a framework and its tasks.
+    TeardownFramework(FrameworkId),
+    /// End a task.
+    KillTask(TaskKey),
+    /// Set a role's record.
+    SetRole {
+        /// Which.
+        role: RoleName,
+        /// To what.
+        config: RoleConfig,
+    },
+}
+
+/// What an operator is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorAnswer {
+    /// Durable and done, or on its way.
+    Done {
+        /// One sentence.
+        message: String,
+    },
+    /// Nothing was changed.
+    Refused(Refusal),
+    /// Answer to a why.
+    Explained(Explanation),
+}
+
+/// Counts for the overview.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Overview {
+    /// Where the view stands.
+    pub cursor: Cursor,
+    /// All active agents together.
+    pub total: Resources,
+    /// Used by tasks.
+    pub allocated: Resources,
+    /// Held by offers.
+    pub offered: Resources,
+    /// Agents by condition.
+    pub agents: BTreeMap<String, u32>,
+    /// Frameworks: `connected`, `disconnected`.
+    pub frameworks: BTreeMap<String, u32>,
+    /// Tasks by state.
+    pub tasks: BTreeMap<String, u32>,
+    /// Offers outstanding.
+    pub offers: u32,
+    /// Tasks that are wanted and have no place.
+    pub unmet: u32,
+}
+
+/// Names a demand group for people: `framework/group`.
+pub type DemandKey = (FrameworkId, GroupName);
