@@ -21,6 +21,8 @@
 //! | [`cursor`] | where a reader of changes stands |
 //! | [`format`] | versions of everything that is stored |
 
+#![warn(missing_docs)]
+
 pub mod agent;
 pub mod attributes;
 pub mod cursor;

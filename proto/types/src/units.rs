@@ -104,7 +104,7 @@ fn parse_milli(text: &str) -> Option<u128> {
         return None;
     }
     let thousandths: u128 = if part.is_empty() { 0 } else { format!("{part:0<3}").parse().ok()? };
-    whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(thousandths)
+    Some(u128::from(whole.parse::<u64>().ok()?) * 1000 + thousandths)
 }
 
 /// A span of time in milliseconds.
