@@ -1,1 +1,4 @@
-//! proffer-proto
+//! Everything that goes over a wire or into a file that another program reads: schema, stubs and
+//! checked conversions. No I/O.
+
+pub mod pb;
