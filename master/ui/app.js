@@ -1,0 +1,82 @@
+// The page: which view is shown, the navigation, and the one connection to the master.
+import { render } from "preact";
+import { signal, useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { html } from "./html.js";
+import { follow, link, rows } from "./cluster.js";
+import { setToken, takeTokenFromAddress } from "./session.js";
+import { State } from "./parts.js";
+import { Overview } from "./pages/overview.js";
+import { Agents } from "./pages/agents.js";
+import { Frameworks } from "./pages/frameworks.js";
+import { Tasks } from "./pages/tasks.js";
+import { Task } from "./pages/task.js";
+import { Offers } from "./pages/offers.js";
+import { Roles } from "./pages/roles.js";
+
+const PAGES = [
+  ["", "Overview", Overview, null],
+  ["agents", "Agents", Agents, "agents"],
+  ["frameworks", "Frameworks", Frameworks, "frameworks"],
+  ["tasks", "Tasks", Tasks, "tasks"],
+  ["offers", "Offers", Offers, "offers"],
+  ["roles", "Roles", Roles, "roles"],
+];
+
+const place = signal(read());
+
+/** The address after '#': `#/tasks?q=web` → {page, rest, query}. */
+function read() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [page, ...rest] = path.split("/");
+  return { page, rest: rest.map(decodeURIComponent).join("/"), query: new URLSearchParams(query || "") };
+}
+
+addEventListener("hashchange", () => { place.value = read(); });
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.matches("input, textarea")) return;
+  const filter = document.getElementById("filter");
+  if (filter) { event.preventDefault(); filter.focus(); }
+});
+
+function setFilter(text) {
+  const { page, rest } = place.value;
+  const query = text ? `?q=${encodeURIComponent(text)}` : "";
+  history.replaceState(null, "", `#/${page}${rest ? `/${rest}` : ""}${query}`);
+  place.value = read();
+}
+
+const LINK_WORDS = { connecting: "connecting", live: "live", lost: "connection lost, trying again", denied: "not permitted" };
+const LINK_TONES = { connecting: "staging", live: "active", lost: "unreachable", denied: "failed" };
+
+function TokenForm() {
+  const text = useSignal("");
+  const submit = (event) => { event.preventDefault(); setToken(text.value); location.reload(); };
+  return html`<form class="card" onSubmit=${submit}>
+    <h2>A token is needed</h2>
+    <p>The master did not accept this browser. Paste its token, or open the address that <code>proffer dev</code> printed.</p>
+    <input type="password" aria-label="Token" value=${text.value} onInput=${(event) => { text.value = event.target.value; }} /> <button>Continue</button>
+  </form>`;
+}
+
+function App() {
+  useEffect(() => { follow(); }, []);
+  const { page, rest, query } = place.value;
+  const state = rows.value;
+  const entry = PAGES.find(([name]) => name === page) || PAGES[0];
+  const View = page === "task" ? Task : entry[2];
+  const insecure = [...state.agents.values()].filter((agent) => agent.info && agent.info.insecure).length;
+  return html`
+    <header>
+      <h1>Proffer</h1>
+      <nav>${PAGES.map(([name, title, , table]) => html`<a key=${name} href=${`#/${name}`} aria-current=${entry[0] === name && page !== "task" ? "page" : undefined}>${title}${table ? html`<span class="count">${state[table].size}</span>` : null}</a>`)}</nav>
+      <span class="link" id="link"><${State} text=${LINK_TONES[link.value]} /> ${LINK_WORDS[link.value]}</span>
+    </header>
+    ${insecure ? html`<div class="banner">${insecure} agent${insecure > 1 ? "s speak" : " speaks"} without TLS.</div>` : null}
+    <main>${link.value === "denied" ? html`<${TokenForm} />` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;
+}
+
+takeTokenFromAddress();
+const root = document.getElementById("page");
+root.textContent = "";
+render(html`<${App} />`, root);
