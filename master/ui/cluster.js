@@ -18,8 +18,8 @@ export function applyChange(state, change) {
   else if (change.agent_removed) state.agents.delete(change.agent_removed);
   else if (change.framework) state.frameworks.set(change.framework.id, change.framework);
   else if (change.framework_removed) state.frameworks.delete(change.framework_removed);
-  else if (change.task) state.tasks.set(taskKey(change.task), change.task);
-  else if (change.task_removed) state.tasks.delete(typeof change.task_removed === "string" ? change.task_removed : `${change.task_removed.framework}/${change.task_removed.name}`);
+  else if (change.task) state.tasks.set(change.task.id, change.task);
+  else if (change.task_removed) state.tasks.delete(change.task_removed);
   else if (change.offer) state.offers.set(change.offer.id, change.offer);
   else if (change.offer_removed) state.offers.delete(change.offer_removed);
   else if (change.role) state.roles.set(change.role.name, change.role);
@@ -27,10 +27,6 @@ export function applyChange(state, change) {
     state.events.unshift(change.event);
     state.events.length = Math.min(state.events.length, EVENTS_KEPT);
   }
-}
-
-export function taskKey(task) {
-  return `${task.status.framework}/${task.status.task}`;
 }
 
 let cursor;
@@ -55,7 +51,7 @@ let pending = null;
 
 function onEvent(event) {
   const message = JSON.parse(event.data);
-  if (event.id) cursor = event.id;
+  if (message.cursor) cursor = message.cursor;
   link.value = "live";
   delayMs = 250;
   const base = message.reset ? empty() : pending || rows.value;

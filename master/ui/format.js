@@ -18,24 +18,16 @@ const IN_BYTES = new Set(["mem", "disk"]);
 /** Sums a resource list into {name: number}; ranges and sets count items, scalars keep their unit. */
 export function totals(resources) {
   const sums = {};
-  for (const entry of entries(resources)) {
-    sums[entry.name] = (sums[entry.name] || 0) + entry.amount;
+  for (const resource of resources || []) {
+    sums[resource.name] = (sums[resource.name] || 0) + quantity(resource);
   }
   return sums;
 }
 
-function entries(resources) {
-  const list = Array.isArray(resources) ? resources : (resources && resources.resources) || [];
-  return list.map((entry) => {
-    const name = entry.name || (entry.key && entry.key.name);
-    const quantity = entry.quantity || entry;
-    if (quantity.ranges !== undefined) {
-      const parts = quantity.ranges.ranges || quantity.ranges.parts || quantity.ranges;
-      return { name, amount: parts.reduce((sum, part) => sum + Number(part.high ?? part.end ?? part[1]) - Number(part.low ?? part.begin ?? part[0]) + 1, 0) };
-    }
-    if (quantity.set !== undefined) return { name, amount: (quantity.set.items || quantity.set).length };
-    return { name, amount: Number(quantity.scalar ?? 0) };
-  });
+function quantity(resource) {
+  if (resource.ranges) return resource.ranges.ranges.reduce((sum, range) => sum + Number(range.high) - Number(range.low) + 1, 0);
+  if (resource.set) return resource.set.items.length;
+  return Number(resource.scalar || 0);
 }
 
 export function amount(name, value) {
@@ -59,9 +51,9 @@ export function age(thenMs) {
   return `${Math.floor(seconds / 86400)}d`;
 }
 
-/** `TASK_STATE_RUNNING`, `running` → `running`. */
+/** A word of the wire as people read it: `out_of_memory` → `out of memory`. */
 export function word(value) {
-  return String(value || "").replace(/^(TASK_STATE|AGENT_CONDITION|STATUS_REASON)_/, "").toLowerCase().replaceAll("_", " ");
+  return String(value || "").replace(/^ISOLATION_LEVEL_/, "").toLowerCase().replaceAll("_", " ");
 }
 
 const TONES = {

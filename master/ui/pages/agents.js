@@ -7,11 +7,11 @@ const attributeText = (value) => (typeof value === "object" && value !== null ? 
 
 const COLUMNS = [
   { head: "Agent", text: (row) => `${row.info.name} ${row.id}`, cell: (row) => html`<b>${row.info.name}</b> <span class="empty">${row.id}</span>` },
-  { head: "Condition", text: (row) => word(row.condition), cell: (row) => html`<${State} text=${word(row.condition)} /> ${age(row.since)}` },
+  { head: "Condition", text: (row) => word(row.condition), cell: (row) => html`<${State} text=${word(row.condition)} /> ${age(row.since_ms)}` },
   { head: "Tasks", text: (row) => row.tasks_active ?? 0, cell: (row) => html`<a href=${`#/tasks?q=${encodeURIComponent(row.info.name)}`}>${row.tasks_active ?? 0}</a>` },
   { head: "Resources", text: () => "", cell: (row) => html`<${Bars} total=${row.info.resources} allocated=${row.allocated} offered=${row.offered} />` },
   { head: "Address", text: (row) => row.info.address || "" },
-  { head: "Isolation", text: (row) => word(row.info.isolation).replace("isolation level ", "") },
+  { head: "Isolation", text: (row) => word(row.info.isolation) },
   { head: "Attributes", text: (row) => Object.entries(row.info.attributes || {}).map(([name, value]) => `${name}=${attributeText(value)}`).join(" "), cell: (row) => html`<span title="attributes">${Object.entries(row.info.attributes || {}).map(([name, value]) => html`<div key=${name}>${name}=${attributeText(value)}</div>`)}</span>` },
 ];
 

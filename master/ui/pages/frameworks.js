@@ -8,7 +8,7 @@ const roles = (row) => (row.info.roles || []).join(" ");
 
 const COLUMNS = [
   { head: "Framework", text: (row) => `${row.info.name} ${row.id}`, cell: (row) => html`<b>${row.info.name}</b> <span class="empty">${row.id}</span>` },
-  { head: "State", text: (row) => (row.connected ? "connected" : "disconnected"), cell: (row) => html`<${State} text=${row.connected ? "connected" : "disconnected"} /> ${age(row.since)}` },
+  { head: "State", text: (row) => (row.connected ? "connected" : "disconnected"), cell: (row) => html`<${State} text=${row.connected ? "connected" : "disconnected"} /> ${age(row.since_ms)}` },
   { head: "Roles", text: roles },
   { head: "Tasks", text: (row) => row.tasks_active ?? 0, cell: (row) => html`<a href=${`#/tasks?q=${encodeURIComponent(`${row.id}/`)}`}>${row.tasks_active ?? 0}</a>` },
   { head: "Waiting", text: unmet },

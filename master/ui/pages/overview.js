@@ -7,7 +7,7 @@ export function Overview({ state }) {
   const agents = [...state.agents.values()];
   const usable = agents.filter((agent) => word(agent.condition) === "active");
   const sum = (pick) => usable.reduce((all, agent) => add(all, totals(pick(agent))), {});
-  const asList = (sums) => Object.entries(sums).map(([name, scalar]) => ({ name, quantity: { scalar } }));
+  const asList = (sums) => Object.entries(sums).map(([name, scalar]) => ({ name, scalar }));
   const waiting = [...state.frameworks.values()].flatMap((framework) => (framework.demand || []).map((demand) => ({ framework, demand }))).filter(({ demand }) => Number(demand.unmet) > 0);
   return html`
     <div class="cards">
@@ -16,12 +16,12 @@ export function Overview({ state }) {
       </div>
       <${Counts} title="Agents" id="count-agents" counts=${count(agents, (agent) => word(agent.condition))} />
       <${Counts} title="Frameworks" id="count-frameworks" counts=${count([...state.frameworks.values()], (framework) => (framework.connected ? "connected" : "disconnected"))} />
-      <${Counts} title="Tasks" id="count-tasks" counts=${count([...state.tasks.values()], (task) => word(task.status.state))} />
+      <${Counts} title="Tasks" id="count-tasks" counts=${count([...state.tasks.values()], (task) => word(task.state))} />
       <div class="card"><h2>Waiting for a place</h2>
-        ${waiting.length ? html`<ul class="events">${waiting.slice(0, 10).map(({ framework, demand }) => html`<li key=${`${framework.id}/${demand.group.name}`}>${demand.unmet} × ${demand.group.name} of ${framework.info.name}, since ${age(demand.waiting_since)}</li>`)}</ul>` : html`<p class="empty">Nothing waits.</p>`}
+        ${waiting.length ? html`<ul class="events">${waiting.slice(0, 10).map(({ framework, demand }) => html`<li key=${`${framework.id}/${demand.group.name}`}>${demand.unmet} × ${demand.group.name} of ${framework.info.name}, since ${age(demand.waiting_since_ms)}</li>`)}</ul>` : html`<p class="empty">Nothing waits.</p>`}
       </div>
       <div class="card"><h2>What happened</h2>
-        ${state.events.length ? html`<ul class="events">${state.events.slice(0, 12).map((event, at) => html`<li key=${`${event.at}-${at}`}><time>${age(event.at)}</time>${event.message}</li>`)}</ul>` : html`<p class="empty">Nothing since this page was opened.</p>`}
+        ${state.events.length ? html`<ul class="events">${state.events.slice(0, 12).map((event, at) => html`<li key=${`${event.at_ms}-${at}`}><time>${age(event.at_ms)}</time>${event.message}</li>`)}</ul>` : html`<p class="empty">Nothing since this page was opened.</p>`}
       </div>
     </div>
     <${Command} text="proffer agents; proffer tasks; proffer events -f" />`;

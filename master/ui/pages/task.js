@@ -12,23 +12,23 @@ export function Task({ state, rest }) {
   const row = state.tasks.get(rest);
   const stream = useSignal("stdout");
   if (!row) return html`<p class="empty">No task ${rest} is known.</p>`;
-  const path = `/v1/tasks/${encodeURIComponent(row.status.framework)}/${encodeURIComponent(row.status.task)}`;
-  const exit = row.status.exit;
+  const path = `/v1/tasks/${encodeURIComponent(row.framework)}/${encodeURIComponent(row.name)}`;
+  const exit = row.exit;
   return html`
     <div class="cards">
-      <div class="card"><h2>${row.status.task}</h2>
+      <div class="card"><h2>${row.name}</h2>
         <dl class="facts">
-          <dt>State</dt><dd><${State} text=${word(row.status.state)} /> for ${age(row.status.at)}</dd>
-          <dt>Reason</dt><dd>${word(row.status.reason) || "–"}</dd>
-          <dt>Ready</dt><dd>${row.status.ready == null ? "not checked" : String(row.status.ready)}</dd>
+          <dt>State</dt><dd><${State} text=${word(row.state)} /> for ${age(row.at_ms)}</dd>
+          <dt>Reason</dt><dd>${word(row.reason) || "–"}</dd>
+          <dt>Ready</dt><dd>${row.ready == null ? "not checked" : String(row.ready)}</dd>
           ${exit ? html`<dt>Exit</dt><dd>${exit.signal != null ? `signal ${exit.signal}` : `code ${exit.code}`}${exit.out_of_memory ? ", out of memory" : ""}</dd>` : null}
-          <dt>Agent</dt><dd>${row.agent_name || row.status.agent}, ${row.address || ""}</dd>
+          <dt>Agent</dt><dd>${row.agent_name || row.agent}, ${row.address || ""}</dd>
           <dt>Uses</dt><dd>${resourcesText(row.resources)}</dd>
-          <dt>Isolation</dt><dd>${word(row.status.isolation).replace("isolation level ", "")}</dd>
+          <dt>Isolation</dt><dd>${row.isolation}</dd>
           ${Object.entries(row.variables || {}).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}
           ${Object.entries(row.labels || {}).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}
         </dl>
-        ${row.status.message ? html`<pre class="log">${row.status.message}</pre>` : null}
+        ${row.message ? html`<pre class="log">${row.message}</pre>` : null}
       </div>
       <${Sandbox} path=${path} key=${rest} />
     </div>
