@@ -40,6 +40,7 @@ pub mod state_store;
 pub mod task;
 pub mod template;
 pub mod units;
+mod words;
 
 pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
 pub use cursor::Cursor;

@@ -33,6 +33,14 @@ pub enum AgentCondition {
     Unreachable,
 }
 
+crate::words::words!(AgentCondition {
+    Awaited = "awaited",
+    Active = "active",
+    Draining = "draining",
+    Deactivated = "deactivated",
+    Unreachable = "unreachable",
+});
+
 /// An agent's row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AgentRow {

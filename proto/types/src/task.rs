@@ -222,6 +222,50 @@ impl TaskStatus {
     }
 }
 
+crate::words::words!(TaskState {
+    Staging = "staging",
+    Taken = "taken",
+    Starting = "starting",
+    Running = "running",
+    Killing = "killing",
+    Finished = "finished",
+    Failed = "failed",
+    Killed = "killed",
+    Error = "error",
+    Dropped = "dropped",
+    Unreachable = "unreachable",
+    Gone = "gone",
+    Unknown = "unknown",
+});
+
+crate::words::words!(StatusReason {
+    None = "none",
+    Exited = "exited",
+    Signalled = "signalled",
+    OutOfMemory = "out_of_memory",
+    LaunchFailed = "launch_failed",
+    SupervisorLost = "supervisor_lost",
+    KilledByFramework = "killed_by_framework",
+    KilledByOperator = "killed_by_operator",
+    KilledAfterGrace = "killed_after_grace",
+    CheckFailed = "check_failed",
+    StartupTimeout = "startup_timeout",
+    StoppedWhileDisconnected = "stopped_while_disconnected",
+    AgentRefused = "agent_refused",
+    LaunchLost = "launch_lost",
+    AgentUnreachable = "agent_unreachable",
+    AgentGone = "agent_gone",
+    AgentRebooted = "agent_rebooted",
+    CheckChanged = "check_changed",
+    Other = "other",
+});
+
+crate::words::words!(IsolationLevel {
+    Full = "full",
+    Userns = "userns",
+    Process = "process",
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +282,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn words_are_the_ones_that_serde_writes() {
+        for (word, state) in TaskState::WORDS {
+            assert_eq!(serde_json::to_value(state).expect("plain"), *word);
+            assert_eq!(TaskState::from_text(word), Some(*state));
+        }
+        for (word, reason) in StatusReason::WORDS {
+            assert_eq!(serde_json::to_value(reason).expect("plain"), *word);
+        }
+        for (word, level) in IsolationLevel::WORDS {
+            assert_eq!(serde_json::to_value(level).expect("plain"), *word);
+        }
+        assert_eq!(TaskState::WORDS.len(), TaskState::ALL.len());
+        assert_eq!(TaskState::from_text("from_the_future"), None);
     }
 
     #[test]
