@@ -1,0 +1,60 @@
+//! What an operator may set of the master's decisions. All spans; no defaults hide elsewhere.
+
+use proffer_types::DurationMs;
+use proffer_types::state_store::StateBudget;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the core. Part of a recorded run: the same settings and commands give the same state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// An agent not heard of for so long is unreachable.
+    pub agent_unreachable_after: DurationMs,
+    /// After a failover, an agent that has not registered for so long is unreachable.
+    pub agent_awaited_for: DurationMs,
+    /// Agents send something at least this often.
+    pub agent_heartbeat: DurationMs,
+    /// A framework stream not heard of for so long is closed.
+    pub framework_silent_after: DurationMs,
+    /// Frameworks send something at least this often.
+    pub framework_heartbeat: DurationMs,
+    /// How long the next replica waits for the active one to come back.
+    pub standby_grace: DurationMs,
+    /// How long an offer is held.
+    pub offer_ttl: DurationMs,
+    /// Most offers that one framework holds at a time.
+    pub offers_held_max: u32,
+    /// Longest grant to agents, however long the lease is confirmed (K8).
+    pub grant_max: DurationMs,
+    /// Statuses of one framework at one agent that may be unacknowledged before it may launch
+    /// nothing more there (K15).
+    pub unacknowledged_max: u64,
+    /// Budget of each framework's state store.
+    pub state_budget: StateBudget,
+    /// How often occupancy records are looked through for pairs that ended.
+    pub occupancy_sweep: DurationMs,
+    /// Seeds the capability keys of agents. Chosen by the shell at each start (K20).
+    pub capability_secret: Vec<u8>,
+    /// Breaks ties in the allocator.
+    pub allocator_seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            agent_unreachable_after: DurationMs::from_secs(15),
+            agent_awaited_for: DurationMs::from_secs(60),
+            agent_heartbeat: DurationMs::from_secs(3),
+            framework_silent_after: DurationMs::from_secs(15),
+            framework_heartbeat: DurationMs::from_secs(5),
+            standby_grace: DurationMs::from_secs(2),
+            offer_ttl: DurationMs::from_secs(30),
+            offers_held_max: 1000,
+            grant_max: DurationMs::from_secs(30),
+            unacknowledged_max: 10_000,
+            state_budget: StateBudget::default(),
+            occupancy_sweep: DurationMs::from_secs(60),
+            capability_secret: Vec::new(),
+            allocator_seed: 0,
+        }
+    }
+}

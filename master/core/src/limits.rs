@@ -1,0 +1,97 @@
+//! Every bound of the master, each with its reason (I15). What an operator may want to change is in
+//! [`crate::Config`]; these are not for changing.
+
+/// Events that a framework's stream may hold unread in the shell. Large enough that a stream is never
+/// idle for want of credits over a slow link, small enough that a silent reader costs little.
+pub const FRAMEWORK_WINDOW: u32 = 1024;
+
+/// Events in one frame to a framework: about 64 KiB of statuses.
+pub const FRAME_EVENTS_MAX: usize = 256;
+
+/// Events other than statuses that may wait for a framework that reads nothing; beyond it the stream
+/// is cut (K15). Statuses wait as keys and need no bound of their own.
+pub const OUTBOX_EVENTS_MAX: usize = 4096;
+
+/// Waiting events from which on a framework gets no new offers (K15).
+pub const OUTBOX_OFFERS_STOP: usize = 512;
+
+/// Tasks in one page of a snapshot.
+pub const SNAPSHOT_PAGE_TASKS: usize = 64;
+
+/// Calls in one frame of a framework; a frame beyond it is refused whole.
+pub const FRAME_CALLS_MAX: usize = 10_000;
+
+/// Offers in one accept, decline or renewal.
+pub const CALL_OFFERS_MAX: usize = 1024;
+
+/// Tasks launched by one accept.
+pub const ACCEPT_TASKS_MAX: usize = 4096;
+
+/// Bytes of the variables and labels of one launch, which the master keeps per task (K16).
+pub const LAUNCH_TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// Templates that a stream may name; a service has a few per revision.
+pub const TEMPLATES_MAX: usize = 4096;
+
+/// Bytes of one template in its JSON form: what an agent accepts.
+pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of all templates of one stream.
+pub const TEMPLATES_BYTES_MAX: usize = 16 << 20;
+
+/// Templates that the master remembers to have sent an agent; beyond it, it forgets all of them and
+/// sends again, which the agent ignores.
+pub const TEMPLATES_SENT_MAX: usize = 8192;
+
+/// Roles of one framework.
+pub const FRAMEWORK_ROLES_MAX: usize = 64;
+
+/// Bytes of a framework's labels and URL: they are in its registry record.
+pub const FRAMEWORK_TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// Frameworks that exist at a time.
+pub const FRAMEWORKS_MAX: usize = 10_000;
+
+/// Replicas of one framework that stand by.
+pub const STANDBYS_MAX: usize = 16;
+
+/// Agents that exist at a time.
+pub const AGENTS_MAX: usize = 100_000;
+
+/// Tasks that one agent may list. The kernel's own bound on processes lies below.
+pub const AGENT_TASKS_MAX: usize = 100_000;
+
+/// Registrations that one connection may have begun and not ended (farms, K16).
+pub const ASSEMBLIES_MAX: usize = 4096;
+
+/// Bytes of what an agent says of itself: it is in its registry record.
+pub const AGENT_INFO_BYTES_MAX: usize = 256 << 10;
+
+/// Roles that have a record.
+pub const ROLES_MAX: usize = 10_000;
+
+/// Commits and reads of one framework's state store that may be under way.
+pub const STATE_OPERATIONS_MAX: usize = 64;
+
+/// Bytes of keys and values in one commit: with the envelope it stays below etcd's 1.5 MiB.
+pub const STATE_COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// Entries in one page of a state store.
+pub const STATE_PAGE_ENTRIES_MAX: u32 = 64;
+
+/// Keys removed by one write when a framework ends; with the head below etcd's 127 operations.
+pub const STATE_SWEEP_KEYS: usize = 100;
+
+/// Effects that may be held while the leader is suspended. The shell stops feeding frames long
+/// before; beyond it the master ends and recovers (K8).
+pub const HELD_EFFECTS_MAX: usize = 200_000;
+
+/// Longest time for which an offer can be renewed, in terms of its time to live: a lease is for
+/// deciding, not for keeping.
+pub const OFFER_TERMS_MAX: u64 = 10;
+
+/// Longest wish not to be offered the same again.
+pub const REFUSE_FOR_MAX_MS: u64 = 365 * 24 * 3_600_000;
+
+/// An inbox older than this means that silence proves nothing (K15).
+pub const INBOX_LAG_MAX_MS: u64 = 1000;

@@ -1,0 +1,14 @@
+//! The facts, one table a file, no rules.
+
+pub(crate) mod agents;
+pub(crate) mod changes;
+pub(crate) mod connections;
+pub(crate) mod deadlines;
+pub(crate) mod frameworks;
+pub(crate) mod occupancy;
+pub(crate) mod offers;
+pub(crate) mod outbox;
+pub(crate) mod pending;
+pub(crate) mod roles;
+pub(crate) mod tally;
+pub(crate) mod tasks;

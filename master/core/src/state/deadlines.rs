@@ -1,0 +1,78 @@
+//! When to wake up, as data: one moment a subject, found in order.
+
+use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What falls due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Deadline {
+    /// An agent may be silent for too long, or awaited for too long.
+    Agent(AgentId),
+    /// A framework's stream may be silent for too long.
+    FrameworkSilent(FrameworkId),
+    /// A framework's time without a replica may be over.
+    FrameworkFailover(FrameworkId),
+    /// The next replica may take over.
+    FrameworkPromote(FrameworkId),
+    /// A lease lapses.
+    Offer(OfferId),
+    /// Occupancy is looked through.
+    OccupancySweep,
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Deadlines {
+    by_time: BTreeSet<(Monotonic, Deadline)>,
+    by_subject: BTreeMap<Deadline, Monotonic>,
+}
+
+impl Deadlines {
+    /// Sets the moment of a subject, in place of an earlier one.
+    pub(crate) fn set(&mut self, subject: Deadline, at: Monotonic) {
+        if let Some(old) = self.by_subject.insert(subject, at) {
+            self.by_time.remove(&(old, subject));
+        }
+        self.by_time.insert((at, subject));
+    }
+
+    pub(crate) fn clear(&mut self, subject: Deadline) {
+        if let Some(old) = self.by_subject.remove(&subject) {
+            self.by_time.remove(&(old, subject));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Monotonic> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the earliest subject that is due.
+    pub(crate) fn take_due(&mut self, now: Monotonic) -> Option<Deadline> {
+        let (at, subject) = *self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(subject);
+        Some(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_has_one_moment_and_falls_due_once() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Deadline::Agent(AgentId(1)), Monotonic(10));
+        deadlines.set(Deadline::Agent(AgentId(1)), Monotonic(20));
+        deadlines.set(Deadline::OccupancySweep, Monotonic(15));
+        assert_eq!(deadlines.next(), Some(Monotonic(15)));
+        assert_eq!(deadlines.take_due(Monotonic(14)), None);
+        assert_eq!(deadlines.take_due(Monotonic(30)), Some(Deadline::OccupancySweep));
+        assert_eq!(deadlines.take_due(Monotonic(30)), Some(Deadline::Agent(AgentId(1))));
+        assert_eq!(deadlines.take_due(Monotonic(30)), None);
+        deadlines.set(Deadline::OccupancySweep, Monotonic(40));
+        deadlines.clear(Deadline::OccupancySweep);
+        assert_eq!(deadlines.next(), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Frameworks: their durable record, the active replica's stream, those that stand by.
+
+use super::outbox::Outbox;
+use super::tally::Tally;
+use crate::effect::{ConnectionId, OperationId, ReplyTo};
+use crate::registry::{FrameworkRecord, StateHead, StateMeta};
+use proffer_types::demand::DemandGroup;
+use proffer_types::scheduler::FrameworkInfo;
+use proffer_types::template::PodTemplate;
+use proffer_types::{
+    AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Generation, Monotonic, OfferId,
+    PrincipalName, ReplicaId, RoleName, TemplateDigest, WallTime,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The active replica's subscription.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) connection: ConnectionId,
+    pub(crate) outbox: Outbox,
+    pub(crate) heard: Monotonic,
+    /// Agents that its last snapshot could not speak for and that have not been resolved since (K2).
+    pub(crate) unresolved: BTreeSet<AgentId>,
+    /// Templates that it named.
+    pub(crate) templates: BTreeMap<TemplateDigest, Arc<PodTemplate>>,
+    pub(crate) template_bytes: usize,
+    /// It is told nothing of new offers until its backlog is small again.
+    pub(crate) clogged: bool,
+}
+
+/// A replica that waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Standby {
+    pub(crate) connection: ConnectionId,
+    pub(crate) replica: ReplicaId,
+    pub(crate) info: FrameworkInfo,
+    pub(crate) credits: u32,
+    pub(crate) heard: Monotonic,
+}
+
+/// A replica whose activation is being written.
+#[derive(Clone, Debug)]
+pub(crate) struct Activation {
+    pub(crate) operation: OperationId,
+    pub(crate) connection: ConnectionId,
+    pub(crate) record: FrameworkRecord,
+    pub(crate) credits: u32,
+}
+
+/// Commits a second, as tokens in thousandths.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateBudget {
+    pub(crate) milli_tokens: u64,
+    pub(crate) filled: Monotonic,
+}
+
+/// The state store as the core knows it: versions and sizes, those being written included (K4, K9).
+#[derive(Clone, Debug)]
+pub(crate) struct StateStore {
+    pub(crate) head: StateHead,
+    pub(crate) index: BTreeMap<String, StateMeta>,
+    pub(crate) bytes: u64,
+    pub(crate) operations: usize,
+    pub(crate) rate: RateBudget,
+}
+
+impl StateStore {
+    pub(crate) fn recover(head: StateHead, index: BTreeMap<String, StateMeta>) -> Self {
+        let bytes = index.iter().map(|(key, meta)| key.len() as u64 + meta.bytes).sum();
+        let rate = RateBudget { milli_tokens: u64::MAX, filled: Monotonic(0) };
+        Self { head, index, bytes, operations: 0, rate }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct FrameworkEntry {
+    /// What is durable.
+    pub(crate) record: FrameworkRecord,
+    /// The active replica; `None` while none is.
+    pub(crate) stream: Option<Stream>,
+    pub(crate) since: WallTime,
+    pub(crate) standbys: Vec<Standby>,
+    pub(crate) activation: Option<Activation>,
+    /// The epoch was granted by this master, so a replica that presents it resumes.
+    pub(crate) granted_here: bool,
+    /// Subscriptions so far; rows remember which of them saw their full record.
+    pub(crate) subscriptions: u64,
+    /// Highest launch token of the epoch (K1).
+    pub(crate) token_mark: u64,
+    pub(crate) demand: BTreeMap<GroupName, DemandGroup>,
+    /// Generations of groups, those that ended in this epoch included; bounded with the groups.
+    pub(crate) generations: BTreeMap<GroupName, Generation>,
+    /// Since when a group is not met; absent: it is.
+    pub(crate) waiting_since: BTreeMap<GroupName, WallTime>,
+    pub(crate) suppressed: BTreeSet<RoleName>,
+    pub(crate) offers: BTreeSet<OfferId>,
+    pub(crate) allocated: Tally,
+    pub(crate) offered: Tally,
+    pub(crate) tasks_active: u32,
+    pub(crate) state: StateStore,
+    /// It was ended durably; it stays only until its tasks have ended.
+    pub(crate) ended: bool,
+    /// A teardown is being written; who is to be told.
+    pub(crate) ending: Option<Vec<ReplyTo>>,
+}
+
+impl FrameworkEntry {
+    pub(crate) fn new(record: FrameworkRecord, state: StateStore, since: WallTime) -> Self {
+        Self {
+            record,
+            stream: None,
+            since,
+            standbys: Vec::new(),
+            activation: None,
+            granted_here: false,
+            subscriptions: 0,
+            token_mark: 0,
+            demand: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            waiting_since: BTreeMap::new(),
+            suppressed: BTreeSet::new(),
+            offers: BTreeSet::new(),
+            allocated: Tally::default(),
+            offered: Tally::default(),
+            tasks_active: 0,
+            state,
+            ended: false,
+            ending: None,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> FrameworkEpoch {
+        self.record.epoch
+    }
+
+    /// Whether it exists for people and may be used.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.ended && self.ending.is_none()
+    }
+}
+
+/// A framework whose first record is being written.
+#[derive(Clone, Debug)]
+pub(crate) struct Creation {
+    pub(crate) framework: FrameworkId,
+    pub(crate) connection: ConnectionId,
+    pub(crate) record: FrameworkRecord,
+    pub(crate) credits: u32,
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Frameworks {
+    pub(crate) table: BTreeMap<FrameworkId, FrameworkEntry>,
+    pub(crate) by_name: BTreeMap<FrameworkName, FrameworkId>,
+    pub(crate) creating: BTreeMap<FrameworkName, Creation>,
+    /// Frameworks whose stream has something to send.
+    pub(crate) unsent: BTreeSet<FrameworkId>,
+}
+
+impl Frameworks {
+    pub(crate) fn get(&self, id: FrameworkId) -> Option<&FrameworkEntry> {
+        self.table.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: FrameworkId) -> Option<&mut FrameworkEntry> {
+        self.table.get_mut(&id)
+    }
+
+    /// The framework's active stream, marked as having something to send.
+    pub(crate) fn outbox(&mut self, id: FrameworkId) -> Option<&mut Outbox> {
+        let stream = self.table.get_mut(&id)?.stream.as_mut()?;
+        self.unsent.insert(id);
+        Some(&mut stream.outbox)
+    }
+
+    pub(crate) fn principal(&self, id: FrameworkId) -> Option<&PrincipalName> {
+        self.table.get(&id).map(|entry| &entry.record.principal)
+    }
+}

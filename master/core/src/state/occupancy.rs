@@ -1,0 +1,90 @@
+//! Who may have tasks on which agent (K2): what is durable and what is being written.
+
+use crate::effect::OperationId;
+use crate::registry::OccupancyRecord;
+use proffer_types::{AgentId, FrameworkId, RoleName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A framework under a role.
+pub(crate) type Pair = (FrameworkId, RoleName);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PairState {
+    Durable,
+    /// A launch of the pair waits for this write.
+    Writing(OperationId),
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Occupancy {
+    table: BTreeMap<AgentId, BTreeMap<Pair, PairState>>,
+    /// Agents whose record names pairs that may have ended.
+    pub(crate) stale: BTreeSet<AgentId>,
+}
+
+impl Occupancy {
+    pub(crate) fn load(&mut self, agent: AgentId, record: &OccupancyRecord) {
+        for (framework, roles) in &record.frameworks {
+            for role in roles {
+                self.set(agent, (*framework, role.clone()), PairState::Durable);
+            }
+        }
+    }
+
+    pub(crate) fn state(&self, agent: AgentId, pair: &Pair) -> Option<PairState> {
+        self.table.get(&agent)?.get(pair).copied()
+    }
+
+    pub(crate) fn set(&mut self, agent: AgentId, pair: Pair, state: PairState) {
+        self.table.entry(agent).or_default().insert(pair, state);
+    }
+
+    /// The write came back: what waited for it and is still wanted is durable now.
+    pub(crate) fn written(&mut self, agent: AgentId, operation: OperationId) {
+        for state in self.table.get_mut(&agent).into_iter().flat_map(BTreeMap::values_mut) {
+            if *state == PairState::Writing(operation) {
+                *state = PairState::Durable;
+            }
+        }
+    }
+
+    /// The pairs of an agent.
+    pub(crate) fn pairs(&self, agent: AgentId) -> impl Iterator<Item = &Pair> {
+        self.table.get(&agent).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The frameworks that may have tasks on an agent, ascending, each once.
+    pub(crate) fn frameworks(&self, agent: AgentId) -> BTreeSet<FrameworkId> {
+        self.pairs(agent).map(|(framework, _)| *framework).collect()
+    }
+
+    /// The agents that may have tasks of a framework.
+    pub(crate) fn agents(&self, framework: FrameworkId) -> Vec<AgentId> {
+        let first = |pairs: &BTreeMap<Pair, PairState>| {
+            pairs.keys().any(|(id, _)| *id == framework)
+        };
+        self.table.iter().filter(|(_, pairs)| first(pairs)).map(|(agent, _)| *agent).collect()
+    }
+
+    /// Takes pairs out for which `ended` holds; returns whether any was.
+    pub(crate) fn trim(&mut self, agent: AgentId, ended: impl Fn(&Pair) -> bool) -> bool {
+        let Some(pairs) = self.table.get_mut(&agent) else { return false };
+        let before = pairs.len();
+        pairs.retain(|pair, _| !ended(pair));
+        let changed = pairs.len() != before;
+        if pairs.is_empty() {
+            self.table.remove(&agent);
+        }
+        changed
+    }
+
+    /// What is to be stored for an agent; `None` when nobody has tasks there.
+    pub(crate) fn record(&self, agent: AgentId) -> Option<OccupancyRecord> {
+        let pairs = self.table.get(&agent)?;
+        let mut record = OccupancyRecord::default();
+        for (framework, role) in pairs.keys() {
+            record.frameworks.entry(*framework).or_default().insert(role.clone());
+        }
+        Some(record)
+    }
+}

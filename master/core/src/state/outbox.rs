@@ -1,0 +1,146 @@
+//! What waits for a framework's stream: events in order, and for tasks only their keys, so that a slow
+//! reader gets the newest state of each task once (K15).
+
+use proffer_types::TaskName;
+use proffer_types::scheduler::Event;
+use std::collections::BTreeMap;
+
+/// One thing to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Item {
+    Event(Event),
+    /// The newest state of a task.
+    Task(TaskName),
+    /// All tasks after this name, then the end of the snapshot.
+    Snapshot { after: Option<TaskName> },
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Outbox {
+    /// Events that the stream still takes.
+    pub(crate) credits: u32,
+    items: BTreeMap<u64, Item>,
+    next: u64,
+    places: BTreeMap<TaskName, u64>,
+    events: usize,
+    /// A snapshot waits its turn.
+    snapshot_queued: bool,
+    /// A snapshot has been sent up to this name; its rest goes before everything else.
+    snapshot_rest: Option<TaskName>,
+}
+
+impl Outbox {
+    pub(crate) fn new(credits: u32) -> Self {
+        Self { credits, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        self.events += 1;
+        self.put(Item::Event(event));
+    }
+
+    /// The task changed. One that waits already moves to the end, so that statuses of one log leave
+    /// in ascending order.
+    pub(crate) fn touch(&mut self, task: &TaskName) {
+        let comes_anyway = self.snapshot_queued
+            || self.snapshot_rest.as_ref().is_some_and(|sent| task > sent);
+        if comes_anyway {
+            return;
+        }
+        let place = self.put(Item::Task(task.clone()));
+        if let Some(old) = self.places.insert(task.clone(), place) {
+            self.items.remove(&old);
+        }
+    }
+
+    /// Asks for all tasks again; what waits for single tasks is covered by it.
+    pub(crate) fn snapshot(&mut self) {
+        for place in std::mem::take(&mut self.places).into_values() {
+            self.items.remove(&place);
+        }
+        self.snapshot_rest = None;
+        if !self.snapshot_queued {
+            self.snapshot_queued = true;
+            self.put(Item::Snapshot { after: None });
+        }
+    }
+
+    /// A page was sent and there is more.
+    pub(crate) fn snapshot_goes_on(&mut self, after: TaskName) {
+        self.snapshot_rest = Some(after);
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Item> {
+        if let Some(after) = self.snapshot_rest.take() {
+            return Some(Item::Snapshot { after: Some(after) });
+        }
+        let (_, item) = self.items.pop_first()?;
+        match &item {
+            Item::Event(_) => self.events -= 1,
+            Item::Task(name) => {
+                self.places.remove(name);
+            }
+            Item::Snapshot { .. } => self.snapshot_queued = false,
+        }
+        Some(item)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.snapshot_rest.is_none()
+    }
+
+    /// Events that wait, tasks not counted.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Everything that waits.
+    pub(crate) fn backlog(&self) -> usize {
+        self.items.len()
+    }
+
+    fn put(&mut self, item: Item) -> u64 {
+        self.next += 1;
+        self.items.insert(self.next, item);
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> TaskName {
+        TaskName::new(text).expect("valid")
+    }
+
+    #[test]
+    fn a_task_waits_once_and_at_the_place_of_its_newest_change() {
+        // K15: statuses of one log leave in ascending order.
+        let mut outbox = Outbox::new(10);
+        outbox.touch(&name("a"));
+        outbox.push(Event::Heartbeat);
+        outbox.touch(&name("b"));
+        outbox.touch(&name("a"));
+        assert_eq!(outbox.take(), Some(Item::Event(Event::Heartbeat)));
+        assert_eq!(outbox.take(), Some(Item::Task(name("b"))));
+        assert_eq!(outbox.take(), Some(Item::Task(name("a"))));
+        assert_eq!(outbox.take(), None);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_a_snapshot_will_show_does_not_wait_beside_it() {
+        let mut outbox = Outbox::new(10);
+        outbox.touch(&name("a"));
+        outbox.snapshot();
+        outbox.touch(&name("b"));
+        assert_eq!(outbox.take(), Some(Item::Snapshot { after: None }));
+        outbox.snapshot_goes_on(name("m"));
+        outbox.touch(&name("c"));
+        outbox.touch(&name("x"));
+        assert_eq!(outbox.take(), Some(Item::Snapshot { after: Some(name("m")) }));
+        assert_eq!(outbox.take(), Some(Item::Task(name("c"))));
+        assert_eq!(outbox.take(), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! Owns the published view: an immutable copy of every row that readers use without entering the
+//! loop (K6). One thread builds it from the core's change list and publishes it; the same thread
+//! keeps a second allocator, fed with the same deltas, that answers "why".
+
+use arc_swap::ArcSwap;
+use imbl::{OrdMap, Vector};
+use proffer_allocator::{Allocator, Delta};
+use proffer_types::explanation::{Explanation, Subject};
+use proffer_types::operator::{
+    AgentRow, Change, EventRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
+};
+use proffer_types::{AgentId, Cursor, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// Turns that may wait for the view thread. When full the loop waits: the lag of the view is bounded
+/// by this, not by memory.
+const TURNS_WAITING_MAX: usize = 256;
+/// Longest time from a turn to its being published while more turns arrive.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+/// Changes kept for readers that resume; an older cursor gets a reset (K17).
+const HISTORY_MAX: usize = 50_000;
+/// Lines of the event log kept in the view.
+const EVENTS_MAX: usize = 2_000;
+
+/// Every row, at one point of the change list. Cloning shares everything.
+#[derive(Clone, Default)]
+pub struct View {
+    /// The next change has this number: all before it are in.
+    pub cursor: Cursor,
+    /// By id.
+    pub agents: OrdMap<AgentId, Arc<AgentRow>>,
+    /// By id.
+    pub frameworks: OrdMap<FrameworkId, Arc<FrameworkRow>>,
+    /// By framework and name.
+    pub tasks: OrdMap<TaskKey, Arc<TaskRow>>,
+    /// By id.
+    pub offers: OrdMap<OfferId, Arc<OfferRow>>,
+    /// By path.
+    pub roles: OrdMap<RoleName, Arc<RoleRow>>,
+    /// Oldest first.
+    pub events: Vector<Arc<EventRow>>,
+    /// The latest changes, ascending; `history[i]` has the number `cursor.change − len + i`.
+    pub history: Vector<Arc<Change>>,
+}
+
+impl View {
+    fn apply(&mut self, change: Change) {
+        let change = Arc::new(change);
+        match change.as_ref() {
+            Change::Agent(row) => {
+                self.agents.insert(row.id, Arc::new(row.clone()));
+            }
+            Change::AgentRemoved(id) => {
+                self.agents.remove(id);
+            }
+            Change::Framework(row) => {
+                self.frameworks.insert(row.id, Arc::new(row.clone()));
+            }
+            Change::FrameworkRemoved(id) => {
+                self.frameworks.remove(id);
+            }
+            Change::Task(row) => {
+                self.tasks.insert(row.status.key(), Arc::new(row.clone()));
+            }
+            Change::TaskRemoved(key) => {
+                self.tasks.remove(key);
+            }
+            Change::Offer(row) => {
+                self.offers.insert(row.id, Arc::new(row.clone()));
+            }
+            Change::OfferRemoved(id) => {
+                self.offers.remove(id);
+            }
+            Change::Role(row) => {
+                self.roles.insert(row.name.clone(), Arc::new(row.clone()));
+            }
+            Change::Event(row) => {
+                self.events.push_back(Arc::new(row.clone()));
+                if self.events.len() > EVENTS_MAX {
+                    self.events.pop_front();
+                }
+            }
+        }
+        self.history.push_back(change);
+        if self.history.len() > HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.cursor.change += 1;
+    }
+
+    /// The changes from `cursor` on, at most `max`, and where they end; `None` when they are no
+    /// longer, or not yet, known here.
+    #[must_use]
+    pub fn changes_since(&self, cursor: Cursor, max: usize) -> Option<(Vec<Arc<Change>>, Cursor)> {
+        let same_life =
+            cursor.incarnation == self.cursor.incarnation && cursor.epoch == self.cursor.epoch;
+        let behind = self.cursor.change.checked_sub(cursor.change)?;
+        let behind = usize::try_from(behind).ok()?;
+        if !same_life || behind > self.history.len() {
+            return None;
+        }
+        let from = self.history.len() - behind;
+        let changes: Vec<_> = self.history.iter().skip(from).take(max).cloned().collect();
+        let end = Cursor { change: cursor.change + changes.len() as u64, ..cursor };
+        Some((changes, end))
+    }
+
+    /// All rows as changes: what a reader with an unknown cursor begins with.
+    pub fn as_changes(&self) -> impl Iterator<Item = Change> + '_ {
+        self.roles
+            .values()
+            .map(|row| Change::Role(row.as_ref().clone()))
+            .chain(self.agents.values().map(|row| Change::Agent(row.as_ref().clone())))
+            .chain(self.frameworks.values().map(|row| Change::Framework(row.as_ref().clone())))
+            .chain(self.tasks.values().map(|row| Change::Task(row.as_ref().clone())))
+            .chain(self.offers.values().map(|row| Change::Offer(row.as_ref().clone())))
+            .chain(self.events.iter().map(|row| Change::Event(row.as_ref().clone())))
+    }
+}
+
+/// The changes of one turn.
+#[derive(Debug)]
+pub struct TurnChanges {
+    /// Number of the first one.
+    pub first: Cursor,
+    /// In order.
+    pub changes: Vec<Change>,
+    /// What the allocator was told.
+    pub deltas: Vec<Delta>,
+}
+
+enum Request {
+    Turn(TurnChanges),
+    Explain(Subject, oneshot::Sender<Explanation>),
+}
+
+/// Reads the view and asks it things. Cheap to clone.
+#[derive(Clone)]
+pub struct ViewReader {
+    published: Arc<ArcSwap<View>>,
+    moved: watch::Receiver<Cursor>,
+    requests: SyncSender<Request>,
+}
+
+/// Feeds the view. The loop has the only one.
+pub struct ViewWriter {
+    requests: SyncSender<Request>,
+}
+
+/// Starts the view thread. It ends when the writer and all readers are dropped.
+///
+/// # Errors
+/// When the machine gives no thread.
+pub fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
+    let (requests, inbox) = sync_channel(TURNS_WAITING_MAX);
+    let published = Arc::new(ArcSwap::from_pointee(View::default()));
+    let (announce, moved) = watch::channel(Cursor::default());
+    let thread = ViewThread {
+        view: View::default(),
+        allocator: Allocator::new(proffer_allocator::Config::default()),
+        published: Arc::clone(&published),
+        announce,
+    };
+    std::thread::Builder::new().name("view".to_owned()).spawn(move || thread.run(&inbox))?;
+    Ok((ViewWriter { requests: requests.clone() }, ViewReader { published, moved, requests }))
+}
+
+impl ViewWriter {
+    /// Hands over the changes of a turn; waits while the view thread is far behind.
+    pub fn publish(&self, turn: TurnChanges) {
+        // The thread outlives the writer; should it have panicked, readers see an old view and
+        // `lag` grows, which is exported.
+        let _ = self.requests.send(Request::Turn(turn));
+    }
+}
+
+impl ViewReader {
+    /// The view as it is published now.
+    #[must_use]
+    pub fn load(&self) -> Arc<View> {
+        self.published.load_full()
+    }
+
+    /// The view once it holds everything before `cursor` (K6).
+    ///
+    /// # Errors
+    /// `unavailable` when it does not get there in time.
+    pub async fn at_least(&self, cursor: Cursor) -> Result<Arc<View>, Refusal> {
+        const WAIT_MAX: Duration = Duration::from_secs(5);
+        let mut moved = self.moved.clone();
+        let reached = tokio::time::timeout(WAIT_MAX, moved.wait_for(|at| *at >= cursor)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(self.load()),
+            Ok(Err(_)) | Err(_) => Err(Refusal::new(
+                RefusalCode::Unavailable,
+                "at_least",
+                format!("the view did not reach {cursor} within 5s"),
+            )),
+        }
+    }
+
+    /// Tells each time the view has moved on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Cursor> {
+        self.moved.clone()
+    }
+
+    /// Why something waits, as of the published view.
+    ///
+    /// # Errors
+    /// `unavailable` when too many ask.
+    pub async fn explain(&self, subject: Subject) -> Result<Explanation, Refusal> {
+        let busy = || {
+            Refusal::new(RefusalCode::Unavailable, "why", "too much is being asked right now")
+                .hint("ask again")
+        };
+        let (answer, wait) = oneshot::channel();
+        match self.requests.try_send(Request::Explain(subject, answer)) {
+            Ok(()) => wait.await.map_err(|_| busy()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(busy()),
+        }
+    }
+}
+
+struct ViewThread {
+    view: View,
+    allocator: Allocator,
+    published: Arc<ArcSwap<View>>,
+    announce: watch::Sender<Cursor>,
+}
+
+impl ViewThread {
+    fn run(mut self, inbox: &Receiver<Request>) {
+        while let Ok(request) = inbox.recv() {
+            let publish_at = Instant::now() + PUBLISH_EVERY;
+            self.handle(request);
+            // Take what is there, but let nobody wait longer than the period for what came first.
+            loop {
+                let left = publish_at.saturating_duration_since(Instant::now());
+                match inbox.recv_timeout(left.min(Duration::from_millis(1))) {
+                    Ok(request) => self.handle(request),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                }
+                if left.is_zero() {
+                    break;
+                }
+            }
+            self.published.store(Arc::new(self.view.clone()));
+            self.announce.send_replace(self.view.cursor);
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Turn(turn) => {
+                let same_life = turn.first.epoch == self.view.cursor.epoch
+                    && turn.first.incarnation == self.view.cursor.incarnation;
+                if !same_life || turn.first.change != self.view.cursor.change {
+                    // A new epoch numbers from anew: nothing before it can be resumed from.
+                    self.view.history.clear();
+                    self.view.cursor = turn.first;
+                }
+                for change in turn.changes {
+                    self.view.apply(change);
+                }
+                for delta in &turn.deltas {
+                    self.allocator.on_change(delta);
+                }
+            }
+            Request::Explain(subject, answer) => {
+                let explanation = match &subject {
+                    Subject::Task(key) => proffer_master_core::explain::task(
+                        &subject,
+                        self.view.tasks.get(key).map(AsRef::as_ref),
+                        self.view.frameworks.get(&key.framework).map(AsRef::as_ref),
+                    ),
+                    Subject::Framework(_) | Subject::Demand(_, _) | Subject::Agent(_) => {
+                        self.allocator.explain(&subject)
+                    }
+                };
+                // Whoever asked may have gone.
+                let _ = answer.send(explanation);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proffer_types::MasterEpoch;
+
+    fn event(message: &str) -> Change {
+        Change::Event(EventRow {
+            at: proffer_types::WallTime(1),
+            kind: "test".to_owned(),
+            subject: "s".to_owned(),
+            message: message.to_owned(),
+        })
+    }
+
+    fn turn(epoch: u64, change: u64, messages: &[&str]) -> TurnChanges {
+        TurnChanges {
+            first: Cursor { incarnation: proffer_types::Incarnation(1), epoch: MasterEpoch(epoch), change },
+            changes: messages.iter().map(|message| event(message)).collect(),
+            deltas: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_resumes_after_what_it_has_seen_and_an_unknown_cursor_is_none() {
+        let (writer, reader) = start().expect("threads are to be had");
+        writer.publish(turn(3, 0, &["a", "b", "c"]));
+        let end = Cursor { change: 3, ..turn(3, 0, &[]).first };
+        let view = reader.at_least(end).await.expect("published");
+        assert_eq!(view.events.len(), 3);
+        let (changes, at) = view.changes_since(Cursor { change: 1, ..end }, 10).expect("known");
+        assert_eq!((changes.len(), at), (2, end));
+        assert_eq!(view.changes_since(end, 10).expect("known").0.len(), 0);
+        assert!(view.changes_since(Cursor { change: 4, ..end }, 10).is_none(), "from the future");
+        assert!(view.changes_since(Cursor { epoch: MasterEpoch(2), ..end }, 10).is_none());
+
+        writer.publish(turn(4, 0, &["d"]));
+        let view = reader.at_least(Cursor { epoch: MasterEpoch(4), change: 1, ..end }).await.expect("published");
+        assert!(view.changes_since(end, 10).is_none(), "an older epoch is not known any more");
+    }
+}
