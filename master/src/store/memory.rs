@@ -33,6 +33,8 @@ pub enum Fault {
     Delay,
     /// Its answer waits for [`MemoryStore::release`]; it is applied before.
     HoldAnswer,
+    /// It is applied, and after [`MemoryStore::release`] the answer turns out to be lost.
+    HoldAndLoseAnswer,
     /// It waits for [`MemoryStore::release`], then is applied.
     HoldRequest,
 }
@@ -188,6 +190,11 @@ impl Shared {
                 let result = self.apply(&transaction);
                 self.hold().await;
                 result
+            }
+            Fault::HoldAndLoseAnswer => {
+                self.apply(&transaction);
+                self.hold().await;
+                lost()
             }
             Fault::HoldRequest => {
                 self.hold().await;

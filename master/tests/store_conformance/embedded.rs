@@ -94,6 +94,50 @@ fn a_file_of_something_else_is_refused_in_words() {
     assert!(refused.contains("registry.redb"), "{refused}");
 }
 
+/// F31: a damaged file is refused or read, never guessed at and never a panic.
+#[tokio::test]
+async fn damaged_files_are_refused_or_recovered() {
+    let whole = tempfile::tempdir().expect("temporary directory");
+    {
+        let store = open(whole.path());
+        let mut term = lead(&store, "one").await;
+        for i in 0..50 {
+            write(&mut term, Batch::new().put(format!("k/{i:03}"), vec![i; 500])).await;
+        }
+        term.resign().await.expect("resign");
+    }
+    let bytes = std::fs::read(database_path(whole.path())).expect("readable");
+    let mut refused = 0;
+    for step in 0..60_usize {
+        let mut damaged = bytes.clone();
+        if step % 3 == 0 {
+            damaged.truncate(bytes.len() * step / 60);
+        } else {
+            // Spread over the file, the first page included.
+            let at = if step % 3 == 1 { step * 5 } else { bytes.len() * step / 60 };
+            damaged[at] ^= 0x41;
+        }
+        let copy = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(database_path(copy.path()), damaged).expect("write");
+        match EmbeddedStore::open(copy.path()) {
+            Err(error) => {
+                assert!(error.to_string().contains("registry.redb"), "{error}");
+                refused += 1;
+            }
+            Ok(store) => {
+                let store: Arc<dyn Store> = Arc::new(store);
+                let request =
+                    proffer_master::store::RangeRequest { limit: 1000, ..Default::default() };
+                match store.range(request).await {
+                    Ok(page) => assert!(page.entries.len() <= 50),
+                    Err(error) => assert!(error.to_string().contains("registry.redb"), "{error}"),
+                }
+            }
+        }
+    }
+    assert!(refused > 10, "only {refused} of 60 damages were seen");
+}
+
 const CHILD_DIRECTORY: &str = "PROFFER_TEST_STORE_CHILD";
 const KEYS_OF_A_BATCH: usize = 5;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proffer_master::store::memory::{Fault, MemoryStore};
 use proffer_master::store::{
-    Batch, CommitOutcome, Lane, Limits, OperationId, Store, TransactionResult,
+    Batch, CommitOutcome, Lane, Leadership, Limits, OperationId, Store, TransactionResult,
 };
 
 use crate::cases;
@@ -52,26 +52,45 @@ async fn k4_a_transaction_that_arrives_late_applies_nothing_twice() {
 }
 
 #[tokio::test]
+async fn k4_a_deposed_leader_still_learns_what_was_applied() {
+    let (store, place) = place();
+    let mut old = lead(&place.first, "old").await;
+    store.plan([Fault::HoldAndLoseAnswer]);
+    submit(&old, 1, Batch::new().put("k", "1"));
+    within(store.holding(1)).await;
+    store.expire_lease();
+    let _new = lead(&place.second, "new").await;
+    store.release();
+    let ended = within(old.completed()).await.expect("it completes");
+    assert!(matches!(ended.outcome, CommitOutcome::Committed { .. }), "{ended:?}");
+    assert_eq!(within(old.completed()).await, None, "and its term is over");
+}
+
+#[tokio::test]
 async fn k4_an_outcome_that_cannot_be_settled_ends_the_term() {
     let (store, place) = place();
     let mut old = lead(&place.first, "old").await;
-    store.plan([Fault::HoldAnswer]);
-    old.commits().submit(OperationId(1), Lane::Registry, Batch::new().put("k", "1")).expect("fits");
+    store.plan([Fault::HoldAndLoseAnswer]);
+    submit(&old, 1, Batch::new().put("k", "1"));
     within(store.holding(1)).await;
-    // The answer is still under way when another takes over and writes.
+    submit(&old, 2, Batch::new().put("k", "never sent"));
     store.expire_lease();
     let mut new = lead(&place.second, "new").await;
     write(&mut new, Batch::new().put("k", "2")).await;
     store.release();
-    let ended = within(old.completed()).await.expect("it completes");
-    assert!(matches!(ended.outcome, CommitOutcome::Committed { .. }), "it was applied: {ended:?}");
+    let first = within(old.completed()).await.expect("it completes");
+    let second = within(old.completed()).await.expect("it completes");
+    assert!(matches!(first.outcome, CommitOutcome::Unknown { .. }), "{first:?}");
+    assert_eq!(
+        (second.operations, second.outcome),
+        (vec![OperationId(2)], CommitOutcome::LeadershipLost)
+    );
+    assert_eq!(within(old.completed()).await, None);
+    assert_eq!(records(&place.first, "").await[b"k".as_slice()], b"2");
+}
 
-    // The same with the answer lost: the mark of the new leader hides ours.
-    store.plan([Fault::LoseAnswer]);
-    store.set_reachable(true);
-    new.commits().submit(OperationId(2), Lane::Registry, Batch::new().put("k", "3")).expect("fits");
-    let ended = within(new.completed()).await.expect("it completes");
-    assert!(matches!(ended.outcome, CommitOutcome::Committed { .. }), "{ended:?}");
+fn submit(term: &Leadership, id: u64, batch: Batch) {
+    term.commits().submit(OperationId(id), Lane::Registry, batch).expect("it fits");
 }
 
 #[tokio::test]
