@@ -1,0 +1,238 @@
+//! agent.proto: frames, messages and orders between an agent and the master.
+
+use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
+use super::field::{bounded, from_ref, item, list, name, numbers, part, required};
+use super::types::digest_from_pb;
+use crate::pb;
+use proffer_types::agent::{AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::template::KillPolicy;
+use proffer_types::{
+    AgentId, AgentSession, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal,
+};
+
+impl From<AgentUp> for pb::AgentUp {
+    fn from(frame: AgentUp) -> Self {
+        Self {
+            agent: frame.agent.map(|agent| agent.0),
+            session: frame.session.0,
+            master_epoch: frame.master_epoch.0,
+            messages: frame.messages.into_iter().map(pb::AgentMessage::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::AgentUp> for AgentUp {
+    type Error = Refusal;
+
+    /// Messages of an unknown kind are skipped (K5).
+    fn try_from(frame: pb::AgentUp) -> Result<Self, Refusal> {
+        bounded(frame.messages.len(), "messages", CALLS_MAX)?;
+        let mut messages = Vec::with_capacity(frame.messages.len());
+        for (index, message) in frame.messages.into_iter().enumerate() {
+            let Some(kind) = message.kind else { continue };
+            messages.push(message_from_kind(kind).map_err(|r| r.within(item("messages", index)))?);
+        }
+        Ok(Self {
+            agent: frame.agent.map(AgentId),
+            session: AgentSession(frame.session),
+            master_epoch: MasterEpoch(frame.master_epoch),
+            messages,
+        })
+    }
+}
+
+impl From<AgentMessage> for pb::AgentMessage {
+    fn from(message: AgentMessage) -> Self {
+        use pb::agent_message::{self, Kind};
+        let kind = match message {
+            AgentMessage::Register { info, log } => {
+                Kind::Register(agent_message::Register { info: Some(info.into()), log: log.0 })
+            }
+            AgentMessage::Tasks { tasks } => Kind::Tasks(agent_message::Tasks {
+                tasks: tasks.into_iter().map(pb::AgentTask::from).collect(),
+            }),
+            AgentMessage::RegisterEnd => Kind::RegisterEnd(agent_message::RegisterEnd {}),
+            AgentMessage::Statuses { statuses } => Kind::Statuses(agent_message::Statuses {
+                statuses: statuses.into_iter().map(pb::TaskStatus::from).collect(),
+            }),
+            AgentMessage::Heartbeat => Kind::Heartbeat(agent_message::Heartbeat {}),
+            AgentMessage::Leaving => Kind::Leaving(agent_message::Leaving {}),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+fn message_from_kind(kind: pb::agent_message::Kind) -> Result<AgentMessage, Refusal> {
+    use pb::agent_message::Kind;
+    let below = |field: &'static str| move |refusal: Refusal| refusal.within(field);
+    Ok(match kind {
+        Kind::Register(message) => AgentMessage::Register {
+            info: part(message.info, "info").map_err(below("register"))?,
+            log: LogIncarnation(message.log),
+        },
+        Kind::Tasks(message) => AgentMessage::Tasks {
+            tasks: list(message.tasks, "tasks", ITEMS_MAX).map_err(below("tasks"))?,
+        },
+        Kind::RegisterEnd(_) => AgentMessage::RegisterEnd,
+        Kind::Statuses(message) => AgentMessage::Statuses {
+            statuses: list(message.statuses, "statuses", ITEMS_MAX).map_err(below("statuses"))?,
+        },
+        Kind::Heartbeat(_) => AgentMessage::Heartbeat,
+        Kind::Leaving(_) => AgentMessage::Leaving,
+    })
+}
+
+impl From<AgentTask> for pb::AgentTask {
+    fn from(task: AgentTask) -> Self {
+        Self { record: Some(task.record.into()), acknowledged: task.acknowledged }
+    }
+}
+
+impl TryFrom<pb::AgentTask> for AgentTask {
+    type Error = Refusal;
+    fn try_from(task: pb::AgentTask) -> Result<Self, Refusal> {
+        Ok(Self { record: part(task.record, "record")?, acknowledged: task.acknowledged })
+    }
+}
+
+impl From<AgentLaunch> for pb::AgentLaunch {
+    fn from(launch: AgentLaunch) -> Self {
+        Self {
+            framework: launch.framework.0,
+            role: launch.role.into(),
+            launch: Some(launch.launch.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::AgentLaunch> for AgentLaunch {
+    type Error = Refusal;
+    fn try_from(launch: pb::AgentLaunch) -> Result<Self, Refusal> {
+        Ok(Self {
+            framework: FrameworkId(launch.framework),
+            role: name(&launch.role, "role")?,
+            launch: part(launch.launch, "launch")?,
+        })
+    }
+}
+
+impl From<AgentDown> for pb::AgentDown {
+    fn from(frame: AgentDown) -> Self {
+        Self {
+            agent: frame.agent.0,
+            session: frame.session.0,
+            master_epoch: frame.master_epoch.0,
+            orders: frame.orders.into_iter().map(pb::AgentOrder::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::AgentDown> for AgentDown {
+    type Error = Refusal;
+
+    /// Orders of an unknown kind are skipped: a master sends none before the feature level says
+    /// that every agent knows them (K5).
+    fn try_from(frame: pb::AgentDown) -> Result<Self, Refusal> {
+        let mut orders = Vec::with_capacity(frame.orders.len());
+        for (index, order) in frame.orders.into_iter().enumerate() {
+            let Some(kind) = order.kind else { continue };
+            orders.push(order_from_kind(kind).map_err(|r| r.within(item("orders", index)))?);
+        }
+        Ok(Self {
+            agent: AgentId(frame.agent),
+            session: AgentSession(frame.session),
+            master_epoch: MasterEpoch(frame.master_epoch),
+            orders,
+        })
+    }
+}
+
+impl From<AgentOrder> for pb::AgentOrder {
+    fn from(order: AgentOrder) -> Self {
+        use pb::agent_order::{self, Kind};
+        let kind = match order {
+            AgentOrder::Registered { heartbeat, grant, capability_key } => {
+                Kind::Registered(agent_order::Registered {
+                    heartbeat_ms: heartbeat.0,
+                    grant_ms: grant.0,
+                    capability_key,
+                })
+            }
+            AgentOrder::Refused { refusal, gone } => {
+                Kind::Refused(agent_order::Refused { refusal: Some(refusal.into()), gone })
+            }
+            AgentOrder::Grant { grant } => Kind::Grant(agent_order::Grant { grant_ms: grant.0 }),
+            AgentOrder::Template { digest, template } => Kind::Template(agent_order::Template {
+                digest: digest.0.to_vec(),
+                template: Some(template.into()),
+            }),
+            AgentOrder::Launch { tasks } => Kind::Launch(agent_order::Launch {
+                tasks: tasks.into_iter().map(pb::AgentLaunch::from).collect(),
+            }),
+            AgentOrder::Kill { framework, task, policy, by_operator } => {
+                Kind::Kill(agent_order::Kill {
+                    framework: framework.0,
+                    task: task.into(),
+                    policy: policy.map(pb::KillPolicy::from),
+                    by_operator,
+                })
+            }
+            AgentOrder::Acknowledge { framework, incarnation, through, except } => {
+                Kind::Acknowledge(agent_order::Acknowledge {
+                    framework: framework.0,
+                    incarnation: incarnation.0,
+                    through,
+                    except: except.into_iter().collect(),
+                })
+            }
+            AgentOrder::EndFramework { framework } => {
+                Kind::EndFramework(agent_order::EndFramework { framework: framework.0 })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
+    use pb::agent_order::Kind;
+    let below = |field: &'static str| move |refusal: Refusal| refusal.within(field);
+    Ok(match kind {
+        Kind::Registered(order) => AgentOrder::Registered {
+            heartbeat: DurationMs(order.heartbeat_ms),
+            grant: DurationMs(order.grant_ms),
+            capability_key: order.capability_key,
+        },
+        Kind::Refused(order) => AgentOrder::Refused {
+            refusal: required(order.refusal, "refused.refusal")?.into(),
+            gone: order.gone,
+        },
+        Kind::Grant(order) => AgentOrder::Grant { grant: DurationMs(order.grant_ms) },
+        Kind::Template(order) => AgentOrder::Template {
+            digest: digest_from_pb(&order.digest, "template.digest")?,
+            template: part(order.template, "template").map_err(below("template"))?,
+        },
+        Kind::Launch(order) => AgentOrder::Launch {
+            tasks: list(order.tasks, "tasks", ITEMS_MAX).map_err(below("launch"))?,
+        },
+        Kind::Kill(order) => AgentOrder::Kill {
+            framework: FrameworkId(order.framework),
+            task: name(&order.task, "kill.task")?,
+            policy: order.policy.map(KillPolicy::from),
+            by_operator: order.by_operator,
+        },
+        Kind::Acknowledge(order) => AgentOrder::Acknowledge {
+            framework: FrameworkId(order.framework),
+            incarnation: LogIncarnation(order.incarnation),
+            through: order.through,
+            except: numbers(order.except, "acknowledge.except", EXCEPTIONS_MAX)?,
+        },
+        Kind::EndFramework(order) => {
+            AgentOrder::EndFramework { framework: FrameworkId(order.framework) }
+        }
+    })
+}
+
+from_ref! {
+    AgentUp => pb::AgentUp,
+    AgentDown => pb::AgentDown,
+}
