@@ -1,0 +1,122 @@
+//! From template and launch to a container request: placeholders, ports, defaults.
+
+use crate::config::Limits;
+use crate::container::{ContainerRequest, ProbeRequest};
+use crate::state::checks::CheckPlan;
+use proffer_types::agent::AgentLaunch;
+use proffer_types::ids::ContainerId;
+use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::resources::ResourceName;
+use proffer_types::template::{Check, ContainerTemplate, OnDisconnect, PodTemplate, Probe, expand};
+use proffer_types::units::{Bytes, Milli};
+use std::collections::BTreeMap;
+
+type Variables = BTreeMap<String, String>;
+
+/// Everything that a launch asks for.
+///
+/// # Errors
+/// A refusal naming the field whose placeholder has no value or whose port is none.
+pub(crate) fn expand_launch(
+    container: &ContainerId,
+    order: &AgentLaunch,
+    template: &PodTemplate,
+    limits: &Limits,
+) -> Result<(ContainerRequest, Vec<CheckPlan>), Refusal> {
+    let of = only_container(template)?;
+    let launch = &order.launch;
+    let request = ContainerRequest {
+        container: container.clone(),
+        framework: order.framework,
+        task: launch.name.clone(),
+        command: expand_all(&of.command, &launch.variables)
+            .map_err(|refusal| refusal.within("command"))?,
+        env: expand_env(of, &launch.variables)?,
+        user: of.user.clone(),
+        root: of.root.clone(),
+        workdir: of.workdir.clone(),
+        pids_max: of.pids_max.unwrap_or(limits.pids_max_default),
+        rlimits: of.rlimits.clone(),
+        cpus: Milli(launch.resources.scalar(&ResourceName::Cpus)),
+        cpu_limit: of.cpu_limit,
+        memory: Bytes(launch.resources.scalar(&ResourceName::Mem)),
+        log: of.log,
+        kill: template.kill,
+        stop_after: match template.on_disconnect {
+            OnDisconnect::Keep => None,
+            OnDisconnect::StopAfter(span) => Some(span),
+        },
+    };
+    Ok((request, plans_of(template, &launch.variables)?))
+}
+
+/// The checks of a launch.
+///
+/// # Errors
+/// As [`expand_launch`].
+pub(crate) fn plans_of(
+    template: &PodTemplate,
+    variables: &Variables,
+) -> Result<Vec<CheckPlan>, Refusal> {
+    let checks = only_container(template)?.checks.iter().enumerate();
+    checks
+        .map(|(index, check)| {
+            plan(check, variables).map_err(|refusal| refusal.within(format!("checks[{index}]")))
+        })
+        .collect()
+}
+
+fn only_container(template: &PodTemplate) -> Result<&ContainerTemplate, Refusal> {
+    match template.containers.as_slice() {
+        [container] => Ok(container),
+        others => Err(Refusal::new(
+            RefusalCode::NotSupported,
+            "containers",
+            format!("a pod has exactly one container today, not {}", others.len()),
+        )),
+    }
+}
+
+fn expand_all(texts: &[String], variables: &Variables) -> Result<Vec<String>, Refusal> {
+    texts.iter().map(|text| expand(text, variables)).collect()
+}
+
+fn expand_env(of: &ContainerTemplate, variables: &Variables) -> Result<Variables, Refusal> {
+    let expanded = of.env.iter().map(|(name, value)| {
+        let value =
+            expand(value, variables).map_err(|refusal| refusal.within(format!("env.{name}")))?;
+        Ok((name.clone(), value))
+    });
+    expanded.collect()
+}
+
+fn plan(check: &Check, variables: &Variables) -> Result<CheckPlan, Refusal> {
+    let request = match &check.probe {
+        Probe::Http { port, path, status } => ProbeRequest::Http {
+            port: port_of(port, variables)?,
+            path: expand(path, variables)?,
+            status: status.clone(),
+        },
+        Probe::Tcp { port } => ProbeRequest::Tcp { port: port_of(port, variables)? },
+        Probe::Command { command } => {
+            ProbeRequest::Command { command: expand_all(command, variables)? }
+        }
+    };
+    Ok(CheckPlan {
+        kind: check.kind,
+        request,
+        interval: check.interval,
+        timeout: check.timeout,
+        failures: check.failures,
+        successes: check.successes,
+        limit: check.limit,
+    })
+}
+
+fn port_of(text: &str, variables: &Variables) -> Result<u16, Refusal> {
+    let expanded = expand(text, variables)?;
+    expanded.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
+        let shown = proffer_types::refusal::excerpt(&expanded);
+        Refusal::new(RefusalCode::InvalidArgument, "port", format!("{shown:?} is not a port"))
+    })
+}
