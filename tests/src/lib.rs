@@ -1,1 +1,1 @@
-//! proffer-tests
+//! Whole-system behaviour: the simulator, real processes, load, benchmarks.
