@@ -1,0 +1,441 @@
+//! Every door of the master: its rpcs and its HTTP routes, each with what it does to which kind of
+//! object. Routing, authorisation and the OpenAPI document are made from these tables; a test
+//! compares them with the schema.
+
+/// What a call does. Together with [`Object`] it is what a principal is allowed or not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Verb {
+    /// Look, also continuously.
+    Read,
+    /// Take part as a framework.
+    Subscribe,
+    /// Take part as an agent.
+    Register,
+    /// Run tasks of one's own container.
+    Execute,
+    /// Declare that it will not return.
+    MarkGone,
+    /// End its tasks and give it no new ones.
+    Drain,
+    /// Give it no new tasks.
+    Deactivate,
+    /// End drain and deactivation.
+    Activate,
+    /// End it and all its tasks.
+    Teardown,
+    /// End it.
+    Kill,
+    /// Set its record.
+    Set,
+    /// Change through a framework's own API.
+    Change,
+}
+
+/// What kind of thing a call is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Object {
+    /// All together.
+    Cluster,
+    /// An agent.
+    Agent,
+    /// A framework.
+    Framework,
+    /// A task.
+    Task,
+    /// A lease.
+    Offer,
+    /// A role.
+    Role,
+    /// The event log.
+    Event,
+    /// Files and logs of a task.
+    Sandbox,
+    /// A service of the service framework.
+    Service,
+    /// Numbers for monitoring.
+    Metrics,
+    /// Whether the process serves; open to everyone.
+    Health,
+    /// The description of the API.
+    Document,
+    /// The web page's own files.
+    Page,
+}
+
+/// An rpc of one of the services.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rpc {
+    /// `OperatorService`.
+    pub service: &'static str,
+    /// `DrainAgent`.
+    pub method: &'static str,
+    /// Message that it takes.
+    pub request: &'static str,
+    /// Message that it gives, once or as a stream.
+    pub response: &'static str,
+    /// What it does.
+    pub verb: Verb,
+    /// To what.
+    pub object: Object,
+}
+
+const fn rpc(
+    service: &'static str,
+    method: &'static str,
+    messages: (&'static str, &'static str),
+    allowed: (Verb, Object),
+) -> Rpc {
+    let (request, response) = messages;
+    let (verb, object) = allowed;
+    Rpc { service, method, request, response, verb, object }
+}
+
+const OPERATOR: &str = "OperatorService";
+
+/// All rpcs.
+pub const RPCS: &[Rpc] = &[
+    rpc(
+        "SchedulerService",
+        "Connect",
+        ("SchedulerUp", "SchedulerDown"),
+        (Verb::Subscribe, Object::Framework),
+    ),
+    rpc("AgentService", "Connect", ("AgentUp", "AgentDown"), (Verb::Register, Object::Agent)),
+    rpc(
+        "ExecutorService",
+        "Connect",
+        ("ExecutorUp", "ExecutorDown"),
+        (Verb::Execute, Object::Task),
+    ),
+    operator("GetOverview", ("GetOverviewRequest", "Overview"), (Verb::Read, Object::Cluster)),
+    operator(
+        "ListAgents",
+        ("ListAgentsRequest", "ListAgentsResponse"),
+        (Verb::Read, Object::Agent),
+    ),
+    operator("GetAgent", ("GetAgentRequest", "GetAgentResponse"), (Verb::Read, Object::Agent)),
+    operator(
+        "ListFrameworks",
+        ("ListFrameworksRequest", "ListFrameworksResponse"),
+        (Verb::Read, Object::Framework),
+    ),
+    operator("ListTasks", ("ListTasksRequest", "ListTasksResponse"), (Verb::Read, Object::Task)),
+    operator("GetTask", ("GetTaskRequest", "GetTaskResponse"), (Verb::Read, Object::Task)),
+    operator(
+        "ListOffers",
+        ("ListOffersRequest", "ListOffersResponse"),
+        (Verb::Read, Object::Offer),
+    ),
+    operator("ListRoles", ("ListRolesRequest", "ListRolesResponse"), (Verb::Read, Object::Role)),
+    operator("Why", ("WhyRequest", "WhyResponse"), (Verb::Read, Object::Cluster)),
+    operator(
+        "MarkAgentGone",
+        ("MarkAgentGoneRequest", "OperatorAnswer"),
+        (Verb::MarkGone, Object::Agent),
+    ),
+    operator("DrainAgent", ("DrainAgentRequest", "OperatorAnswer"), (Verb::Drain, Object::Agent)),
+    operator(
+        "DeactivateAgent",
+        ("DeactivateAgentRequest", "OperatorAnswer"),
+        (Verb::Deactivate, Object::Agent),
+    ),
+    operator(
+        "ActivateAgent",
+        ("ActivateAgentRequest", "OperatorAnswer"),
+        (Verb::Activate, Object::Agent),
+    ),
+    operator(
+        "TeardownFramework",
+        ("TeardownFrameworkRequest", "OperatorAnswer"),
+        (Verb::Teardown, Object::Framework),
+    ),
+    operator("KillTask", ("KillTaskRequest", "OperatorAnswer"), (Verb::Kill, Object::Task)),
+    operator("SetRole", ("SetRoleRequest", "OperatorAnswer"), (Verb::Set, Object::Role)),
+    operator("Watch", ("WatchRequest", "WatchFrame"), (Verb::Read, Object::Cluster)),
+    operator(
+        "ListEvents",
+        ("ListEventsRequest", "ListEventsResponse"),
+        (Verb::Read, Object::Event),
+    ),
+];
+
+const fn operator(
+    method: &'static str,
+    messages: (&'static str, &'static str),
+    allowed: (Verb, Object),
+) -> Rpc {
+    rpc(OPERATOR, method, messages, allowed)
+}
+
+impl Rpc {
+    /// The path of its HTTP/2 requests.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/{}.{}/{}", crate::descriptor::PACKAGE, self.service, self.method)
+    }
+}
+
+/// The rpc behind an HTTP/2 path such as `/proffer.v1.OperatorService/DrainAgent`.
+#[must_use]
+pub fn rpc_at(path: &str) -> Option<&'static Rpc> {
+    let (service, method) = path
+        .strip_prefix('/')?
+        .strip_prefix(crate::descriptor::PACKAGE)?
+        .strip_prefix('.')?
+        .split_once('/')?;
+    RPCS.iter().find(|rpc| rpc.service == service && rpc.method == method)
+}
+
+/// The operator rpc of that name.
+#[must_use]
+pub fn operator_rpc(method: &str) -> Option<&'static Rpc> {
+    RPCS.iter().find(|rpc| rpc.service == OPERATOR && rpc.method == method)
+}
+
+/// HTTP methods in use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Method {
+    /// Look.
+    Get,
+    /// Do.
+    Post,
+    /// Set.
+    Put,
+    /// Change in part.
+    Patch,
+    /// End.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// Who answers a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// An operator rpc: the request is made of path, query and body, the answer is its JSON.
+    Rpc {
+        /// Its name.
+        method: &'static str,
+        /// The field of the request that is the body; `None`: no body.
+        body: Option<&'static str>,
+        /// Each message of the answer is an event of a server-sent stream.
+        events: bool,
+    },
+    /// Not an rpc.
+    Plain {
+        /// What it does.
+        verb: Verb,
+        /// To what.
+        object: Object,
+        /// Media type of the answer.
+        media: &'static str,
+        /// One sentence for the document.
+        summary: &'static str,
+    },
+}
+
+/// One route. Parts of the path in braces are fields of the request; `{*name}` takes the rest of
+/// the path, slashes included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// HTTP method.
+    pub method: Method,
+    /// Path template.
+    pub path: &'static str,
+    /// Who answers.
+    pub target: Target,
+}
+
+const fn read(path: &'static str, rpc: &'static str) -> Route {
+    act(Method::Get, path, rpc)
+}
+
+const fn act(method: Method, path: &'static str, rpc: &'static str) -> Route {
+    Route { method, path, target: Target::Rpc { method: rpc, body: None, events: false } }
+}
+
+const fn plain(
+    method: Method,
+    path: &'static str,
+    allowed: (Verb, Object),
+    answer: (&'static str, &'static str),
+) -> Route {
+    let ((verb, object), (media, summary)) = (allowed, answer);
+    Route { method, path, target: Target::Plain { verb, object, media, summary } }
+}
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
+const BYTES: &str = "application/octet-stream";
+const SERVICES: (&str, &str) = (JSON, "passed on to the service framework");
+
+/// All routes.
+pub const ROUTES: &[Route] = &[
+    read("/v1/overview", "GetOverview"),
+    read("/v1/agents", "ListAgents"),
+    read("/v1/agents/{id}", "GetAgent"),
+    act(Method::Post, "/v1/agents/{id}/gone", "MarkAgentGone"),
+    act(Method::Post, "/v1/agents/{id}/drain", "DrainAgent"),
+    act(Method::Post, "/v1/agents/{id}/deactivate", "DeactivateAgent"),
+    act(Method::Post, "/v1/agents/{id}/activate", "ActivateAgent"),
+    read("/v1/frameworks", "ListFrameworks"),
+    act(Method::Delete, "/v1/frameworks/{id}", "TeardownFramework"),
+    read("/v1/tasks", "ListTasks"),
+    read("/v1/tasks/{framework}/{task}", "GetTask"),
+    act(Method::Delete, "/v1/tasks/{framework}/{task}", "KillTask"),
+    plain(
+        Method::Get,
+        "/v1/tasks/{framework}/{task}/logs",
+        (Verb::Read, Object::Sandbox),
+        (TEXT, "the task's output, passed on from its agent"),
+    ),
+    plain(
+        Method::Get,
+        "/v1/tasks/{framework}/{task}/files",
+        (Verb::Read, Object::Sandbox),
+        (BYTES, "a directory or file of the task's sandbox, passed on from its agent"),
+    ),
+    read("/v1/offers", "ListOffers"),
+    read("/v1/roles", "ListRoles"),
+    Route {
+        method: Method::Put,
+        path: "/v1/roles/{*role}",
+        target: Target::Rpc { method: "SetRole", body: Some("config"), events: false },
+    },
+    read("/v1/why/{kind}/{*subject}", "Why"),
+    read("/v1/events", "ListEvents"),
+    Route {
+        method: Method::Get,
+        path: "/v1/watch",
+        target: Target::Rpc { method: "Watch", body: None, events: true },
+    },
+    plain(Method::Get, "/v1/services", (Verb::Read, Object::Service), SERVICES),
+    plain(Method::Post, "/v1/services", (Verb::Change, Object::Service), SERVICES),
+    plain(Method::Get, "/v1/services/{*rest}", (Verb::Read, Object::Service), SERVICES),
+    plain(Method::Post, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
+    plain(Method::Put, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
+    plain(Method::Patch, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
+    plain(Method::Delete, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
+    plain(
+        Method::Get,
+        "/metrics",
+        (Verb::Read, Object::Metrics),
+        (TEXT, "numbers in the text format of Prometheus"),
+    ),
+    plain(
+        Method::Get,
+        "/healthz",
+        (Verb::Read, Object::Health),
+        (TEXT, "whether this process serves"),
+    ),
+    plain(Method::Get, "/openapi.json", (Verb::Read, Object::Document), (JSON, "this document")),
+    plain(Method::Get, "/ui", (Verb::Read, Object::Page), ("text/html", "the web page")),
+    plain(
+        Method::Get,
+        "/ui/{*file}",
+        (Verb::Read, Object::Page),
+        (BYTES, "a file of the web page"),
+    ),
+];
+
+impl Route {
+    /// The rpc that answers, if one does.
+    #[must_use]
+    pub fn rpc(&self) -> Option<&'static Rpc> {
+        match self.target {
+            Target::Rpc { method, .. } => operator_rpc(method),
+            Target::Plain { .. } => None,
+        }
+    }
+
+    /// What it does to what: the same for a route as for its rpc.
+    #[must_use]
+    pub fn allowed(&self) -> (Verb, Object) {
+        match self.target {
+            Target::Plain { verb, object, .. } => (verb, object),
+            Target::Rpc { method, .. } => {
+                let rpc = operator_rpc(method).expect("a test finds the rpc of each route");
+                (rpc.verb, rpc.object)
+            }
+        }
+    }
+
+    /// Names of the parameters in its path, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| name.strip_prefix('*').unwrap_or(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::schema;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_table_of_rpcs_is_the_schema() {
+        let strip = |name: &str| name.strip_prefix(".proffer.v1.").expect("ours").to_owned();
+        let declared: BTreeSet<_> = schema()
+            .methods
+            .iter()
+            .map(|method| {
+                let rpc = &method.descriptor;
+                let (input, output) = (strip(rpc.input_type()), strip(rpc.output_type()));
+                (method.service.clone(), rpc.name().to_owned(), input, output)
+            })
+            .collect();
+        let listed: BTreeSet<_> = RPCS
+            .iter()
+            .map(|rpc| {
+                let [service, method, request, response] =
+                    [rpc.service, rpc.method, rpc.request, rpc.response].map(str::to_owned);
+                (service, method, request, response)
+            })
+            .collect();
+        assert_eq!(listed, declared, "every rpc has its line in RPCS, and no other");
+        assert_eq!(listed.len(), RPCS.len(), "no line twice");
+        for rpc in RPCS {
+            assert_eq!(rpc_at(&rpc.path()), Some(rpc));
+        }
+        assert_eq!(rpc_at("/proffer.v1.OperatorService/Nothing"), None);
+    }
+
+    #[test]
+    fn every_operator_rpc_has_a_route_and_its_parameters_are_fields() {
+        let mut routed = BTreeSet::new();
+        for route in ROUTES {
+            let Target::Rpc { method, body, .. } = route.target else { continue };
+            let rpc = operator_rpc(method).expect(method);
+            let request = schema().message(rpc.request).expect(rpc.request);
+            for name in route.parameters().chain(body) {
+                assert!(request.field(name).is_some(), "{}: {name}", route.path);
+            }
+            assert_eq!(route.allowed(), (rpc.verb, rpc.object));
+            routed.insert(method);
+        }
+        let operator = RPCS.iter().filter(|rpc| rpc.service == OPERATOR);
+        assert_eq!(routed, operator.map(|rpc| rpc.method).collect());
+        let distinct: BTreeSet<_> = ROUTES.iter().map(|r| (r.method, r.path)).collect();
+        assert_eq!(distinct.len(), ROUTES.len());
+    }
+
+    #[test]
+    fn the_paths_of_mesos_stay_free() {
+        assert!(ROUTES.iter().all(|route| !route.path.starts_with("/api/")));
+    }
+}
