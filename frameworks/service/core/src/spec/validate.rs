@@ -26,6 +26,12 @@ pub fn service(spec: &ServiceSpec) -> Vec<Diagnostic> {
 fn fixed_ports(spec: &ServiceSpec) -> Vec<Diagnostic> {
     let mut numbers = std::collections::BTreeMap::new();
     let mut faults = Vec::new();
+    let fixed = spec.ports.values().filter(|port| port.host != HostPort::Auto).count();
+    if fixed > 0 && fixed < spec.ports.len() {
+        let message = "fixed and automatic ports in one service are not yet supported together";
+        let fault = Diagnostic::new("ports", Mark::default(), message).later();
+        return vec![fault.hint("make them all fixed or all auto")];
+    }
     for (name, port) in &spec.ports {
         let HostPort::Fixed(number) = port.host else { continue };
         let field = format!("ports.{name}.host");
