@@ -1,0 +1,234 @@
+//! Which statuses are handled: cumulative per agent, except those whose conclusions the framework
+//! has not made durable yet (K15).
+//!
+//! Statuses of one agent come in the order of its log, and a newer status of a task stands for the
+//! older ones. So numbers that were skipped are never missing: a later status replaced them.
+
+use proffer_types::scheduler::Call;
+use proffer_types::{AgentId, LogIncarnation, StatusId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most exceptions in one acknowledgement; keeps a frame small. What lies beyond waits.
+const EXCEPTIONS_MAX: usize = 256;
+
+/// A commit that will never be answered.
+const VOID: u64 = u64::MAX;
+
+/// What was handled of one agent's log.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    incarnation: LogIncarnation,
+    /// The highest number handled.
+    through: u64,
+    /// Handled, but waiting for this commit to be durable.
+    withheld: BTreeMap<u64, u64>,
+}
+
+/// What was handled of all logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Acknowledgements {
+    logs: BTreeMap<AgentId, Log>,
+    dirty: BTreeSet<AgentId>,
+    /// All commits up to this one are answered.
+    settled: u64,
+}
+
+impl Acknowledgements {
+    /// Whether that status was handled and, where it was to be, made durable.
+    pub(crate) fn is_handled(&self, id: StatusId) -> bool {
+        self.logs.get(&id.agent).is_some_and(|log| {
+            id.incarnation < log.incarnation
+                || (id.incarnation == log.incarnation
+                    && id.sequence <= log.through
+                    && !log.withheld.contains_key(&id.sequence))
+        })
+    }
+
+    /// The status was handled; all commits up to `commit` must be durable before it is said.
+    pub(crate) fn note(&mut self, id: StatusId, commit: u64) {
+        let log = self.logs.entry(id.agent).or_default();
+        if id.incarnation < log.incarnation {
+            return;
+        }
+        if id.incarnation > log.incarnation {
+            *log = Log { incarnation: id.incarnation, ..Log::default() };
+        }
+        log.through = log.through.max(id.sequence);
+        if commit > self.settled {
+            log.withheld.insert(id.sequence, commit);
+        } else {
+            log.withheld.remove(&id.sequence);
+        }
+        self.dirty.insert(id.agent);
+    }
+
+    /// The status was handled before: says so again, unless it waits for a commit.
+    pub(crate) fn repeat(&mut self, id: StatusId) {
+        match self.logs.get(&id.agent) {
+            Some(log) if log.incarnation == id.incarnation => {
+                self.dirty.insert(id.agent);
+            }
+            Some(_) | None => self.note(id, 0),
+        }
+    }
+
+    /// A commit was refused: what waited for it or an earlier one waits for `instead`.
+    pub(crate) fn postpone(&mut self, refused: u64, instead: u64) {
+        for commit in self.logs.values_mut().flat_map(|log| log.withheld.values_mut()) {
+            if *commit <= refused {
+                *commit = instead;
+            }
+        }
+    }
+
+    /// All commits up to `settled` are answered.
+    pub(crate) fn settle(&mut self, settled: u64) {
+        if settled <= self.settled {
+            return;
+        }
+        self.settled = settled;
+        for (agent, log) in &mut self.logs {
+            let before = log.withheld.len();
+            log.withheld.retain(|_, commit| *commit > settled);
+            if log.withheld.len() != before {
+                self.dirty.insert(*agent);
+            }
+        }
+    }
+
+    /// The commits that were under way are void (a new epoch): what waited for them counts as not
+    /// handled and is told again.
+    pub(crate) fn void_commits(&mut self, settled: u64) {
+        self.settled = settled;
+        for commit in self.logs.values_mut().flat_map(|log| log.withheld.values_mut()) {
+            *commit = VOID;
+        }
+    }
+
+    /// Everything of an agent was told again. What waited for a void commit and did not come back
+    /// was replaced by a later status.
+    pub(crate) fn drop_void(&mut self, agent: AgentId) {
+        if let Some(log) = self.logs.get_mut(&agent) {
+            let before = log.withheld.len();
+            log.withheld.retain(|_, commit| *commit != VOID);
+            if log.withheld.len() != before {
+                self.dirty.insert(agent);
+            }
+        }
+    }
+
+    /// Agents with a log.
+    pub(crate) fn agents(&self) -> Vec<AgentId> {
+        self.logs.keys().copied().collect()
+    }
+
+    /// Forgets what an agent's log held.
+    pub(crate) fn forget_agent(&mut self, agent: AgentId) {
+        self.logs.remove(&agent);
+        self.dirty.remove(&agent);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { settled: self.settled, ..Self::default() };
+    }
+
+    /// What is to be said.
+    pub(crate) fn take_calls(&mut self) -> Vec<Call> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty
+            .into_iter()
+            .filter_map(|agent| self.logs.get(&agent).map(|log| log.acknowledge(agent)))
+            .filter(|call| !matches!(call, Call::Acknowledge { through: 0, .. }))
+            .collect()
+    }
+}
+
+impl Log {
+    fn acknowledge(&self, agent: AgentId) -> Call {
+        let beyond = self.withheld.keys().nth(EXCEPTIONS_MAX).map(|first| first - 1);
+        let through = beyond.unwrap_or(self.through);
+        // A tail of exceptions says nothing.
+        let except: BTreeSet<u64> =
+            self.withheld.keys().copied().take_while(|number| *number <= through).collect();
+        Call::Acknowledge { agent, incarnation: self.incarnation, through, except }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(sequence: u64) -> StatusId {
+        StatusId { agent: AgentId(1), incarnation: LogIncarnation(1), sequence }
+    }
+
+    fn said(acknowledgements: &mut Acknowledgements) -> Option<(u64, Vec<u64>)> {
+        match acknowledgements.take_calls().as_slice() {
+            [Call::Acknowledge { through, except, .. }] => {
+                Some((*through, except.iter().copied().collect()))
+            }
+            [] => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_durable_is_an_exception_until_it_is() {
+        let mut acknowledgements = Acknowledgements::default();
+        acknowledgements.note(id(1), 0);
+        acknowledgements.note(id(2), 1);
+        acknowledgements.note(id(5), 0);
+        assert_eq!(said(&mut acknowledgements), Some((5, vec![2])));
+        assert!(acknowledgements.is_handled(id(3)), "a later status stands for it");
+        assert!(!acknowledgements.is_handled(id(2)));
+        assert_eq!(said(&mut acknowledgements), None);
+        acknowledgements.settle(1);
+        assert_eq!(said(&mut acknowledgements), Some((5, vec![])));
+    }
+
+    #[test]
+    fn a_refused_commit_is_replaced_by_the_one_that_follows_it() {
+        let mut acknowledgements = Acknowledgements::default();
+        acknowledgements.note(id(1), 1);
+        acknowledgements.postpone(1, 2);
+        acknowledgements.settle(1);
+        assert_eq!(said(&mut acknowledgements), Some((1, vec![1])));
+        acknowledgements.settle(2);
+        assert_eq!(said(&mut acknowledgements), Some((1, vec![])));
+    }
+
+    #[test]
+    fn what_waited_for_a_void_commit_is_handled_again_or_replaced() {
+        let mut acknowledgements = Acknowledgements::default();
+        acknowledgements.note(id(1), 1);
+        acknowledgements.note(id(2), 1);
+        acknowledgements.void_commits(1);
+        assert!(!acknowledgements.is_handled(id(1)) && !acknowledgements.is_handled(id(2)));
+        acknowledgements.note(id(2), 0);
+        assert_eq!(said(&mut acknowledgements), Some((2, vec![1])));
+        acknowledgements.drop_void(AgentId(1));
+        assert_eq!(said(&mut acknowledgements), Some((2, vec![])));
+    }
+
+    #[test]
+    fn exceptions_are_bounded() {
+        let mut acknowledgements = Acknowledgements::default();
+        for sequence in 1..=1000 {
+            acknowledgements.note(id(sequence), sequence);
+        }
+        let (through, except) = said(&mut acknowledgements).expect("dirty");
+        assert_eq!((through, except.len()), (256, EXCEPTIONS_MAX));
+        acknowledgements.settle(1000);
+        assert_eq!(said(&mut acknowledgements), Some((1000, vec![])));
+    }
+
+    #[test]
+    fn a_new_life_of_a_log_begins_at_the_start() {
+        let mut acknowledgements = Acknowledgements::default();
+        acknowledgements.note(id(9), 0);
+        acknowledgements.note(StatusId { incarnation: LogIncarnation(2), ..id(1) }, 0);
+        assert_eq!(said(&mut acknowledgements), Some((1, vec![])));
+        assert!(acknowledgements.is_handled(id(10)), "the old log is over");
+    }
+}

@@ -1,0 +1,310 @@
+//! What a framework may do, and what it can look at.
+
+use crate::acknowledgements::Acknowledgements;
+use crate::counters::Counters;
+use crate::framework::Notice;
+use crate::launches::Launches;
+use crate::leases::Leases;
+use crate::request::{TaskRequest, Template};
+use crate::requests::{Condition, Requests};
+use crate::state_cache::{StateCache, StateWrite};
+use crate::task_table::TaskTable;
+use proffer_types::offer::{Offer, Operation};
+use proffer_types::scheduler::{Absence, Call};
+use proffer_types::template::KillPolicy;
+use proffer_types::{
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, LaunchToken, Now, OfferId, Refusal,
+    RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// The framework's hand on the cluster. Everything asked of it while the connection is away is
+/// kept and said when it is back.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) now: Now,
+    pub(crate) framework: Option<FrameworkId>,
+    pub(crate) epoch: FrameworkEpoch,
+    /// The framework was told that it is active, and not that it stands by.
+    pub(crate) is_active: bool,
+    /// Snapshot and state of this connection are complete: calls may leave.
+    pub(crate) is_online: bool,
+    pub(crate) wants_raw_offers: bool,
+    pub(crate) tasks: TaskTable,
+    pub(crate) absent: BTreeMap<AgentId, Absence>,
+    pub(crate) requests: Requests,
+    pub(crate) launches: Launches,
+    pub(crate) acknowledgements: Acknowledgements,
+    pub(crate) state: StateCache,
+    pub(crate) leases: Leases,
+    pub(crate) kills: BTreeMap<TaskName, Option<KillPolicy>>,
+    pub(crate) suppressed: BTreeSet<RoleName>,
+    pub(crate) suppresses_all: bool,
+    pub(crate) sent_templates: BTreeSet<TemplateDigest>,
+    /// Ends that the master told by itself, without a log: told once in an epoch.
+    pub(crate) ended_without_log: BTreeMap<TaskName, LaunchToken>,
+    pub(crate) wants_teardown: bool,
+    pub(crate) wants_snapshot: bool,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) told: VecDeque<Told>,
+    pub(crate) counters: Counters,
+}
+
+/// A notice, and what follows once the framework has handled it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) notice: Notice,
+    /// Statuses that are handled then.
+    pub(crate) handled: Vec<StatusId>,
+    /// An ended task that leaves the table then.
+    pub(crate) ended: Option<(TaskName, LaunchToken)>,
+}
+
+impl From<Notice> for Told {
+    fn from(notice: Notice) -> Self {
+        Self { notice, handled: Vec::new(), ended: None }
+    }
+}
+
+impl Context {
+    pub(crate) fn new(wants_raw_offers: bool) -> Self {
+        Self {
+            now: Now::default(),
+            framework: None,
+            epoch: FrameworkEpoch::default(),
+            is_active: false,
+            is_online: false,
+            wants_raw_offers,
+            tasks: TaskTable::default(),
+            absent: BTreeMap::new(),
+            requests: Requests::default(),
+            launches: Launches::default(),
+            acknowledgements: Acknowledgements::default(),
+            state: StateCache::new(),
+            leases: Leases::default(),
+            kills: BTreeMap::new(),
+            suppressed: BTreeSet::new(),
+            suppresses_all: false,
+            sent_templates: BTreeSet::new(),
+            ended_without_log: BTreeMap::new(),
+            wants_teardown: false,
+            wants_snapshot: false,
+            calls: Vec::new(),
+            told: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The time of the event at hand.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Whether this is the active replica, as far as is known.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    /// Its id; `None` before the first subscription.
+    #[must_use]
+    pub fn framework_id(&self) -> Option<FrameworkId> {
+        self.framework
+    }
+
+    /// The current epoch; also the session of its launch tokens.
+    #[must_use]
+    pub fn epoch(&self) -> FrameworkEpoch {
+        self.epoch
+    }
+
+    /// Its tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTable {
+        &self.tasks
+    }
+
+    /// Names of requests without a place, held ones included, ascending.
+    pub fn waiting(&self) -> impl Iterator<Item = &TaskName> {
+        self.requests.names()
+    }
+
+    /// Agents that may hold tasks nobody can speak of now (K2).
+    #[must_use]
+    pub fn absent(&self) -> &BTreeMap<AgentId, Absence> {
+        &self.absent
+    }
+
+    /// Whether the name is taken: its request waits, or its task has not ended.
+    #[must_use]
+    pub fn is_taken(&self, name: &TaskName) -> bool {
+        self.requests.get(name).is_some() || self.tasks.get(name).is_some_and(|task| task.is_live())
+    }
+
+    /// Asks for a task. What becomes of it is told by `Task` and `LaunchFailed` events.
+    ///
+    /// Safe to repeat: a name that is taken is refused, so nothing runs twice (I2).
+    ///
+    /// # Errors
+    /// Not active; the name is taken; or the request breaks a rule that its field names.
+    pub fn launch(&mut self, request: TaskRequest) -> Result<(), Refusal> {
+        if !self.is_active {
+            return Err(not_active());
+        }
+        request.validate()?;
+        if self.is_taken(&request.name) {
+            return Err(Refusal::new(
+                RefusalCode::AlreadyExists,
+                "name",
+                format!("{} waits or has not ended", request.name),
+            ));
+        }
+        let held = !self.absent.is_empty() && !request.is_name_fresh;
+        let condition = if held { Condition::Held } else { Condition::Demanded };
+        self.requests.add(Arc::new(request), 0, condition)
+    }
+
+    /// Takes back a request that has no place yet; whether there was one.
+    pub fn cancel(&mut self, name: &TaskName) -> bool {
+        self.requests.take(name).is_some()
+    }
+
+    /// Ends a task, or takes its request back; whether there was either. The kill is repeated
+    /// until the task has ended; `policy` takes the place of its template's.
+    pub fn kill(&mut self, name: &TaskName, policy: Option<KillPolicy>) -> bool {
+        if self.cancel(name) {
+            return true;
+        }
+        if !self.tasks.get(name).is_some_and(|task| task.is_live()) {
+            return false;
+        }
+        let repeated = self.kills.insert(name.clone(), policy) == Some(policy);
+        if !repeated && self.is_online {
+            self.calls.push(Call::Kill { task: name.clone(), policy });
+        }
+        true
+    }
+
+    /// The value of a key as of the commits issued so far.
+    #[must_use]
+    pub fn state(&self, key: &str) -> Option<&[u8]> {
+        self.state.get(key)
+    }
+
+    /// The keys that begin with `prefix`, ascending, as of the commits issued so far.
+    #[must_use]
+    pub fn state_keys(&self, prefix: &str) -> Vec<String> {
+        self.state.keys(prefix)
+    }
+
+    /// Makes all of `changes` durable, or none. Commits become durable in the order they are
+    /// issued; `StateCommitted` or `StateRefused` tells, with `ticket`.
+    ///
+    /// # Errors
+    /// Not active, or a change breaks a fixed bound of the store (K9).
+    pub fn commit(&mut self, changes: Vec<StateWrite>, ticket: u64) -> Result<(), Refusal> {
+        if !self.is_active {
+            return Err(not_active());
+        }
+        self.state.issue(changes, ticket).map(|_| ())
+    }
+
+    /// No more offers for `roles`; empty: for all of them. Demand of these roles waits, too.
+    pub fn suppress(&mut self, roles: BTreeSet<RoleName>) {
+        if roles.is_empty() {
+            self.suppresses_all = true;
+        }
+        self.suppressed.extend(roles.iter().cloned());
+        if self.is_online {
+            self.calls.push(Call::Suppress { roles });
+        }
+    }
+
+    /// Offers again for `roles`, and all filters cleared; empty: for all of them.
+    pub fn revive(&mut self, roles: BTreeSet<RoleName>) {
+        if roles.is_empty() {
+            self.suppresses_all = false;
+            self.suppressed.clear();
+        }
+        self.suppressed.retain(|role| !roles.contains(role));
+        if self.is_online {
+            self.calls.push(Call::Revive { roles });
+        }
+    }
+
+    /// Ends the framework: its tasks are killed, its state is deleted, its id is never used again.
+    pub fn teardown(&mut self) {
+        self.wants_teardown = true;
+        if self.is_online {
+            self.calls.push(Call::Teardown);
+        }
+    }
+
+    /// Raw offers that are held, by id.
+    pub fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.leases.offers()
+    }
+
+    /// Uses raw offers: several operations, all or none. Returns the number that
+    /// `AcceptAnswered` will carry. If the connection is lost before, no answer comes; the task
+    /// table tells what became of the launches.
+    ///
+    /// # Errors
+    /// No connection, or an offer that is not held.
+    pub fn accept(
+        &mut self,
+        offers: &[OfferId],
+        operations: Vec<Operation>,
+        refuse_for: DurationMs,
+    ) -> Result<u64, Refusal> {
+        if !self.is_online {
+            return Err(not_active());
+        }
+        if let Some(index) = offers.iter().position(|id| self.leases.get(*id).is_none()) {
+            return Err(Refusal::new(
+                RefusalCode::OfferNotHeld,
+                format!("offers[{index}]"),
+                format!("{} is not held", offers[index]),
+            ));
+        }
+        Ok(self.accept_raw(offers, operations, refuse_for))
+    }
+
+    /// Gives raw offers back; the same is not offered again for `refuse_for`.
+    pub fn decline(&mut self, offers: &[OfferId], refuse_for: DurationMs) {
+        let offers = self.leases.release(offers);
+        if !offers.is_empty() && self.is_online {
+            self.calls.push(Call::Decline { offers, refuse_for });
+        }
+    }
+
+    /// Renews a raw offer until it is used or given back; whether it was held.
+    pub fn keep(&mut self, offer: OfferId) -> bool {
+        self.leases.keep(offer)
+    }
+
+    /// A token for a launch in [`Context::accept`]. Used once.
+    pub fn next_token(&mut self) -> LaunchToken {
+        LaunchToken { session: self.epoch, sequence: self.launches.next_sequence() }
+    }
+
+    /// Sends a template ahead of an [`Context::accept`] that names it, once a connection.
+    pub fn send_template(&mut self, template: &Template) -> TemplateDigest {
+        let digest = template.digest();
+        if self.is_online && self.sent_templates.insert(digest) {
+            self.calls.push(Call::Template { digest, template: template.pod().clone() });
+        }
+        digest
+    }
+
+    pub(crate) fn tell(&mut self, notice: Notice) {
+        self.told.push_back(notice.into());
+    }
+}
+
+fn not_active() -> Refusal {
+    Refusal::new(RefusalCode::Unavailable, "", "this replica is not active now")
+        .hint("wait for the event Active")
+}
