@@ -1,0 +1,267 @@
+//! Owns HTTP calls: JSON in and out, and bodies that stream.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use http_body_util::{BodyExt, BodyStream, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use proffer_types::refusal::{Refusal, RefusalCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::connector::{Connector, Protocol};
+use super::endpoint::Endpoint;
+use super::events::{Event, EventError, EventReader};
+
+/// An answer that is read whole is at most this long.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Until the head of the answer is there.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The other side said no.
+    #[error("{refusal}")]
+    Refused {
+        /// Its HTTP status.
+        status: StatusCode,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// Nobody answered.
+    #[error("cannot reach {tried}: {reason}")]
+    Unreachable {
+        /// The addresses.
+        tried: String,
+        /// The last failures.
+        reason: String,
+    },
+    /// An answer came that is not what it should be, or broke off.
+    #[error("{method} {path}: {reason}")]
+    Answer {
+        /// Of the call.
+        method: Method,
+        /// Of the call.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => {
+                matches!(refusal.code, RefusalCode::NotLeader | RefusalCode::Unavailable)
+            }
+            Self::Unreachable { .. } => true,
+            Self::Answer { .. } => false,
+        }
+    }
+}
+
+/// Calls one of the addresses of an endpoint.
+#[derive(Clone)]
+pub struct HttpClient {
+    endpoint: Endpoint,
+    connector: Connector,
+    client: Client<Connector, Body>,
+    authorization: Option<HeaderValue>,
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpClient").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// Connects when the first call needs it.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint) -> Self {
+        let connector = Connector::new(endpoint, Protocol::Http1);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector.clone());
+        let authorization = endpoint.token().and_then(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self { endpoint: endpoint.clone(), connector, client, authorization }
+    }
+
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(Method::GET, path, None::<&()>).await
+    }
+
+    /// Sends JSON, reads JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let wrong = |reason: String| answer_error(&method, path, reason);
+        let body = body.map(serde_json::to_vec).transpose().map_err(|e| wrong(e.to_string()))?;
+        let mut request = Request::builder().header(header::ACCEPT, "application/json");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Body::from(body.unwrap_or_default());
+        let request = request.body(body).map_err(|e| wrong(e.to_string()))?;
+        let answer = self.send(method.clone(), path, request).await?;
+        let bytes = whole(answer).await.map_err(wrong)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| wrong(format!("not the JSON expected: {error}")))
+    }
+
+    /// Reads a body as it comes: logs, files.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the items fail if the connection breaks.
+    pub async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        let answer = self.send(Method::GET, path, Request::new(Body::empty())).await?;
+        let path = path.to_owned();
+        let frames = BodyStream::new(answer.into_body());
+        Ok(frames
+            .try_filter_map(|frame| async move { Ok(frame.into_data().ok()) })
+            .map_err(move |error| answer_error(&Method::GET, &path, chain(&error))))
+    }
+
+    /// Follows server-sent events. `last_id`: the id of the last one seen, to resume after it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the items fail if the connection breaks.
+    pub async fn events(
+        &self,
+        path: &str,
+        last_id: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
+        let mut request = Request::builder().header(header::ACCEPT, "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let wrong = |reason: String| answer_error(&Method::GET, path, reason);
+        let request = request.body(Body::empty()).map_err(|error| wrong(error.to_string()))?;
+        let answer = self.send(Method::GET, path, request).await?;
+        let path = path.to_owned();
+        let mut reader = EventReader::default();
+        let frames = BodyStream::new(answer.into_body());
+        let bytes = frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) });
+        let failed = path.clone();
+        Ok(bytes
+            .map_err(move |error| answer_error(&Method::GET, &failed, chain(&error)))
+            .map_ok(move |bytes| {
+                let path = path.clone();
+                let read = reader.read(&bytes).into_iter();
+                futures_util::stream::iter(read.map(move |event| {
+                    event.map_err(|error: EventError| {
+                        answer_error(&Method::GET, &path, error.to_string())
+                    })
+                }))
+            })
+            .try_flatten())
+    }
+
+    /// Sends any request; its method and path are set here. An answer that is not a success becomes a
+    /// refusal.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let wrong = |reason: String| answer_error(&method, path, reason);
+        let address = self.connector.current().authority();
+        let uri = format!("http://{address}{path}").parse();
+        *request.uri_mut() = uri.map_err(|error| wrong(format!("not a path: {error}")))?;
+        *request.method_mut() = method.clone();
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let sent = tokio::time::timeout(ANSWER_TIME_MAX, self.client.request(request)).await;
+        let sent = sent.map_err(|_| wrong("no answer within 30 s".to_owned()))?;
+        let answer = sent.map_err(|error| self.unreachable(&error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let bytes = whole(answer).await.map_err(wrong)?;
+        let refusal = read_refusal(status, &bytes);
+        Err(ClientError::Refused { status, refusal })
+    }
+
+    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> ClientError {
+        let addresses: Vec<_> = self.endpoint.addresses().iter().map(ToString::to_string).collect();
+        ClientError::Unreachable { tried: addresses.join(", "), reason: chain(error) }
+    }
+}
+
+fn answer_error(method: &Method, path: &str, reason: String) -> ClientError {
+    ClientError::Answer { method: method.clone(), path: path.to_owned(), reason }
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<Bytes, String> {
+    let read = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    read.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+}
+
+/// Not everything in between speaks our JSON: then the status has to do.
+fn read_refusal(status: StatusCode, bytes: &[u8]) -> Refusal {
+    #[derive(serde::Deserialize)]
+    struct Wire {
+        code: String,
+        #[serde(default)]
+        field: String,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        hint: String,
+    }
+    match serde_json::from_slice::<Wire>(bytes) {
+        Ok(wire) => {
+            let code = RefusalCode::from_text(&wire.code);
+            Refusal::new(code, wire.field, wire.message).hint(wire.hint)
+        }
+        Err(_) => {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+            let message = format!("{status}: {}", text.trim());
+            Refusal::new(RefusalCode::Other, "", message)
+        }
+    }
+}
+
+/// An error with what caused it; the texts do not repeat each other.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
