@@ -16,7 +16,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub mod cgroups;
+mod embedded;
 pub mod fake;
+mod isolators;
+pub mod linux;
 
 /// Longest container id; leaves room for suffixes within the 255 bytes of a file name.
 const CONTAINER_ID_BYTES_MAX: usize = 200;
@@ -60,11 +64,22 @@ impl fmt::Debug for ContainerId {
 }
 
 /// A moment on `CLOCK_BOOTTIME`: nanoseconds since this machine started, counting sleep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(
     /// Nanoseconds since boot.
     pub u64,
 );
+
+impl BootTime {
+    /// Reads the clock. For shells; cores are given their times.
+    #[must_use]
+    pub fn now() -> Self {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+        let time = time.expect("every kernel that has pidfds has this clock");
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+        Self(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
+    }
+}
 
 /// Whom the task runs as, already resolved to numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod supervise;
 mod sys;
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -47,7 +47,9 @@ fn main() -> std::process::ExitCode {
 fn supervise(directory: &Path) -> io::Result<()> {
     std::env::set_current_dir(directory)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(LOCK)?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e)?;
+    let mut lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e)?;
+    // For whoever must end a supervisor that hangs; while the lock is held the number is ours.
+    writeln!(lock, "{}", std::process::id())?;
     let birth = take_birth_socket()?;
     become_supervisor()?;
     match prepare() {
