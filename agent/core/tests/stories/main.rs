@@ -1,0 +1,9 @@
+//! The protocol behaviour of an agent as stories, and as properties under random crashes.
+
+mod checks;
+mod crashes;
+mod launches;
+mod recovery;
+mod registration;
+mod sandboxes;
+mod world;
