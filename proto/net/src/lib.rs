@@ -8,11 +8,13 @@
 //!    gate      Host, Origin, principal,               client::http       JSON calls, streams
 //!              table, authorize                       client::channel    gRPC
 //!    routes    handlers and their rules, together     client::events     server-sent events
+//!    capability  a short right to one sandbox
 //! ```
 //!
 //! No word about clusters is said here: what a principal may do is the program's `authorize`.
 
 pub mod body;
+pub mod capability;
 pub mod client;
 pub mod gate;
 pub mod listen;

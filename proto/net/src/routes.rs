@@ -50,6 +50,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.add((Method::PUT, MethodFilter::PUT), path, access, handler)
     }
 
+    /// Adds a handler for `PATCH`.
+    #[must_use]
+    pub fn patch<H: Handler<T, S>, T: 'static>(
+        self,
+        path: &str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add((Method::PATCH, MethodFilter::PATCH), path, access, handler)
+    }
+
     /// Adds a handler for `DELETE`.
     #[must_use]
     pub fn delete<H: Handler<T, S>, T: 'static>(
@@ -108,7 +119,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// Taken apart for [`super::serve`].
-    #[must_use]
     pub fn into_parts(self) -> (Router<S>, RouteTable) {
         (self.router, self.table)
     }

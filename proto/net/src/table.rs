@@ -213,16 +213,16 @@ mod tests {
         table
     }
 
-    fn find(method: Method, path: &str) -> Option<String> {
-        table().find(&method, path).map(|(verb, object)| format!("{verb:?} {object}"))
+    fn find(method: &Method, path: &str) -> Option<String> {
+        table().find(method, path).map(|(verb, object)| format!("{verb:?} {object}"))
     }
 
     #[test]
     fn paths_name_a_verb_and_an_object() {
-        assert_eq!(find(Method::GET, "/v1/agents").as_deref(), Some("Read agent"));
-        assert_eq!(find(Method::HEAD, "/v1/agents/a7").as_deref(), Some("Read agent a7"));
-        assert_eq!(find(Method::POST, "/v1/agents/a7/drain").as_deref(), Some("Write agent a7"));
-        let files = find(Method::GET, "/v1/tasks/t/files/a/b/c");
+        assert_eq!(find(&Method::GET, "/v1/agents").as_deref(), Some("Read agent"));
+        assert_eq!(find(&Method::HEAD, "/v1/agents/a7").as_deref(), Some("Read agent a7"));
+        assert_eq!(find(&Method::POST, "/v1/agents/a7/drain").as_deref(), Some("Write agent a7"));
+        let files = find(&Method::GET, "/v1/tasks/t/files/a/b/c");
         assert_eq!(files.as_deref(), Some("Read sandbox t"));
     }
 
@@ -230,10 +230,10 @@ mod tests {
     fn k20_what_is_not_in_the_table_has_no_right() {
         for path in ["/v1/agents/", "/v1/agents//", "/v1/agents/a/b", "/v1", "//v1/agents", "/", ""]
         {
-            assert_eq!(find(Method::GET, path), None, "{path}");
+            assert_eq!(find(&Method::GET, path), None, "{path}");
         }
-        assert_eq!(find(Method::POST, "/v1/agents"), None);
-        assert_eq!(find(Method::GET, "/v1/agents/a7/drain"), None);
-        assert_eq!(find(Method::GET, "/v1/tasks/t/files/"), None);
+        assert_eq!(find(&Method::POST, "/v1/agents"), None);
+        assert_eq!(find(&Method::GET, "/v1/agents/a7/drain"), None);
+        assert_eq!(find(&Method::GET, "/v1/tasks/t/files/"), None);
     }
 }

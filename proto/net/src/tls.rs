@@ -131,16 +131,17 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
 pub fn subject_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    let uris = || {
-        names.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
-    };
-    let dns = names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::DNSName(dns) => Some(*dns),
-        _ => None,
-    });
+    let names = &names.value.general_names;
+    let uris = || names.iter().filter_map(uri_of);
+    let dns = names.iter().find_map(dns_of);
     let ours = uris().find(|uri| uri.starts_with("proffer://"));
     ours.or_else(|| uris().next()).or(dns).map(str::to_owned)
+}
+
+fn uri_of<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    if let GeneralName::URI(uri) = name { Some(uri) } else { None }
+}
+
+fn dns_of<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    if let GeneralName::DNSName(dns) = name { Some(dns) } else { None }
 }

@@ -243,7 +243,7 @@ mod tests {
         let secret = made.first().unwrap().reveal();
         assert_eq!((secret.len(), read.owner(secret)), (64, Some("dev")));
         assert_eq!(read.owner(&secret[1..]), None);
-        assert_eq!(format!("{made:?}").contains(secret), false);
+        assert!(!format!("{made:?}").contains(secret));
 
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let refused = Tokens::read(&path, "dev").unwrap_err().to_string();
