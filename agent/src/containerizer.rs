@@ -256,7 +256,8 @@ impl ContainerSpec {
         if self.working_dir.as_ref().is_some_and(|d| !d.is_absolute()) {
             return invalid("working_dir", "is not absolute");
         }
-        if self.hostname.as_ref().is_some_and(|h| h.is_empty() || h.len() > 64 || h.contains('\0')) {
+        if self.hostname.as_ref().is_some_and(|h| h.is_empty() || h.len() > 64 || h.contains('\0'))
+        {
             return invalid("hostname", "is not 1 to 64 characters long");
         }
         if self.rlimits.iter().any(|l| l.hard.is_some_and(|h| l.soft.is_none_or(|s| s > h))) {
@@ -602,11 +603,8 @@ pub trait Containerizer: Send + Sync + 'static {
     fn go<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, ContainerResult<()>>;
 
     /// Sends a signal to the task's first process, without any further consequence.
-    fn signal<'a>(
-        &'a self,
-        id: &'a ContainerId,
-        signal: i32,
-    ) -> BoxFuture<'a, ContainerResult<()>>;
+    fn signal<'a>(&'a self, id: &'a ContainerId, signal: i32)
+    -> BoxFuture<'a, ContainerResult<()>>;
 
     /// Begins to end the container: by the given policy or its own. The supervisor times the
     /// grace, so it runs out also without this process. A repeat can only shorten the grace.
@@ -663,7 +661,10 @@ fn check_file_name(field: &'static str, name: &str) -> Result<(), ContainerError
     if good {
         return Ok(());
     }
-    let reason = format!("`{}` is not 1 to 200 of A-Z a-z 0-9 . _ - without a leading dot", name.escape_debug());
+    let reason = format!(
+        "`{}` is not 1 to 200 of A-Z a-z 0-9 . _ - without a leading dot",
+        name.escape_debug()
+    );
     Err(ContainerError::InvalidSpec { field, reason })
 }
 
@@ -677,5 +678,9 @@ pub(crate) fn check_signal(field: &'static str, signal: i32) -> Result<(), Conta
 
 /// The system's words for an error number.
 fn errno_text(errno: i32) -> String {
-    if errno == 0 { "no details".to_owned() } else { nix::errno::Errno::from_raw(errno).desc().to_owned() }
+    if errno == 0 {
+        "no details".to_owned()
+    } else {
+        nix::errno::Errno::from_raw(errno).desc().to_owned()
+    }
 }

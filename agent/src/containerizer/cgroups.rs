@@ -266,11 +266,23 @@ fn remove_dir(path: &Path) -> Result<(), CgroupError> {
 }
 
 fn create_dir(path: &Path) -> Result<(), CgroupError> {
-    fs::create_dir_all(path)
-        .map_err(|source| CgroupError::File { action: "create", path: path.to_owned(), source })
+    /// Another agent that ends may just have removed a parent that was empty.
+    const ATTEMPTS: usize = 3;
+    let mut result = fs::create_dir_all(path);
+    for _ in 1..ATTEMPTS {
+        match &result {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => result = fs::create_dir_all(path),
+            _ => break,
+        }
+    }
+    result.map_err(|source| CgroupError::File { action: "create", path: path.to_owned(), source })
 }
 
-fn group_error(action: &'static str, group: &str, error: &cgroups_rs::fs::error::Error) -> CgroupError {
+fn group_error(
+    action: &'static str,
+    group: &str,
+    error: &cgroups_rs::fs::error::Error,
+) -> CgroupError {
     let mut reason = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -308,7 +320,8 @@ mod tests {
             CgroupRoot::new("/system.slice/x.service", "proffer/a1").unwrap().as_str(),
             "system.slice/x.service/proffer/a1"
         );
-        for root in ["proffer", "other/a1", "proffer/../x", "proffer//x", "/proffer/x", "proffer/"] {
+        for root in ["proffer", "other/a1", "proffer/../x", "proffer//x", "/proffer/x", "proffer/"]
+        {
             assert!(CgroupRoot::new("", root).is_err(), "{root}");
         }
         assert!(CgroupRoot::new("/a/../b", "proffer/a1").is_err());

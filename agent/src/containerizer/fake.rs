@@ -122,7 +122,12 @@ impl FakeContainerizer {
     ///
     /// # Errors
     /// When there is none.
-    pub fn finish(&self, id: &ContainerId, outcome: Outcome, oom_killed: bool) -> ContainerResult<()> {
+    pub fn finish(
+        &self,
+        id: &ContainerId,
+        outcome: Outcome,
+        oom_killed: bool,
+    ) -> ContainerResult<()> {
         let mut machine = self.machine.lock();
         let unknown = || ContainerError::Unknown { id: id.clone() };
         let fake = machine.containers.get(id).ok_or_else(unknown)?;
@@ -237,7 +242,9 @@ impl Machine {
         let Some(fake) = self.containers.get_mut(id) else { return };
         match fake.state {
             State::Ended(_) => return,
-            State::Prepared => return self.end(id, ended(Outcome::NeverStarted, StopCause::Itself)),
+            State::Prepared => {
+                return self.end(id, ended(Outcome::NeverStarted, StopCause::Itself));
+            }
             State::Running { .. } => {}
         }
         if fake.force_at.is_none() {
@@ -272,7 +279,8 @@ impl Machine {
             Some(State::Ended(exit)) => RecoveredState::Exited(exit.clone()),
             Some(State::Prepared) | None => RecoveredState::Absent,
         };
-        let one = |id: &ContainerId| Recovered { id: id.clone(), state: state(self.containers.get(id)) };
+        let one =
+            |id: &ContainerId| Recovered { id: id.clone(), state: state(self.containers.get(id)) };
         let containers = expected.iter().map(one).collect();
         let orphans = self.containers.keys().filter(|id| !expected.contains(id)).cloned().collect();
         self.adopted.extend(expected.iter().cloned());

@@ -105,7 +105,11 @@ mod tests {
     }
 
     fn full() -> Place {
-        Place { level: IsolationLevel::Full, may_switch_user: true, hidden_dirs: vec![b"/run/p".to_vec()] }
+        Place {
+            level: IsolationLevel::Full,
+            may_switch_user: true,
+            hidden_dirs: vec![b"/run/p".to_vec()],
+        }
     }
 
     fn process() -> Place {
@@ -173,7 +177,10 @@ mod tests {
         for dir in ["/proc/self/fd/7", "/proc/1/root", "/tmp/../proc/self/cwd"] {
             let mut spec = spec();
             spec.working_dir = Some(PathBuf::from(dir));
-            assert!(matches!(plan(&spec, &full()), Err(ContainerError::InvalidSpec { .. })), "{dir}");
+            assert!(
+                matches!(plan(&spec, &full()), Err(ContainerError::InvalidSpec { .. })),
+                "{dir}"
+            );
         }
     }
 }

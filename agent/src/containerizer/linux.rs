@@ -19,7 +19,7 @@ use super::{
     IsolationLevel, KillPolicy, Outcome, PreparedContainer, Recovery, StopCause, Usage,
     check_signal, embedded,
 };
-use link::Link;
+use link::{Link, NoAnswer};
 use run_dirs::RunDirs;
 
 mod link;
@@ -147,9 +147,7 @@ fn decide(
     choice: IsolationChoice,
     root: CgroupRoot,
 ) -> ContainerResult<(Option<Box<dyn CgroupDriver>>, Isolation)> {
-    let process = |withheld| {
-        Ok((None, Isolation { level: IsolationLevel::Process, withheld }))
-    };
+    let process = |withheld| Ok((None, Isolation { level: IsolationLevel::Process, withheld }));
     if choice == IsolationChoice::Exactly(IsolationLevel::Process) {
         return process(vec!["everything but process limits: told so".to_owned()]);
     }
@@ -230,7 +228,10 @@ impl Shared {
 
     // --- prepare ---
 
-    async fn prepare(self: Arc<Self>, mut spec: ContainerSpec) -> ContainerResult<PreparedContainer> {
+    async fn prepare(
+        self: Arc<Self>,
+        mut spec: ContainerSpec,
+    ) -> ContainerResult<PreparedContainer> {
         spec.check()?;
         spec.sandbox = existing_dir("sandbox", &spec.sandbox)?;
         if let Some(root) = &spec.root_dir {
@@ -286,7 +287,8 @@ impl Shared {
             return Err(ContainerError::Exists { id: spec.id.clone() });
         }
         let stop = self.stop.child_token();
-        let entry = Container { pod: spec.pod.clone(), state: State::Preparing, stop: stop.clone() };
+        let entry =
+            Container { pod: spec.pod.clone(), state: State::Preparing, stop: stop.clone() };
         containers.insert(spec.id.clone(), entry);
         Ok(stop)
     }
@@ -298,11 +300,8 @@ impl Shared {
         stop: CancellationToken,
     ) -> ContainerResult<PreparedContainer> {
         let id = &spec.id;
-        let failed = |reason: String| ContainerError::Supervisor {
-            id: id.clone(),
-            action: "start",
-            reason,
-        };
+        let failed =
+            |reason: String| ContainerError::Supervisor { id: id.clone(), action: "start", reason };
         let (this, name) = (Arc::clone(&self), cgroup_name(spec));
         let stderr = blocking(move || {
             let stderr = this.run_dirs.create(&name.container, &plan.launch)?;
@@ -430,7 +429,8 @@ impl Shared {
 
     fn was_oom_killed(&self, id: &ContainerId) -> bool {
         let names = self.cgroup_names(id);
-        let counted = |c: &dyn CgroupDriver| names.iter().filter_map(|n| c.oom_kills(n)).any(|k| k > 0);
+        let counted =
+            |c: &dyn CgroupDriver| names.iter().filter_map(|n| c.oom_kills(n)).any(|k| k > 0);
         self.cgroups.as_deref().is_some_and(counted)
     }
 
@@ -453,15 +453,9 @@ impl Shared {
         action: &'static str,
         body: Body,
     ) -> ContainerResult<()> {
-        let answer = self.link(id)?.ask(body).await;
-        match answer {
+        match self.link(id)?.ask(body).await {
             Ok(Body::Done(_)) => Ok(()),
-            Ok(Body::Refused(refused)) if refused.code == "wrong_phase" => {
-                Err(ContainerError::WrongState { id: id.clone(), state: "not running" })
-            }
-            Ok(Body::Refused(refused)) => Err(supervisor_error(id, action, refused.message)),
-            Ok(other) => Err(supervisor_error(id, action, format!("it answered {other:?}"))),
-            Err(reason) => Err(supervisor_error(id, action, reason)),
+            other => Err(not_done(id, action, other)),
         }
     }
 
@@ -473,12 +467,14 @@ impl Shared {
             signal: p.signal,
             grace_ns: u64::try_from(p.grace.as_nanos()).unwrap_or(u64::MAX),
         });
-        let result = self.order(id, "kill", Body::Kill(wire::Kill { policy })).await;
-        match result {
-            Err(ContainerError::WrongState { state: "ended", .. }) => Ok(()),
-            // Its supervisor has ended: so has the container, and the event says how.
-            Err(ContainerError::Supervisor { .. }) if !self.run_dirs.is_supervised(id) => Ok(()),
-            other => other,
+        let link = match self.link(id) {
+            Err(ContainerError::WrongState { state: "ended", .. }) => return Ok(()),
+            other => other?,
+        };
+        match link.ask(Body::Kill(wire::Kill { policy })).await {
+            // Without its supervisor the container ends as well, and the event says how.
+            Ok(Body::Done(_)) | Err(NoAnswer::Ended) => Ok(()),
+            other => Err(not_done(id, "kill", other)),
         }
     }
 
@@ -497,12 +493,7 @@ impl Shared {
         let patience = request.timeout.saturating_add(PREPARE_TIMEOUT);
         match self.link(id)?.ask_for(body, patience).await {
             Ok(Body::ExecResult(result)) => exec_output(id, result),
-            Ok(Body::Refused(refused)) if refused.code == "wrong_phase" => {
-                Err(ContainerError::WrongState { id: id.clone(), state: "not running" })
-            }
-            Ok(Body::Refused(refused)) => Err(supervisor_error(id, "exec", refused.message)),
-            Ok(other) => Err(supervisor_error(id, "exec", format!("it answered {other:?}"))),
-            Err(reason) => Err(supervisor_error(id, "exec", reason)),
+            other => Err(not_done(id, "exec", other)),
         }
     }
 
@@ -531,6 +522,22 @@ fn exec_output(id: &ContainerId, result: wire::ExecResult) -> ContainerResult<Ex
         }
     };
     Ok(ExecOutput { exit, output: result.output, truncated: result.truncated })
+}
+
+/// What to make of an answer that is not the one hoped for.
+fn not_done(
+    id: &ContainerId,
+    action: &'static str,
+    answer: Result<Body, NoAnswer>,
+) -> ContainerError {
+    match answer {
+        Ok(Body::Refused(refused)) if refused.code == "wrong_phase" => {
+            ContainerError::WrongState { id: id.clone(), state: "not running" }
+        }
+        Ok(Body::Refused(refused)) => supervisor_error(id, action, refused.message),
+        Ok(other) => supervisor_error(id, action, format!("it answered {other:?}")),
+        Err(reason) => supervisor_error(id, action, reason.to_string()),
+    }
 }
 
 fn supervisor_error(id: &ContainerId, action: &'static str, reason: String) -> ContainerError {

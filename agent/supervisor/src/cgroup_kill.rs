@@ -19,7 +19,9 @@ pub fn kill_all(v2_dir: Option<&Path>, v1_freezer_dir: Option<&Path>) -> io::Res
     if let Some(dir) = v2_dir {
         match fs::write(dir.join("cgroup.kill"), "1") {
             Ok(()) => return Ok(()),
-            Err(e) if e.kind() != io::ErrorKind::NotFound && v1_freezer_dir.is_none() => return Err(e),
+            Err(e) if e.kind() != io::ErrorKind::NotFound && v1_freezer_dir.is_none() => {
+                return Err(e);
+            }
             Err(_) if !dir.exists() && v1_freezer_dir.is_none() => return Ok(()),
             Err(_) => {}
         }
@@ -29,7 +31,9 @@ pub fn kill_all(v2_dir: Option<&Path>, v1_freezer_dir: Option<&Path>) -> io::Res
         Some(_) => Ok(()),
         None => match v2_dir {
             Some(dir) => signal_all(&dir.join("cgroup.procs")).map(|_| ()),
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "no way to kill a control group")),
+            None => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "no way to kill a control group"))
+            }
         },
     }
 }

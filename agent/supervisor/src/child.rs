@@ -178,8 +178,7 @@ fn reset_signals() -> Result<(), Failed> {
 /// out of the container.
 fn enter_directory(path: &CString) -> Result<(), Failed> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let directory =
-        sys::open_resolved(path, flags, sys::Walk::NoMagicLinks).at(Step::ChangeDir)?;
+    let directory = sys::open_resolved(path, flags, sys::Walk::NoMagicLinks).at(Step::ChangeDir)?;
     nix::unistd::fchdir(directory.as_fd()).at(Step::ChangeDir)
 }
 

@@ -22,7 +22,9 @@ pub enum FrameError {
 impl std::fmt::Display for FrameError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLong(n) => write!(f, "a frame of {n} bytes is above the limit of {FRAME_BYTES_MAX}"),
+            Self::TooLong(n) => {
+                write!(f, "a frame of {n} bytes is above the limit of {FRAME_BYTES_MAX}")
+            }
             Self::Malformed(reason) => write!(f, "a frame is malformed: {reason}"),
             Self::NewerFormat(v) => {
                 write!(f, "a frame of format {v} is newer than format {FORMAT_VERSION} known here")

@@ -17,7 +17,11 @@ pub(crate) struct Image {
 
 impl Image {
     /// Prepares `argv` with `env`; entries of `extra_env` replace those of the same name.
-    pub(crate) fn new(argv: &[Vec<u8>], env: &[Vec<u8>], extra_env: &[Vec<u8>]) -> io::Result<Self> {
+    pub(crate) fn new(
+        argv: &[Vec<u8>],
+        env: &[Vec<u8>],
+        extra_env: &[Vec<u8>],
+    ) -> io::Result<Self> {
         let env = merged(env, extra_env);
         let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
         let path = env.iter().find_map(|e| e.strip_prefix(b"PATH=".as_slice()));

@@ -188,7 +188,13 @@ fn mount_dev() -> Result<(), Failed> {
         (c"mode", Some(c"620")),
         (c"gid", Some(TTY_GID)),
     ];
-    place(c"devpts", &options, mount_attr::NOSUID | mount_attr::NOEXEC, c"/dev/pts", Step::MountPts)?;
+    place(
+        c"devpts",
+        &options,
+        mount_attr::NOSUID | mount_attr::NOEXEC,
+        c"/dev/pts",
+        Step::MountPts,
+    )?;
     let options: [(&CStr, Option<&CStr>); 2] =
         [(c"size", Some(SHM_BYTES)), (c"mode", Some(c"1777"))];
     let attr = mount_attr::NOSUID | mount_attr::NODEV | mount_attr::NOEXEC;

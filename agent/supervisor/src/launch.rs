@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
-use prost::Message as _;
 use proffer_supervisor::cgroup_kill;
 use proffer_supervisor::run_dir::STARTED;
 use proffer_supervisor::step::Step;
 use proffer_supervisor::wire::{CgroupJoin, LaunchSpec, LogLimits};
+use prost::Message as _;
 
 use crate::child::{At, CgroupHandles, Child, Failed, Identity, Report, read_report};
 use crate::image::Image;
@@ -89,7 +89,8 @@ impl Container {
         let (report, report_write) = pipe2(OFlag::O_CLOEXEC).at(Step::CreateProcess)?;
         set_nonblocking(&report).at(Step::CreateProcess)?;
         if let Some(init) = &self.init {
-            sys::set_namespaces(init.pidfd.as_fd(), libc::CLONE_NEWPID).at(Step::EnterNamespaces)?;
+            sys::set_namespaces(init.pidfd.as_fd(), libc::CLONE_NEWPID)
+                .at(Step::EnterNamespaces)?;
         }
         let side = sys::clone_process(0, self.cgroup.v2_dir.as_ref().map(AsFd::as_fd));
         if let Ok(Side::Child) = side {
@@ -154,14 +155,14 @@ pub(crate) fn enter_supervisor_cgroup(join: &CgroupJoin) -> Result<(), Failed> {
 }
 
 /// Writes what is known of the start into the file that [`Container::start`] made.
-pub(crate) fn write_started(record: &proffer_supervisor::wire::StartedRecord) -> std::io::Result<()> {
+pub(crate) fn write_started(
+    record: &proffer_supervisor::wire::StartedRecord,
+) -> std::io::Result<()> {
     OpenOptions::new().write(true).open(STARTED)?.write_all(&record.encode_to_vec())
 }
 
 fn kill_paths(join: &CgroupJoin) -> (Option<PathBuf>, Option<PathBuf>) {
-    let path = |b: &Vec<u8>| {
-        (!b.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(b)))
-    };
+    let path = |b: &Vec<u8>| (!b.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(b)));
     (path(&join.v2_dir), path(&join.v1_freezer_dir))
 }
 
@@ -184,10 +185,7 @@ fn start_init(spec: &LaunchSpec, cgroup: &CgroupHandles) -> Result<Init, Failed>
     }
 }
 
-fn open_logs(
-    spec: &LaunchSpec,
-    identity: &Identity,
-) -> Result<([LogStream; 2], Streams), Failed> {
+fn open_logs(spec: &LaunchSpec, identity: &Identity) -> Result<([LogStream; 2], Streams), Failed> {
     let limits = spec.log.unwrap_or(LogLimits { bytes_per_file_max: 10 << 20, files_max: 2 });
     let owner = if identity.set_user {
         (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))

@@ -189,7 +189,8 @@ impl RotatedFile {
         let mut shifted = self.limits.files_max > 1;
         for n in (1..self.limits.files_max).rev() {
             let from = if n == 1 { self.name.to_owned() } else { numbered(n - 1) };
-            let result = renameat(&self.directory, from.as_str(), &self.directory, numbered(n).as_str());
+            let result =
+                renameat(&self.directory, from.as_str(), &self.directory, numbered(n).as_str());
             if n == 1 && result.is_err() {
                 shifted = false;
             }
@@ -217,7 +218,8 @@ mod tests {
 
     impl Dir {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("proffer-logs-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("proffer-logs-{}-{name}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             Self(path)
@@ -226,7 +228,8 @@ mod tests {
         fn file(&self, max: u64, files: u32) -> RotatedFile {
             let directory = OwnedFd::from(File::open(&self.0).unwrap());
             let limits = LogLimits { bytes_per_file_max: max, files_max: files };
-            RotatedFile::open(directory, "stdout", limits, (Uid::current(), Gid::current())).unwrap()
+            RotatedFile::open(directory, "stdout", limits, (Uid::current(), Gid::current()))
+                .unwrap()
         }
 
         fn read(&self, name: &str) -> String {

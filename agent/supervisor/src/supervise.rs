@@ -9,13 +9,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
-use prost::Message as _;
 use proffer_supervisor::FORMAT_VERSION;
 use proffer_supervisor::run_dir::{EXIT, EXIT_TMP};
 use proffer_supervisor::wire::{
     Body, Done, ExecOutcome, ExitOutcome, ExitRecord, Frame, KillPolicy, LaunchFailure, LaunchSpec,
     Phase, Refused, StartedRecord, Status, StopCause,
 };
+use prost::Message as _;
 
 use crate::child::{Failed, Report, read_report};
 use crate::exec::{self, Exec};

@@ -150,11 +150,28 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> 
     .map(drop)
 }
 
-/// Gives a signal its default action again (Rust ignores SIGPIPE at its start).
+/// Gives a signal its default action again (Rust ignores SIGPIPE at its start). Past the C library,
+/// which would not touch the two signals that it keeps for itself.
 pub(crate) fn default_signal_action(signal: c_int) {
-    // SAFETY: SIG_DFL is no function of ours; a signal that cannot be changed gives an error that
-    // means the default is in force anyway.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    #[repr(C)]
+    struct KernelAction {
+        handler: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    let action = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    // SAFETY: the structure has the kernel's layout and outlives the call; 8 is the size of its
+    // mask. An error (SIGKILL, SIGSTOP) means that the default is in force anyway.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            ptr::from_ref(&action),
+            ptr::null::<KernelAction>(),
+            size_of::<u64>(),
+        )
+    };
 }
 
 /// Lets the kernel reap the children of this process.
@@ -285,7 +302,11 @@ pub(crate) fn copy_mount(at: BorrowedFd<'_>, recursive: bool) -> io::Result<Owne
 }
 
 /// A detached new file system. An option without a value is a flag.
-pub(crate) fn new_mount(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attr: u64) -> io::Result<OwnedFd> {
+pub(crate) fn new_mount(
+    kind: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attr: u64,
+) -> io::Result<OwnedFd> {
     // SAFETY: the name outlives the call; 1 is FSOPEN_CLOEXEC.
     let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
     let configure = |command: c_uint, key: *const c_char, value: *const c_char| {

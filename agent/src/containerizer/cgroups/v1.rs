@@ -106,7 +106,8 @@ impl CgroupV1 {
             }
         }
         if let Some(pids_max) = limits.pids_max {
-            let pids: &PidController = group.controller_of().ok_or_else(|| Self::missing("pids"))?;
+            let pids: &PidController =
+                group.controller_of().ok_or_else(|| Self::missing("pids"))?;
             let value = MaxValue::Value(i64::try_from(pids_max).unwrap_or(i64::MAX));
             pids.set_pid_max(value).map_err(failed)?;
         }
@@ -129,8 +130,11 @@ impl CgroupDriver for CgroupV1 {
     fn enter_agent_leaf(&self) -> Result<(), CgroupError> {
         for dir in self.all_dirs(&self.root.agent()) {
             let path = dir.join("cgroup.procs");
-            fs::write(&path, process::id().to_string())
-                .map_err(|source| CgroupError::File { action: "enter", path, source })?;
+            fs::write(&path, process::id().to_string()).map_err(|source| CgroupError::File {
+                action: "enter",
+                path,
+                source,
+            })?;
         }
         Ok(())
     }
@@ -180,7 +184,8 @@ impl CgroupDriver for CgroupV1 {
         let value = |controller, file| number(&in_dir(controller, file)?);
         Usage {
             cpu_ns: value("cpuacct", "cpuacct.usage"),
-            cpu_throttled_periods: in_dir("cpu", "cpu.stat").and_then(|f| keyed(&f, "nr_throttled")),
+            cpu_throttled_periods: in_dir("cpu", "cpu.stat")
+                .and_then(|f| keyed(&f, "nr_throttled")),
             memory_bytes: value("memory", "memory.usage_in_bytes"),
             memory_peak_bytes: value("memory", "memory.max_usage_in_bytes"),
             pids: value("pids", "pids.current"),
@@ -210,7 +215,8 @@ impl CgroupDriver for CgroupV1 {
     fn remove_root_if_empty(&self) {
         let root = self.root.as_str();
         let parent = Path::new(root).parent().and_then(Path::to_str).unwrap_or_default();
-        let groups = [self.root.pods(), self.root.supervisors(), self.root.agent(), root.to_owned()];
+        let groups =
+            [self.root.pods(), self.root.supervisors(), self.root.agent(), root.to_owned()];
         for group in groups.iter().map(String::as_str).chain([parent]) {
             for dir in self.all_dirs(group) {
                 // Others may still be in it, which keeps it.
@@ -292,7 +298,10 @@ mod tests {
         assert_eq!(driver.list(), [name()]);
         assert!(driver.is_populated(&name()));
         let usage = driver.usage(&name());
-        assert_eq!((usage.cpu_ns, usage.memory_bytes, usage.oom_kills), (Some(77), Some(8192), Some(3)));
+        assert_eq!(
+            (usage.cpu_ns, usage.memory_bytes, usage.oom_kills),
+            (Some(77), Some(8192), Some(3))
+        );
         assert_eq!(usage.pids, None);
     }
 }

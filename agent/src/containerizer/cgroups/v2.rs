@@ -56,20 +56,14 @@ impl CgroupV2 {
 
     /// `cgroups-rs` makes the directories and passes the controllers down in all above the last.
     fn create_group(&self, path: &str) -> Result<Cgroup, CgroupError> {
-        let group = Cgroup::load_with_specified_controllers(
-            hierarchies::auto(),
-            path,
-            self.available(),
-        );
+        let group =
+            Cgroup::load_with_specified_controllers(hierarchies::auto(), path, self.available());
         group.create().map_err(|e| group_error("create", path, &e))?;
         Ok(group)
     }
 
     fn join(&self, group: &str) -> CgroupJoin {
-        CgroupJoin {
-            v2_dir: self.dir(group).into_os_string().into_vec(),
-            ..CgroupJoin::default()
-        }
+        CgroupJoin { v2_dir: self.dir(group).into_os_string().into_vec(), ..CgroupJoin::default() }
     }
 
     /// Whether the file that a limit is written to is there: the controller was passed down.
@@ -133,8 +127,11 @@ impl CgroupDriver for CgroupV2 {
 
     fn enter_agent_leaf(&self) -> Result<(), CgroupError> {
         let path = self.dir(&self.root.agent()).join("cgroup.procs");
-        fs::write(&path, process::id().to_string())
-            .map_err(|source| CgroupError::File { action: "enter", path, source })
+        fs::write(&path, process::id().to_string()).map_err(|source| CgroupError::File {
+            action: "enter",
+            path,
+            source,
+        })
     }
 
     fn create(&self, name: &CgroupName, limits: &Limits) -> Result<(), CgroupError> {
@@ -153,8 +150,11 @@ impl CgroupDriver for CgroupV2 {
 
     fn kill(&self, name: &CgroupName) -> Result<(), CgroupError> {
         let path = self.dir(&self.root.container(name));
-        cgroup_kill::kill_all(Some(&path), None)
-            .map_err(|source| CgroupError::File { action: "kill", path, source })
+        cgroup_kill::kill_all(Some(&path), None).map_err(|source| CgroupError::File {
+            action: "kill",
+            path,
+            source,
+        })
     }
 
     fn is_populated(&self, name: &CgroupName) -> bool {
@@ -182,11 +182,8 @@ impl CgroupDriver for CgroupV2 {
     fn remove(&self, name: &CgroupName) -> Result<(), CgroupError> {
         let path = self.root.container(name);
         if self.dir(&path).exists() {
-            let group = Cgroup::load_with_specified_controllers(
-                hierarchies::auto(),
-                &path,
-                Vec::new(),
-            );
+            let group =
+                Cgroup::load_with_specified_controllers(hierarchies::auto(), &path, Vec::new());
             group.delete().map_err(|e| group_error("remove", &path, &e))?;
         }
         // The pod's own group goes with its last container.
@@ -201,7 +198,8 @@ impl CgroupDriver for CgroupV2 {
     fn remove_root_if_empty(&self) {
         let root = self.root.as_str();
         let parent = Path::new(root).parent().and_then(Path::to_str).unwrap_or_default();
-        let groups = [self.root.pods(), self.root.supervisors(), self.root.agent(), root.to_owned()];
+        let groups =
+            [self.root.pods(), self.root.supervisors(), self.root.agent(), root.to_owned()];
         for group in groups.iter().map(String::as_str).chain([parent]) {
             // Others may still be in it, which keeps it.
             let _ = remove_dir(&self.dir(group));

@@ -52,22 +52,33 @@ impl Link {
     /// Asks and waits for the answer.
     ///
     /// # Errors
-    /// In words, when the connection ended or nothing came.
-    pub(super) async fn ask(&self, body: Body) -> Result<Body, String> {
+    /// When the connection ended or nothing came.
+    pub(super) async fn ask(&self, body: Body) -> Result<Body, NoAnswer> {
         self.ask_for(body, ANSWER_TIMEOUT).await
     }
 
     /// The same with another patience.
-    pub(super) async fn ask_for(&self, body: Body, patience: Duration) -> Result<Body, String> {
+    pub(super) async fn ask_for(&self, body: Body, patience: Duration) -> Result<Body, NoAnswer> {
         let (answer, answered) = oneshot::channel();
-        let gone = || "the connection to it ended".to_owned();
         let conversation = async {
-            self.requests.send(Request { body, answer }).await.map_err(|_| gone())?;
-            answered.await.map_err(|_| gone())
+            let request = Request { body, answer };
+            self.requests.send(request).await.map_err(|_| NoAnswer::Ended)?;
+            answered.await.map_err(|_| NoAnswer::Ended)
         };
         let answer = tokio::time::timeout(patience, conversation).await;
-        answer.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
+        answer.unwrap_or_else(|_| Err(NoAnswer::TimedOut(patience)))
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// The supervisor has ended, or this process gave the container up.
+    #[error("the connection to it ended")]
+    Ended,
+    /// It holds the connection and says nothing.
+    #[error("it did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
 }
 
 async fn serve(

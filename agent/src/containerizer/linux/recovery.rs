@@ -28,7 +28,10 @@ enum Look {
 
 impl Shared {
     /// See [`super::Containerizer::recover`].
-    pub(super) async fn recover(self: Arc<Self>, expected: Vec<ContainerId>) -> ContainerResult<Recovery> {
+    pub(super) async fn recover(
+        self: Arc<Self>,
+        expected: Vec<ContainerId>,
+    ) -> ContainerResult<Recovery> {
         let mut recovery = Recovery::default();
         for id in &expected {
             let state = self.recover_one(id).await;

@@ -82,9 +82,11 @@ impl RunDirs {
             file.map_err(|source| ContainerError::Io { action: "create", path, source })
         };
         let path = dir.join(SPEC);
-        new_file(SPEC)?
-            .write_all(&spec.encode_to_vec())
-            .map_err(|source| ContainerError::Io { action: "write", path, source })?;
+        new_file(SPEC)?.write_all(&spec.encode_to_vec()).map_err(|source| ContainerError::Io {
+            action: "write",
+            path,
+            source,
+        })?;
         new_file(STDERR)
     }
 
@@ -169,8 +171,9 @@ impl RunDirs {
 /// Kills what a lost supervisor left behind at level `process`, found by the run directory in its
 /// environment. True if there was anything.
 pub(super) fn kill_leftovers(run_dir: &Path) -> bool {
-    let marker = [format!("{RUN_DIR_VARIABLE}=").as_bytes(), run_dir.as_os_str().as_encoded_bytes()]
-        .concat();
+    let marker =
+        [format!("{RUN_DIR_VARIABLE}=").as_bytes(), run_dir.as_os_str().as_encoded_bytes()]
+            .concat();
     let Ok(entries) = fs::read_dir("/proc") else { return false };
     let mut found = false;
     for entry in entries.flatten() {

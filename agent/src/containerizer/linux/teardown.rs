@@ -161,7 +161,8 @@ impl Shared {
         self: Arc<Self>,
         keep: Vec<ContainerId>,
     ) -> ContainerResult<Vec<ContainerId>> {
-        let orphans: Vec<ContainerId> = self.found().into_iter().filter(|i| !keep.contains(i)).collect();
+        let orphans: Vec<ContainerId> =
+            self.found().into_iter().filter(|i| !keep.contains(i)).collect();
         for id in &orphans {
             Arc::clone(&self).destroy(id.clone()).await?;
         }
