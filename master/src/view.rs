@@ -160,7 +160,7 @@ pub fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
     let (announce, moved) = watch::channel(Cursor::default());
     let thread = ViewThread {
         view: View::default(),
-        allocator: Allocator::new(proffer_allocator::Config::default()),
+        allocator: Allocator::new(),
         published: Arc::clone(&published),
         announce,
     };
@@ -267,23 +267,37 @@ impl ViewThread {
                     self.view.apply(change);
                 }
                 for delta in &turn.deltas {
-                    self.allocator.on_change(delta);
+                    if let Err(error) = self.allocator.on_change(delta) {
+                        // The core's own instance took it: the copy has drifted. Answers may be wrong
+                        // from here on, nothing else is.
+                        tracing::error!(%error, ?delta, "the copy that explains has drifted");
+                    }
                 }
             }
             Request::Explain(subject, answer) => {
-                let explanation = match &subject {
-                    Subject::Task(key) => proffer_master_core::explain::task(
-                        &subject,
-                        self.view.tasks.get(key).map(AsRef::as_ref),
-                        self.view.frameworks.get(&key.framework).map(AsRef::as_ref),
-                    ),
-                    Subject::Framework(_) | Subject::Demand(_, _) | Subject::Agent(_) => {
-                        self.allocator.explain(&subject)
-                    }
-                };
+                let explanation = self.explain(&subject);
                 // Whoever asked may have gone.
                 let _ = answer.send(explanation);
             }
+        }
+    }
+
+    fn explain(&self, subject: &Subject) -> Explanation {
+        let Subject::Task(key) = subject else {
+            return self.allocator.explain(subject, crate::term::now().monotonic);
+        };
+        match self.view.tasks.get(key) {
+            Some(task) => proffer_master_core::explain_task(
+                task,
+                self.view.agents.get(&task.status.agent).map(AsRef::as_ref),
+            ),
+            None => Explanation {
+                subject: subject.clone(),
+                summary: format!("no task {key} is known"),
+                funnel: Vec::new(),
+                nearest_miss: String::new(),
+                hints: vec!["list the tasks with: proffer tasks".to_owned()],
+            },
         }
     }
 }

@@ -4,7 +4,7 @@ import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { html } from "./html.js";
 import { follow, link, rows } from "./cluster.js";
-import { setToken, takeTokenFromAddress } from "./session.js";
+import { login } from "./session.js";
 import { State } from "./parts.js";
 import { Overview } from "./pages/overview.js";
 import { Agents } from "./pages/agents.js";
@@ -51,7 +51,7 @@ const LINK_TONES = { connecting: "staging", live: "active", lost: "unreachable",
 
 function TokenForm() {
   const text = useSignal("");
-  const submit = (event) => { event.preventDefault(); setToken(text.value); location.reload(); };
+  const submit = (event) => { event.preventDefault(); login(text.value); };
   return html`<form class="card" onSubmit=${submit}>
     <h2>A token is needed</h2>
     <p>The master did not accept this browser. Paste its token, or open the address that <code>proffer dev</code> printed.</p>
@@ -76,7 +76,6 @@ function App() {
     <main>${link.value === "denied" ? html`<${TokenForm} />` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;
 }
 
-takeTokenFromAddress();
 const root = document.getElementById("page");
 root.textContent = "";
 render(html`<${App} />`, root);

@@ -1,22 +1,11 @@
-// Who we are to the master: a token that came in the address (after '#') and stays in this tab.
+// Who we are to the master: the cookie that its login address sets (`/?token=…`) goes with every request.
 
-const KEY = "proffer-token";
-
-export function takeTokenFromAddress() {
-  const match = /[#&]token=([^&]+)/.exec(location.hash);
-  if (!match) return;
-  sessionStorage.setItem(KEY, decodeURIComponent(match[1]));
-  history.replaceState(null, "", location.pathname + "#/");
-}
-
-export function setToken(token) {
-  sessionStorage.setItem(KEY, token.trim());
-}
-
-/** A request with the token; the caller looks at `ok`. */
+/** A request; the caller looks at `ok`. */
 export function request(path, options = {}) {
-  const token = sessionStorage.getItem(KEY);
-  const headers = new Headers(options.headers || {});
-  if (token) headers.set("authorization", `Bearer ${token}`);
-  return fetch(path, { ...options, headers });
+  return fetch(path, { credentials: "same-origin", ...options });
+}
+
+/** Goes to the login address, which sets the cookie and comes back here. */
+export function login(token) {
+  location.href = `/?token=${encodeURIComponent(token.trim())}`;
 }

@@ -1,4 +1,4 @@
-// Reads server-sent events over fetch: EventSource cannot carry a token.
+// Reads server-sent events over fetch: EventSource hides the status of an answer that is refused.
 import { request } from "./session.js";
 
 /**

@@ -209,6 +209,9 @@ pub enum DeltaError {
     /// A lease of that number is held already.
     #[error("{0} is held already")]
     LeaseExists(LeaseId),
+    /// Sums over the cluster would pass 2^64.
+    #[error("resources of agent {0} are too much to be counted")]
+    TooMuch(AgentId),
     /// More is given back than is held.
     #[error("{framework} does not hold {resources} as {role} on {agent}")]
     NotHeld {

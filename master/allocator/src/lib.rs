@@ -1,70 +1,47 @@
-//! The allocator: who is offered what, where, and why not. Pure and indexed.
+//! The allocator: who is offered what, where, and why not. Pure and indexed: no clock, no
+//! randomness, no function that takes the whole cluster.
+//!
+//! Feed it [`Delta`]s with [`Allocator::on_change`], let it decide with [`Allocator::offers`], ask
+//! it with [`Allocator::explain`]. [`turn`] says in which order things are decided, [`place`]
+//! where a task goes.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`delta`] | inputs and answers |
+//! | [`amounts`] | resources as dense vectors, ranges on an agent |
+//! | [`share`] | exact comparison of weighted dominant shares |
+//! | [`fair_tree`] | roles and frameworks in fair order |
+//! | [`fit_tree`] | search for an agent with room |
+//! | [`agents`] | free and used on an agent, classes of agents |
+//! | [`filters`] | refusals |
+//! | [`demand`] | groups, and buckets of groups with one shape |
+//! | [`state`] | the tables, and what waits for what |
+//! | [`apply`] and its two | changes taken in |
+//! | [`uses`] | bookings of tasks and leases |
+//! | [`turn`], [`place`], [`rescind`] | decisions |
+//! | [`explain`] | why something waits |
 
+#![warn(missing_docs)]
+
+mod agents;
+mod amounts;
+mod apply;
+mod apply_agents;
+mod apply_frameworks;
 mod delta;
+mod demand;
+mod explain;
+mod fair_tree;
+mod filters;
+mod fit_tree;
+mod place;
+mod report;
+mod rescind;
+mod share;
+mod slab;
+mod state;
+mod turn;
+mod uses;
 
 pub use delta::{Decision, Delta, DeltaError, LeaseId, Turn, Use};
-
-use proffer_types::explanation::{Explanation, Subject};
-use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
-
-/// Not there yet: the indexed state follows.
-#[derive(Clone, Debug, Default)]
-pub struct Allocator {}
-
-impl Allocator {
-    /// x
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// x
-    /// # Errors
-    pub fn on_change(&mut self, _delta: &Delta) -> Result<(), DeltaError> {
-        Ok(())
-    }
-    /// x
-    pub fn offers(&mut self, _budget_steps: u64, _now: Monotonic) -> Turn {
-        Turn::default()
-    }
-    /// x
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Monotonic> {
-        None
-    }
-    /// x
-    #[must_use]
-    pub fn explain(&self, subject: &Subject, _now: Monotonic) -> Explanation {
-        Explanation {
-            subject: subject.clone(),
-            summary: String::new(),
-            funnel: vec![],
-            nearest_miss: String::new(),
-            hints: vec![],
-        }
-    }
-    /// x
-    #[must_use]
-    pub fn unmet(&self, _framework: FrameworkId, _group: &GroupName) -> u32 {
-        0
-    }
-    /// x
-    #[must_use]
-    pub fn free(&self, _agent: AgentId) -> Resources {
-        Resources::new()
-    }
-    /// x
-    #[must_use]
-    pub fn dominant_share_ppm(&self, _role: &RoleName) -> u64 {
-        0
-    }
-    /// x
-    #[must_use]
-    pub fn framework_share_ppm(&self, _framework: FrameworkId, _role: &RoleName) -> u64 {
-        0
-    }
-    /// x
-    #[must_use]
-    pub fn allocated(&self, _role: &RoleName) -> Resources {
-        Resources::new()
-    }
-}
+pub use state::Allocator;

@@ -1,11 +1,11 @@
 //! Admitted agents: registered, disconnected, awaited, unreachable, gone; and registrations under way.
 
-use crate::effect::{ConnectionId, OperationId};
+use crate::effect::ConnectionId;
 use crate::registry::{AgentMode, AgentRecord, AgentStanding};
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic,
+    AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic, OfferId,
     PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,10 +39,6 @@ pub(crate) enum Link {
 /// The end of one framework's status log at one agent, as far as it has come (K15).
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct StatusLog {
-    /// The highest sequence seen.
-    pub(crate) seen: u64,
-    /// Everything up to here is acknowledged.
-    pub(crate) acknowledged: u64,
     /// Rows whose newest status has this sequence and is not acknowledged.
     pub(crate) waiting: BTreeMap<u64, TaskName>,
 }
@@ -56,22 +52,28 @@ pub(crate) struct AgentEntry {
     pub(crate) session: AgentSession,
     pub(crate) version: AgentVersion,
     pub(crate) log: LogIncarnation,
-    pub(crate) logs: BTreeMap<FrameworkId, StatusLog>,
+    /// By framework and life of the log.
+    pub(crate) logs: BTreeMap<(FrameworkId, LogIncarnation), StatusLog>,
     /// Every row of a task here, terminal ones included.
     pub(crate) tasks: BTreeSet<TaskKey>,
     /// Used by tasks that are not terminal.
     pub(crate) allocated: Resources,
     /// Held by offers.
     pub(crate) offered: Resources,
+    pub(crate) offers: BTreeSet<OfferId>,
     pub(crate) tasks_active: u32,
     pub(crate) templates_sent: BTreeSet<TemplateDigest>,
     /// Orders that leave at the end of the turn.
     pub(crate) outgoing: Vec<AgentOrder>,
-    /// A change of its record is being written; registrations wait for it.
-    pub(crate) writing: Option<OperationId>,
+    /// Its record as it is being written; registrations and other changes wait for it.
+    pub(crate) writing: Option<AgentRecord>,
     pub(crate) waiting: Option<Registration>,
     /// Its books contradict each other: it gets no launches until it registers anew (K23).
     pub(crate) frozen: Option<String>,
+    /// The allocator counts it.
+    pub(crate) in_pool: bool,
+    /// The allocator may make leases on it.
+    pub(crate) usable: bool,
 }
 
 impl AgentEntry {
@@ -87,12 +89,15 @@ impl AgentEntry {
             tasks: BTreeSet::new(),
             allocated: Resources::new(),
             offered: Resources::new(),
+            offers: BTreeSet::new(),
             tasks_active: 0,
             templates_sent: BTreeSet::new(),
             outgoing: Vec::new(),
             writing: None,
             waiting: None,
             frozen: None,
+            in_pool: false,
+            usable: false,
         }
     }
 

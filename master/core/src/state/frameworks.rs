@@ -8,7 +8,7 @@ use proffer_types::demand::DemandGroup;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Generation, Monotonic, OfferId,
+    AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Monotonic, OfferId,
     PrincipalName, ReplicaId, RoleName, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,9 @@ pub(crate) struct Stream {
     /// Templates that it named.
     pub(crate) templates: BTreeMap<TemplateDigest, Arc<PodTemplate>>,
     pub(crate) template_bytes: usize,
-    /// It is told nothing of new offers until its backlog is small again.
-    pub(crate) clogged: bool,
+    /// It has said something since it subscribed; before that its demand is not known, and it gets
+    /// no offers that it would only decline.
+    pub(crate) settled: bool,
 }
 
 /// A replica that waits.
@@ -73,6 +74,20 @@ impl StateStore {
     }
 }
 
+/// Where a framework is between its creation and its last trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Life {
+    /// It exists.
+    Live,
+    /// Its end is being written; who is to be told.
+    Ending(Vec<ReplyTo>),
+    /// Durably ended; it stays until its tasks have ended and its records are deleted.
+    Ended {
+        /// Its records are deleted.
+        swept: bool,
+    },
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct FrameworkEntry {
     /// What is durable.
@@ -89,20 +104,21 @@ pub(crate) struct FrameworkEntry {
     /// Highest launch token of the epoch (K1).
     pub(crate) token_mark: u64,
     pub(crate) demand: BTreeMap<GroupName, DemandGroup>,
-    /// Generations of groups, those that ended in this epoch included; bounded with the groups.
-    pub(crate) generations: BTreeMap<GroupName, Generation>,
     /// Since when a group is not met; absent: it is.
     pub(crate) waiting_since: BTreeMap<GroupName, WallTime>,
+    /// It has stated demand, perhaps none, in this subscription (K10).
+    pub(crate) states_demand: bool,
+    /// It asked for offers beside its demand.
+    pub(crate) revived: bool,
     pub(crate) suppressed: BTreeSet<RoleName>,
+    /// It holds or has unread so much that it gets no new offers for now.
+    pub(crate) clogged: bool,
     pub(crate) offers: BTreeSet<OfferId>,
     pub(crate) allocated: Tally,
     pub(crate) offered: Tally,
     pub(crate) tasks_active: u32,
     pub(crate) state: StateStore,
-    /// It was ended durably; it stays only until its tasks have ended.
-    pub(crate) ended: bool,
-    /// A teardown is being written; who is to be told.
-    pub(crate) ending: Option<Vec<ReplyTo>>,
+    pub(crate) life: Life,
 }
 
 impl FrameworkEntry {
@@ -117,17 +133,22 @@ impl FrameworkEntry {
             subscriptions: 0,
             token_mark: 0,
             demand: BTreeMap::new(),
-            generations: BTreeMap::new(),
             waiting_since: BTreeMap::new(),
+            states_demand: false,
+            revived: false,
             suppressed: BTreeSet::new(),
+            clogged: false,
             offers: BTreeSet::new(),
             allocated: Tally::default(),
             offered: Tally::default(),
             tasks_active: 0,
             state,
-            ended: false,
-            ending: None,
+            life: Life::Live,
         }
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.life, Life::Ended { .. })
     }
 
     pub(crate) fn epoch(&self) -> FrameworkEpoch {
@@ -136,7 +157,7 @@ impl FrameworkEntry {
 
     /// Whether it exists for people and may be used.
     pub(crate) fn is_live(&self) -> bool {
-        !self.ended && self.ending.is_none()
+        self.life == Life::Live
     }
 }
 

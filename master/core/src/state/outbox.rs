@@ -2,8 +2,12 @@
 //! reader gets the newest state of each task once (K15).
 
 use proffer_types::TaskName;
+use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
 use std::collections::BTreeMap;
+
+/// Offers in one event: some 32 KiB.
+const OFFERS_PER_EVENT_MAX: usize = 64;
 
 /// One thing to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +41,16 @@ impl Outbox {
     pub(crate) fn push(&mut self, event: Event) {
         self.events += 1;
         self.put(Item::Event(event));
+    }
+
+    /// Adds an offer, to the event before it when that holds offers too.
+    pub(crate) fn push_offer(&mut self, offer: Offer) {
+        match self.items.get_mut(&self.next) {
+            Some(Item::Event(Event::Offers { offers })) if offers.len() < OFFERS_PER_EVENT_MAX => {
+                offers.push(offer);
+            }
+            _ => self.push(Event::Offers { offers: vec![offer] }),
+        }
     }
 
     /// The task changed. One that waits already moves to the end, so that statuses of one log leave

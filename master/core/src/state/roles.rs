@@ -1,24 +1,15 @@
-//! What operators set on roles, and what each role and all below it use.
+//! What operators set on roles, and who takes part in each. Shares are the allocator's.
 
-use super::tally::Tally;
 use proffer_types::role::RoleConfig;
-use proffer_types::{FrameworkId, Resources, RoleName};
+use proffer_types::{FrameworkId, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Default, Debug)]
 pub(crate) struct RoleEntry {
     /// What is durable; `None`: never set.
     pub(crate) config: Option<RoleConfig>,
-    /// Used or held by it and all below it.
-    pub(crate) used: Tally,
     /// Frameworks that take part in it.
     pub(crate) frameworks: BTreeSet<FrameworkId>,
-}
-
-impl RoleEntry {
-    pub(crate) fn is_idle(&self) -> bool {
-        self.config.is_none() && self.frameworks.is_empty() && self.used.resources().is_empty()
-    }
 }
 
 #[derive(Clone, Default, Debug)]
@@ -34,27 +25,20 @@ impl Roles {
     }
 
     /// The role and all above it, deepest first.
-    pub(crate) fn path(name: &RoleName) -> impl Iterator<Item = RoleName> {
+    pub(crate) fn path(name: &RoleName) -> impl Iterator<Item = RoleName> + use<> {
         std::iter::successors(Some(name.clone()), RoleName::parent)
     }
 
-    /// Charges `name` and all above it; returns the roles whose row changed.
-    pub(crate) fn charge(&mut self, name: &RoleName, resources: &Resources) -> Vec<RoleName> {
-        let path: Vec<_> = Self::path(name).collect();
-        for role in &path {
-            self.entry(role).used.add(resources);
-        }
-        path
+    pub(crate) fn join(&mut self, name: &RoleName, framework: FrameworkId) {
+        self.entry(name).frameworks.insert(framework);
     }
 
-    pub(crate) fn release(&mut self, name: &RoleName, resources: &Resources) -> Vec<RoleName> {
-        let path: Vec<_> = Self::path(name).collect();
-        for role in &path {
-            self.entry(role).used.subtract(resources);
-            if self.table.get(role).is_some_and(RoleEntry::is_idle) {
-                self.table.remove(role);
+    pub(crate) fn leave(&mut self, name: &RoleName, framework: FrameworkId) {
+        if let Some(entry) = self.table.get_mut(name) {
+            entry.frameworks.remove(&framework);
+            if entry.config.is_none() && entry.frameworks.is_empty() {
+                self.table.remove(name);
             }
         }
-        path
     }
 }

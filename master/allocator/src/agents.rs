@@ -1,0 +1,269 @@
+//! Agents as the allocator sees them: what is free, who holds what, and to which class they belong.
+
+use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, Spans};
+use crate::filters::{Filters, FreeNow};
+use crate::delta::LeaseId;
+use crate::slab::Slab;
+use proffer_types::resources::Quantity;
+use proffer_types::{AgentId, AgentName, Attribute, Attributes, Resources};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// The attribute that tells agents apart and so belongs to no class.
+pub(crate) const HOSTNAME: &str = "hostname";
+
+/// Less than this of both is a crumb that nobody is offered (min allocatable resources).
+const CPUS_MILLI_MIN: u64 = 10;
+const MEM_BYTES_MIN: u64 = 32 << 20;
+
+/// What one client's tasks hold on an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Holding {
+    pub(crate) client: u32,
+    /// Scalars that count for shares, and counts of plain ranges.
+    pub(crate) held: Amounts,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) name: AgentName,
+    pub(crate) usable: bool,
+    pub(crate) class: u32,
+    pub(crate) hostname: Option<Attribute>,
+    /// Plain scalars and counts of ranges.
+    pub(crate) total: Amounts,
+    /// What counts for shares.
+    pub(crate) charge_total: Amounts,
+    /// Plain scalars in use by tasks and leases; may exceed the total (K12).
+    used: Amounts,
+    /// `total - used`, and the counts of free ranges.
+    pub(crate) free: Amounts,
+    pub(crate) spans: Vec<(usize, SpanBook)>,
+    /// Plain sets, and all that is reserved or marked: total and in use.
+    kept: Resources,
+    kept_used: Resources,
+    /// Plain sets that are free.
+    pub(crate) sets_free: Resources,
+    pub(crate) holdings: Vec<Holding>,
+    pub(crate) leases: SmallVec<[LeaseId; 2]>,
+    pub(crate) filters: Filters,
+    /// Groups with tasks or leases here.
+    pub(crate) groups: SmallVec<[u32; 4]>,
+    /// Grows with each change of what is free.
+    pub(crate) version: u64,
+    pub(crate) is_dirty: bool,
+    pub(crate) is_pooled: bool,
+}
+
+impl Agent {
+    pub(crate) fn new(id: AgentId, name: AgentName, class: u32, attributes: &Attributes) -> Self {
+        Self {
+            id,
+            name,
+            usable: false,
+            class,
+            hostname: attributes.get(HOSTNAME).cloned(),
+            total: Amounts::default(),
+            charge_total: Amounts::default(),
+            used: Amounts::default(),
+            free: Amounts::default(),
+            spans: Vec::new(),
+            kept: Resources::new(),
+            kept_used: Resources::new(),
+            sets_free: Resources::new(),
+            holdings: Vec::new(),
+            leases: SmallVec::new(),
+            filters: Filters::default(),
+            groups: SmallVec::new(),
+            version: 1,
+            is_dirty: false,
+            is_pooled: false,
+        }
+    }
+
+    pub(crate) fn set_total(&mut self, parts: Parts) {
+        self.total = parts.plain;
+        self.charge_total = parts.charge;
+        for (dimension, book) in &mut self.spans {
+            if !parts.spans.iter().any(|(d, _)| d == dimension) {
+                book.set_total(&[]);
+            }
+        }
+        for (dimension, spans) in &parts.spans {
+            self.book(*dimension).set_total(spans);
+        }
+        self.spans.retain(|(_, book)| !(book.total.is_empty() && book.is_unused()));
+        self.kept = Resources::from_entries(parts.kept).expect("entries of one set have own keys");
+        self.refresh();
+    }
+
+    fn book(&mut self, dimension: usize) -> &mut SpanBook {
+        let at = self.spans.iter().position(|(have, _)| *have == dimension).unwrap_or_else(|| {
+            self.spans.push((dimension, SpanBook::default()));
+            self.spans.len() - 1
+        });
+        &mut self.spans[at].1
+    }
+
+    pub(crate) fn book_of(&self, dimension: usize) -> Option<&SpanBook> {
+        self.spans.iter().find(|(have, _)| *have == dimension).map(|(_, book)| book)
+    }
+
+    fn refresh(&mut self) {
+        self.version += 1;
+        let mut free = self.total.clone();
+        free.sub_all(&self.used);
+        for (dimension, book) in &self.spans {
+            free.set(*dimension, crate::amounts::count(&book.free));
+        }
+        self.free = free;
+        let is_set = |entry: &proffer_types::resources::Resource| {
+            entry.key.is_plain() && matches!(entry.quantity, Quantity::Set(_))
+        };
+        if !self.kept.is_empty() {
+            let used = self.kept_used.filtered(is_set);
+            self.sets_free = self.kept.filtered(is_set).checked_sub(&used).unwrap_or_default();
+        }
+    }
+
+    /// Takes what a task or lease holds out of what is free.
+    pub(crate) fn take(
+        &mut self,
+        plain: &Amounts,
+        spans: &[(usize, Spans)],
+        kept: &Resources,
+        kind_of: impl Fn(usize) -> Kind,
+    ) {
+        for (dimension, value) in plain.iter() {
+            if value > 0 && kind_of(dimension) == Kind::Scalar {
+                self.used.add(dimension, value);
+            }
+        }
+        for (dimension, taken) in spans {
+            self.book(*dimension).take(taken);
+        }
+        if !kept.is_empty() {
+            // Two tasks of one shared volume hold it twice: only the first counts here.
+            self.kept_used = self.kept_used.checked_add(kept).unwrap_or(self.kept_used.clone());
+        }
+        self.refresh();
+    }
+
+    /// Gives back; `false`, and nothing is changed, when it is not in use.
+    pub(crate) fn give(
+        &mut self,
+        plain: &Amounts,
+        spans: &[(usize, Spans)],
+        kept: &Resources,
+        kind_of: impl Fn(usize) -> Kind,
+    ) -> bool {
+        let mut scalars = Amounts::default();
+        for (dimension, value) in plain.iter() {
+            if kind_of(dimension) == Kind::Scalar {
+                scalars.set(dimension, value);
+            }
+        }
+        if !self.used.covers(&scalars) {
+            return false;
+        }
+        let before = (!spans.is_empty()).then(|| self.spans.clone());
+        for (dimension, given) in spans {
+            if !self.book(*dimension).give(given) {
+                self.spans = before.expect("kept since there are spans");
+                return false;
+            }
+        }
+        self.used.sub_all(&scalars);
+        if !kept.is_empty() {
+            self.kept_used = self.kept_used.checked_sub(kept).unwrap_or(self.kept_used.clone());
+        }
+        self.refresh();
+        true
+    }
+
+    /// Whether enough is left for a classical offer.
+    pub(crate) fn is_worth_offering(&self) -> bool {
+        self.usable
+            && (self.free.get(CPUS) >= CPUS_MILLI_MIN || self.free.get(MEM) >= MEM_BYTES_MIN)
+    }
+
+    pub(crate) fn free_now(&self) -> FreeNow<'_> {
+        FreeNow {
+            version: self.version,
+            plain: &self.free,
+            spans: &self.spans,
+            sets: &self.sets_free,
+        }
+    }
+
+    /// Free ranges, for an offer of everything.
+    pub(crate) fn free_spans(&self) -> Vec<(usize, Spans)> {
+        let free = self.spans.iter().filter(|(_, book)| !book.free.is_empty());
+        free.map(|(dimension, book)| (*dimension, book.free.clone())).collect()
+    }
+
+    /// What a client holds here, if anything.
+    pub(crate) fn held_by(&self, client: u32) -> Option<&Holding> {
+        let at = self.holdings.partition_point(|have| have.client < client);
+        self.holdings.get(at).filter(|have| have.client == client)
+    }
+
+    pub(crate) fn holding(&mut self, client: u32) -> &mut Holding {
+        let at = self.holdings.partition_point(|have| have.client < client);
+        if self.holdings.get(at).is_none_or(|have| have.client != client) {
+            self.holdings.insert(at, Holding { client, held: Amounts::default() });
+        }
+        &mut self.holdings[at]
+    }
+}
+
+/// What agents have in common: constraints are judged once for all of them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ClassKey {
+    pub(crate) attributes: Attributes,
+    pub(crate) has_gpus: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Class {
+    pub(crate) key: ClassKey,
+    members: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classes {
+    index: BTreeMap<ClassKey, u32>,
+    pub(crate) classes: Slab<Class>,
+}
+
+impl Classes {
+    /// The class of an agent, and whether it is a new one.
+    pub(crate) fn join(&mut self, attributes: &Attributes, total: &Amounts) -> (u32, bool) {
+        let mut attributes = attributes.clone();
+        attributes.remove(HOSTNAME);
+        let key = ClassKey { attributes, has_gpus: total.get(GPUS) > 0 };
+        if let Some(class) = self.index.get(&key) {
+            self.classes[*class].members += 1;
+            return (*class, false);
+        }
+        let class = self.classes.insert(Class { key: key.clone(), members: 1 });
+        self.index.insert(key, class);
+        (class, true)
+    }
+
+    pub(crate) fn leave(&mut self, class: u32) {
+        let entry = &mut self.classes[class];
+        entry.members -= 1;
+        if entry.members == 0 {
+            let key = entry.key.clone();
+            self.index.remove(&key);
+            self.classes.remove(class);
+        }
+    }
+
+    /// The class's bit in the search tree; classes beyond 64 share bits.
+    pub(crate) fn bit(class: u32) -> u64 {
+        1 << (class % 64)
+    }
+}

@@ -1,0 +1,362 @@
+//! Resources as dense vectors: one dimension for each scalar, and for each kind of ranges its
+//! count of items. Reserved, marked and set resources are kept aside whole.
+
+use proffer_types::resources::{Quantity, Resource, ResourceKey, ResourceName};
+use proffer_types::{Ranges, Resources};
+use smallvec::SmallVec;
+
+pub(crate) const CPUS: usize = 0;
+pub(crate) const MEM: usize = 1;
+pub(crate) const GPUS: usize = 3;
+/// Dimensions that every cluster has: cpus, mem, disk, gpus and the count of ports.
+pub(crate) const FIXED: usize = 5;
+
+/// How a resource of some name is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Scalar,
+    Ranges,
+}
+
+/// The dimensions, in the order in which they were first seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Dimensions(Vec<(ResourceName, Kind)>);
+
+impl Default for Dimensions {
+    fn default() -> Self {
+        Self(vec![
+            (ResourceName::Cpus, Kind::Scalar),
+            (ResourceName::Mem, Kind::Scalar),
+            (ResourceName::Disk, Kind::Scalar),
+            (ResourceName::Gpus, Kind::Scalar),
+            (ResourceName::Ports, Kind::Ranges),
+        ])
+    }
+}
+
+impl Dimensions {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn name(&self, dimension: usize) -> &ResourceName {
+        &self.0[dimension].0
+    }
+
+    pub(crate) fn kind(&self, dimension: usize) -> Kind {
+        self.0[dimension].1
+    }
+
+    fn intern(&mut self, name: &ResourceName, kind: Kind) -> usize {
+        let known = self.0.iter().position(|(have, k)| have == name && *k == kind);
+        known.unwrap_or_else(|| {
+            self.0.push((name.clone(), kind));
+            self.0.len() - 1
+        })
+    }
+
+    /// Takes `resources` apart.
+    pub(crate) fn split(&mut self, resources: &Resources) -> Parts {
+        let mut parts = Parts::default();
+        for entry in resources.entries() {
+            let name = &entry.key.name;
+            match &entry.quantity {
+                Quantity::Scalar(value) => {
+                    let dimension = self.intern(name, Kind::Scalar);
+                    if entry.key.is_plain() {
+                        parts.plain.add(dimension, *value);
+                    }
+                    if !entry.key.revocable {
+                        parts.charge.add(dimension, *value);
+                    }
+                }
+                Quantity::Ranges(ranges) if entry.key.is_plain() => {
+                    let dimension = self.intern(name, Kind::Ranges);
+                    parts.plain.add(dimension, ranges.count());
+                    parts.spans.push((dimension, ranges.parts().to_vec()));
+                }
+                Quantity::Ranges(_) | Quantity::Set(_) => {}
+            }
+            if !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_)) {
+                parts.kept.push(entry.clone());
+            }
+        }
+        parts
+    }
+
+    /// Puts plain amounts together again. Range dimensions come from `spans`.
+    pub(crate) fn join(
+        &self,
+        amounts: &Amounts,
+        spans: &[(usize, Spans)],
+        kept: &[Resource],
+    ) -> Resources {
+        let mut entries: Vec<Resource> = Vec::with_capacity(FIXED + kept.len());
+        for (dimension, value) in amounts.iter().filter(|(_, value)| *value > 0) {
+            if self.kind(dimension) == Kind::Scalar {
+                entries.push(Resource {
+                    key: ResourceKey::plain(self.name(dimension).clone()),
+                    quantity: Quantity::Scalar(value),
+                });
+            }
+        }
+        for (dimension, parts) in spans {
+            entries.push(Resource {
+                key: ResourceKey::plain(self.name(*dimension).clone()),
+                quantity: Quantity::Ranges(
+                    Ranges::new(parts.clone()).expect("free spans are sorted and disjoint"),
+                ),
+            });
+        }
+        entries.extend(kept.iter().cloned());
+        Resources::from_entries(entries).expect("each key appears once")
+    }
+}
+
+/// A set of resources taken apart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    /// Plain scalars, and counts of plain ranges.
+    pub(crate) plain: Amounts,
+    /// Scalars that count for shares: all but revocable ones, whatever their reservation.
+    pub(crate) charge: Amounts,
+    /// Plain ranges.
+    pub(crate) spans: Vec<(usize, Spans)>,
+    /// Plain sets, and everything reserved or marked.
+    pub(crate) kept: Vec<Resource>,
+}
+
+/// A value for each dimension; missing ones are zero.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Amounts(SmallVec<[u64; FIXED]>);
+
+impl Amounts {
+    #[inline]
+    pub(crate) fn get(&self, dimension: usize) -> u64 {
+        self.0.get(dimension).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set(&mut self, dimension: usize, value: u64) {
+        if self.0.len() <= dimension {
+            if value == 0 {
+                return;
+            }
+            self.0.resize(dimension + 1, 0);
+        }
+        self.0[dimension] = value;
+    }
+
+    pub(crate) fn add(&mut self, dimension: usize, value: u64) {
+        self.set(dimension, self.get(dimension).saturating_add(value));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.0.iter().copied().enumerate()
+    }
+
+    pub(crate) fn is_zero(&self) -> bool {
+        self.0.iter().all(|value| *value == 0)
+    }
+
+    /// Both together, or `None` when one sum is above 2^64.
+    pub(crate) fn checked_add(&self, other: &Amounts) -> Option<Amounts> {
+        let mut sum = self.clone();
+        for (dimension, value) in other.iter() {
+            sum.set(dimension, sum.get(dimension).checked_add(value)?);
+        }
+        Some(sum)
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Amounts) {
+        for (dimension, value) in other.iter() {
+            if value > 0 {
+                self.add(dimension, value);
+            }
+        }
+    }
+
+    /// Callers check with [`Amounts::covers`] first.
+    pub(crate) fn sub_all(&mut self, other: &Amounts) {
+        for (dimension, value) in other.iter() {
+            if value > 0 {
+                self.set(dimension, self.get(dimension).saturating_sub(value));
+            }
+        }
+    }
+
+    pub(crate) fn covers(&self, other: &Amounts) -> bool {
+        other.iter().all(|(dimension, value)| self.get(dimension) >= value)
+    }
+}
+
+/// Inclusive ranges: sorted and disjoint, except where said otherwise.
+pub(crate) type Spans = Vec<(u64, u64)>;
+
+pub(crate) fn count(spans: &[(u64, u64)]) -> u64 {
+    spans.iter().fold(0, |sum, (low, high)| sum.saturating_add((high - low).saturating_add(1)))
+}
+
+/// Whether all of `inner` lies in `outer`; both sorted and disjoint.
+pub(crate) fn spans_contain(outer: &[(u64, u64)], inner: &[(u64, u64)]) -> bool {
+    let mut outer = outer.iter();
+    let mut current = outer.next();
+    for &(low, high) in inner {
+        while current.is_some_and(|(_, end)| *end < low) {
+            current = outer.next();
+        }
+        if !current.is_some_and(|(start, end)| *start <= low && high <= *end) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The first `wanted` numbers of `spans`, which holds at least as many.
+pub(crate) fn first_of(spans: &[(u64, u64)], wanted: u64) -> Spans {
+    let mut missing = wanted;
+    let mut taken = Spans::new();
+    for &(low, high) in spans {
+        if missing == 0 {
+            break;
+        }
+        let size = (high - low).saturating_add(1).min(missing);
+        taken.push((low, low + (size - 1)));
+        missing -= size;
+    }
+    taken
+}
+
+/// Ranges of one dimension on one agent: what there is, what is used, what is free. Uses may
+/// overlap or lie outside after a failover; then they count where they are (K12).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpanBook {
+    pub(crate) total: Spans,
+    /// Sorted by start; a multiset.
+    used: Vec<(u64, u64)>,
+    pub(crate) free: Spans,
+}
+
+impl SpanBook {
+    pub(crate) fn set_total(&mut self, total: &[(u64, u64)]) {
+        self.total = total.to_vec();
+        self.refresh();
+    }
+
+    pub(crate) fn take(&mut self, spans: &[(u64, u64)]) {
+        for span in spans {
+            let at = self.used.partition_point(|have| have < span);
+            self.used.insert(at, *span);
+        }
+        self.refresh();
+    }
+
+    /// Gives `spans` back; `false`, and nothing is changed, when they are not used.
+    pub(crate) fn give(&mut self, spans: &[(u64, u64)]) -> bool {
+        let mut used = self.used.clone();
+        if !spans.iter().all(|&(low, high)| remove_span(&mut used, low, high)) {
+            return false;
+        }
+        self.used = used;
+        self.refresh();
+        true
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    fn refresh(&mut self) {
+        self.free.clear();
+        let mut used = self.used.iter().peekable();
+        for &(low, high) in &self.total {
+            let mut next = Some(low);
+            while let Some(&&(cut_low, cut_high)) = used.peek() {
+                let Some(start) = next.filter(|start| *start <= high) else { break };
+                if cut_low > high {
+                    break;
+                }
+                if cut_high >= start {
+                    if cut_low > start {
+                        self.free.push((start, cut_low - 1));
+                    }
+                    next = cut_high.checked_add(1);
+                }
+                if cut_high > high {
+                    break;
+                }
+                used.next();
+            }
+            if let Some(start) = next.filter(|start| *start <= high) {
+                self.free.push((start, high));
+            }
+        }
+    }
+}
+
+/// Takes the numbers from `low` to `high` once out of a multiset of ranges.
+fn remove_span(used: &mut Vec<(u64, u64)>, low: u64, high: u64) -> bool {
+    let mut start = low;
+    loop {
+        let end_at = used.partition_point(|(from, _)| *from <= start);
+        let Some(at) = (0..end_at).rev().find(|at| used[*at].1 >= start) else { return false };
+        let (from, to) = used.remove(at);
+        let stop = to.min(high);
+        for rest in [(start > from).then(|| (from, start - 1)), (to > stop).then(|| (stop + 1, to))]
+            .into_iter()
+            .flatten()
+        {
+            let at = used.partition_point(|have| *have < rest);
+            used.insert(at, rest);
+        }
+        if stop == high {
+            return true;
+        }
+        start = stop + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// The book of ranges is a multiset of numbers, whatever the cuts.
+        #[test]
+        fn a_span_book_counts_single_numbers(
+            total in prop::collection::vec((0u64..40, 0u64..6), 1..4),
+            steps in prop::collection::vec((any::<bool>(), 0u64..40, 0u64..5), 1..30),
+        ) {
+            let mut numbers: Vec<u64> =
+                total.iter().flat_map(|(low, more)| *low..=low + more).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let spans = Ranges::new(numbers.iter().map(|n| (*n, *n)).collect()).expect("disjoint");
+            let mut book = SpanBook::default();
+            book.set_total(spans.parts());
+            let mut used: BTreeMap<u64, u32> = BTreeMap::new();
+            for (take, low, more) in steps {
+                let span = [(low, low + more)];
+                if take {
+                    book.take(&span);
+                    (low..=low + more).for_each(|n| *used.entry(n).or_default() += 1);
+                } else {
+                    let held = (low..=low + more).all(|n| used.get(&n).is_some_and(|c| *c > 0));
+                    prop_assert_eq!(book.give(&span), held);
+                    if held {
+                        (low..=low + more).for_each(|n| *used.entry(n).or_default() -= 1);
+                    }
+                }
+                let free: Vec<u64> = book.free.iter().flat_map(|(l, h)| *l..=*h).collect();
+                let expected: Vec<u64> = numbers
+                    .iter()
+                    .copied()
+                    .filter(|n| used.get(n).is_none_or(|c| *c == 0))
+                    .collect();
+                prop_assert_eq!(free, expected);
+                prop_assert_eq!(book.is_unused(), used.values().all(|c| *c == 0));
+            }
+        }
+    }
+}

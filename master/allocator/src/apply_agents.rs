@@ -1,0 +1,116 @@
+//! Changes of agents: what there is, what it is, whether it may be used.
+
+use crate::agents::{Agent, HOSTNAME};
+use crate::amounts::Parts;
+use crate::delta::DeltaError;
+use crate::state::Allocator;
+use proffer_types::{AgentId, AgentName, Attributes, Resources};
+
+impl Allocator {
+    pub(crate) fn slot(&self, agent: AgentId) -> Result<u32, DeltaError> {
+        self.slots.get(&agent).copied().ok_or(DeltaError::UnknownAgent(agent))
+    }
+
+    pub(crate) fn add_agent(
+        &mut self,
+        id: AgentId,
+        name: &AgentName,
+        resources: &Resources,
+        attributes: &Attributes,
+        usable: bool,
+    ) -> Result<(), DeltaError> {
+        if self.slots.contains_key(&id) {
+            return Err(DeltaError::AgentExists(id));
+        }
+        let parts = self.dimensions.split(resources);
+        let totals = self.fair.totals().checked_add(&parts.charge);
+        let totals = totals.ok_or(DeltaError::TooMuch(id))?;
+        let class = self.join_class(attributes, &parts);
+        let mut agent = Agent::new(id, name.clone(), class, attributes);
+        agent.usable = usable;
+        agent.set_total(parts);
+        let slot = self.agents.insert(agent);
+        self.slots.insert(id, slot);
+        self.fair.set_totals(totals);
+        self.show(slot);
+        self.gained(slot);
+        Ok(())
+    }
+
+    fn join_class(&mut self, attributes: &Attributes, parts: &Parts) -> u32 {
+        let (class, is_new) = self.classes.join(attributes, &parts.plain);
+        if is_new {
+            self.buckets.judge_class(class, &self.classes.classes[class]);
+        }
+        class
+    }
+
+    pub(crate) fn change_agent(
+        &mut self,
+        id: AgentId,
+        resources: &Resources,
+        attributes: &Attributes,
+    ) -> Result<(), DeltaError> {
+        let slot = self.slot(id)?;
+        let parts = self.dimensions.split(resources);
+        let mut totals = self.fair.totals().clone();
+        totals.sub_all(&self.agents[slot].charge_total);
+        let totals = totals.checked_add(&parts.charge).ok_or(DeltaError::TooMuch(id))?;
+        let class = self.join_class(attributes, &parts);
+        let agent = &mut self.agents[slot];
+        let old_class = std::mem::replace(&mut agent.class, class);
+        let hostname = attributes.get(HOSTNAME);
+        if old_class != class || agent.hostname.as_ref() != hostname {
+            agent.filters.clear(&mut self.refused);
+        }
+        agent.hostname = hostname.cloned();
+        agent.set_total(parts);
+        self.classes.leave(old_class);
+        self.fair.set_totals(totals);
+        self.show(slot);
+        self.gained(slot);
+        Ok(())
+    }
+
+    pub(crate) fn remove_agent(&mut self, id: AgentId) -> Result<(), DeltaError> {
+        let slot = self.slot(id)?;
+        for lease in self.agents[slot].leases.clone() {
+            self.end_lease(lease)?;
+        }
+        for holding in std::mem::take(&mut self.agents[slot].holdings) {
+            let charge = self.chargeable(&holding.held);
+            self.fair.discharge(self.clients[holding.client].node, &charge);
+            self.drop_hold(holding.client);
+        }
+        for group in std::mem::take(&mut self.agents[slot].groups) {
+            let entry = &mut self.groups[group];
+            let tasks = entry.by_agent.remove(&slot).unwrap_or(0);
+            entry.launched = entry.launched.saturating_sub(tasks);
+            self.settle_group(group);
+        }
+        let mut agent = self.agents.remove(slot);
+        self.slots.remove(&id);
+        agent.filters.clear(&mut self.refused);
+        self.classes.leave(agent.class);
+        let mut totals = self.fair.totals().clone();
+        totals.sub_all(&agent.charge_total);
+        self.fair.set_totals(totals);
+        self.fit.set(slot, &crate::amounts::Amounts::default(), 0);
+        self.dirty.retain(|have| *have != slot);
+        Ok(())
+    }
+
+    pub(crate) fn set_agent_usable(
+        &mut self,
+        id: AgentId,
+        usable: bool,
+    ) -> Result<(), DeltaError> {
+        let slot = self.slot(id)?;
+        self.agents[slot].usable = usable;
+        self.show(slot);
+        if usable {
+            self.gained(slot);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! Demand groups, and the buckets that groups of one shape and one set of constraints share. What
+//! no agent has room for is found out once for a bucket, not for each group in it.
+
+use crate::agents::{Agent, Class, Classes, HOSTNAME};
+use crate::amounts::{Amounts, GPUS, Parts, Spans, spans_contain};
+use crate::fit_tree::Need;
+use crate::slab::Slab;
+use proffer_types::demand::DemandGroup;
+use proffer_types::{Constraint, FrameworkId, GroupName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a group stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Waiting {
+    /// Nothing is missing, or nothing may be offered.
+    No,
+    /// It has to be tried.
+    Awake,
+    /// No agent has room for its bucket.
+    ForRoom,
+    /// Agents have room, but each is ruled out for this group: refused, or at `per_agent_max`.
+    ForLeave,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) framework: FrameworkId,
+    pub(crate) name: GroupName,
+    pub(crate) spec: Option<Spec>,
+    /// Tasks that name it.
+    pub(crate) launched: u32,
+    /// Tasks that its leases hold.
+    pub(crate) leased: u32,
+    /// Both, by agent slot.
+    pub(crate) by_agent: BTreeMap<u32, u32>,
+    pub(crate) waiting: Waiting,
+    /// No slot below this one can take it, as long as no agent gained anything since.
+    pub(crate) lowest: u32,
+    pub(crate) lowest_as_of: u64,
+}
+
+/// What was stated.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) stated: DemandGroup,
+    pub(crate) client: u32,
+    pub(crate) bucket: u32,
+}
+
+impl Group {
+    pub(crate) fn new(framework: FrameworkId, name: GroupName) -> Self {
+        Self {
+            framework,
+            name,
+            spec: None,
+            launched: 0,
+            leased: 0,
+            by_agent: BTreeMap::new(),
+            waiting: Waiting::No,
+            lowest: 0,
+            lowest_as_of: 0,
+        }
+    }
+
+    /// `target − leases − launches`, K10.
+    pub(crate) fn unmet(&self) -> u32 {
+        let target = self.spec.as_ref().map_or(0, |spec| spec.stated.target);
+        target.saturating_sub(self.launched.saturating_add(self.leased))
+    }
+
+    pub(crate) fn on_agent(&self, slot: u32) -> u32 {
+        self.by_agent.get(&slot).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_unneeded(&self) -> bool {
+        self.spec.is_none() && self.launched == 0 && self.leased == 0
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct BucketKey {
+    shape: Amounts,
+    fixed: Vec<(usize, Spans)>,
+    constraints: Vec<Constraint>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    key: BucketKey,
+    groups: u32,
+    need: Need,
+    /// Bits of passing classes without and with gpus.
+    bits: [u64; 2],
+    passes: Vec<bool>,
+    by_host: bool,
+    /// Not known to be without room.
+    pub(crate) has_room: bool,
+    pub(crate) for_room: BTreeSet<u32>,
+    pub(crate) for_leave: BTreeSet<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buckets {
+    index: BTreeMap<BucketKey, u32>,
+    buckets: Slab<Bucket>,
+    with_room: u32,
+    /// Buckets that an agent's gain may concern: without room, or with groups that wait for leave.
+    pub(crate) watching: BTreeSet<u32>,
+}
+
+impl Bucket {
+    /// What one task needs.
+    pub(crate) fn shape(&self) -> &Amounts {
+        &self.key.shape
+    }
+
+    /// The very ranges that one task needs, when they matter.
+    pub(crate) fn fixed(&self) -> &[(usize, Spans)] {
+        &self.key.fixed
+    }
+
+    /// What to look for, one pass after the other: agents without gpus come first for those who
+    /// need none.
+    pub(crate) fn passes(&self) -> impl Iterator<Item = Need> + '_ {
+        let [without, with] = self.bits;
+        let wanted = if self.key.shape.get(GPUS) > 0 { [with, 0] } else { [without, with] };
+        wanted.into_iter().map(|bits| self.need.with_classes(bits))
+    }
+
+    /// The need in any class.
+    pub(crate) fn need(&self) -> Need {
+        self.need.with_classes(self.bits[0] | self.bits[1])
+    }
+
+    pub(crate) fn in_class(&self, class: u32) -> bool {
+        self.passes.get(class as usize).copied().unwrap_or(false)
+    }
+
+    /// What the search tree cannot tell: exact class, host, and fixed ranges.
+    pub(crate) fn suits(&self, agent: &Agent) -> bool {
+        self.in_class(agent.class)
+            && self.suits_host(agent)
+            && self.key.fixed.iter().all(|(dimension, wanted)| {
+                agent.book_of(*dimension).is_some_and(|book| spans_contain(&book.free, wanted))
+            })
+    }
+
+    pub(crate) fn suits_host(&self, agent: &Agent) -> bool {
+        if !self.by_host {
+            return true;
+        }
+        let attributes = agent.hostname.iter().map(|host| (HOSTNAME.to_owned(), host.clone()));
+        let attributes = attributes.collect();
+        let mut rules = self.key.constraints.iter().filter(|rule| rule.attribute == HOSTNAME);
+        rules.all(|rule| rule.holds(&attributes))
+    }
+
+    fn judge(&mut self, class: u32, entry: &Class) {
+        let mut rules = self.key.constraints.iter().filter(|rule| rule.attribute != HOSTNAME);
+        let passes = rules.all(|rule| rule.holds(&entry.key.attributes));
+        let at = class as usize;
+        if self.passes.len() <= at {
+            self.passes.resize(at + 1, false);
+        }
+        self.passes[at] = passes;
+        if passes {
+            self.bits[usize::from(entry.key.has_gpus)] |= Classes::bit(class);
+        }
+    }
+}
+
+impl Buckets {
+    /// The bucket of a shape under constraints.
+    pub(crate) fn join(&mut self, parts: Parts, stated: &DemandGroup, classes: &Classes) -> u32 {
+        let fixed = if stated.fixed_ports { parts.spans } else { Vec::new() };
+        let key =
+            BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
+        if let Some(bucket) = self.index.get(&key) {
+            self.buckets[*bucket].groups += 1;
+            return *bucket;
+        }
+        let mut bucket = Bucket {
+            need: Need::new(&key.shape, 0),
+            by_host: key.constraints.iter().any(|rule| rule.attribute == HOSTNAME),
+            key: key.clone(),
+            groups: 1,
+            bits: [0; 2],
+            passes: Vec::new(),
+            has_room: true,
+            for_room: BTreeSet::new(),
+            for_leave: BTreeSet::new(),
+        };
+        for (class, entry) in classes.classes.iter() {
+            bucket.judge(class, entry);
+        }
+        let id = self.buckets.insert(bucket);
+        self.index.insert(key, id);
+        self.with_room += 1;
+        id
+    }
+
+    pub(crate) fn leave(&mut self, id: u32) {
+        let bucket = &mut self.buckets[id];
+        bucket.groups -= 1;
+        if bucket.groups == 0 {
+            let bucket = self.buckets.remove(id);
+            self.index.remove(&bucket.key);
+            self.with_room -= u32::from(bucket.has_room);
+            self.watching.remove(&id);
+        }
+    }
+
+    /// A class is new: it is judged once by every bucket.
+    pub(crate) fn judge_class(&mut self, class: u32, entry: &Class) {
+        for (_, bucket) in self.buckets.iter_mut() {
+            bucket.judge(class, entry);
+        }
+    }
+
+    /// Whether any bucket may have room.
+    pub(crate) fn any_room(&self) -> bool {
+        self.with_room > 0
+    }
+
+    pub(crate) fn set_room(&mut self, id: u32, has_room: bool) {
+        let bucket = &mut self.buckets[id];
+        if bucket.has_room != has_room {
+            bucket.has_room = has_room;
+            if has_room {
+                self.with_room += 1;
+            } else {
+                self.with_room -= 1;
+            }
+        }
+        self.watch(id);
+    }
+
+    /// Notes or forgets the bucket's interest in gains.
+    pub(crate) fn watch(&mut self, id: u32) {
+        let bucket = &self.buckets[id];
+        if !bucket.has_room || !bucket.for_leave.is_empty() {
+            self.watching.insert(id);
+        } else {
+            self.watching.remove(&id);
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> &mut Bucket {
+        &mut self.buckets[id]
+    }
+}
+
+impl std::ops::Index<u32> for Buckets {
+    type Output = Bucket;
+    fn index(&self, id: u32) -> &Bucket {
+        &self.buckets[id]
+    }
+}

@@ -1,0 +1,454 @@
+//! The role tree in fair order: who holds what, and who is next. Every role has one inner child,
+//! `Direct`, with its own frameworks, so that a role which is parent and client competes fairly
+//! with its children. Below `Direct` stand the clients: one for each framework in the role.
+//!
+//! Siblings are ordered by (dominant share ÷ weight, grants so far, name). Each node keeps two
+//! queues of the children that wait for something, always in that order.
+
+use crate::amounts::Amounts;
+use crate::share::{Share, dominant, reduced};
+use crate::slab::Slab;
+use proffer_types::RoleName;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// What somebody waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Queue {
+    /// A place for stated demand.
+    Demand = 0,
+    /// Classical offers.
+    Classical = 1,
+}
+const QUEUES: [Queue; 2] = [Queue::Demand, Queue::Classical];
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Place {
+    Root,
+    Role(RoleName),
+    Direct,
+    /// The framework's id orders equal siblings; the index names the client for the caller.
+    Client {
+        framework: u64,
+        client: u32,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    parent: u32,
+    place: Place,
+    weight_milli: u64,
+    charged: Amounts,
+    share: Share,
+    grants: u64,
+    children: Vec<u32>,
+    /// Clients at or below that could be offered something.
+    present: u32,
+    present_weight: u64,
+    queues: [Vec<u32>; 2],
+    queued: [bool; 2],
+}
+
+const ROOT: u32 = 0;
+const DEFAULT_WEIGHT_MILLI: u64 = 1000;
+
+#[derive(Clone, Debug)]
+pub(crate) struct FairTree {
+    nodes: Slab<Node>,
+    roles: BTreeMap<RoleName, u32>,
+    totals: Amounts,
+    basis: Amounts,
+    /// The basis changed and the order does not show it yet.
+    stale: bool,
+}
+
+impl Node {
+    fn new(parent: u32, place: Place) -> Self {
+        Self {
+            parent,
+            place,
+            weight_milli: DEFAULT_WEIGHT_MILLI,
+            charged: Amounts::default(),
+            share: Share::dominant(&Amounts::default(), &Amounts::default(), DEFAULT_WEIGHT_MILLI),
+            grants: 0,
+            children: Vec::new(),
+            present: 0,
+            present_weight: 0,
+            queues: [Vec::new(), Vec::new()],
+            queued: [false; 2],
+        }
+    }
+
+    #[inline]
+    fn fair_cmp(&self, other: &Node) -> Ordering {
+        self.share
+            .cmp(&other.share)
+            .then_with(|| self.grants.cmp(&other.grants))
+            .then_with(|| self.place.tie_cmp(&other.place))
+    }
+}
+
+impl Place {
+    /// Among siblings only: clients by framework id, roles by name, `Direct` before roles.
+    fn tie_cmp(&self, other: &Place) -> Ordering {
+        match (self, other) {
+            (Place::Client { framework: a, .. }, Place::Client { framework: b, .. }) => a.cmp(b),
+            (Place::Role(a), Place::Role(b)) => a.cmp(b),
+            (Place::Direct, Place::Role(_)) => Ordering::Less,
+            (Place::Role(_), Place::Direct) => Ordering::Greater,
+            (Place::Root | Place::Direct | Place::Client { .. }, _) | (Place::Role(_), _) => {
+                Ordering::Equal
+            }
+        }
+    }
+}
+
+impl Default for FairTree {
+    fn default() -> Self {
+        let mut nodes = Slab::default();
+        nodes.insert(Node::new(ROOT, Place::Root));
+        Self {
+            nodes,
+            roles: BTreeMap::new(),
+            totals: Amounts::default(),
+            basis: Amounts::default(),
+            stale: false,
+        }
+    }
+}
+
+impl FairTree {
+    /// The node of a role, made with all above it when it is not there.
+    fn role_node(&mut self, role: &RoleName) -> u32 {
+        if let Some(node) = self.roles.get(role) {
+            return *node;
+        }
+        let parent = role.parent().map_or(ROOT, |above| self.role_node(&above));
+        let node = self.add(parent, Place::Role(role.clone()));
+        self.add(node, Place::Direct);
+        self.roles.insert(role.clone(), node);
+        node
+    }
+
+    fn add(&mut self, parent: u32, place: Place) -> u32 {
+        let node = self.nodes.insert(Node::new(parent, place));
+        self.nodes[parent].children.push(node);
+        node
+    }
+
+    /// A node for a framework in a role.
+    pub(crate) fn add_client(&mut self, role: &RoleName, framework: u64, client: u32) -> u32 {
+        let role = self.role_node(role);
+        let direct = self.nodes[role].children[0];
+        self.add(direct, Place::Client { framework, client })
+    }
+
+    /// Removes a client that holds nothing, is not present and waits for nothing, and the roles
+    /// above that nobody needs any more.
+    pub(crate) fn remove_client(&mut self, node: u32) {
+        let direct = self.remove_leaf(node);
+        let role = self.nodes[direct].parent;
+        self.prune(role);
+    }
+
+    fn remove_leaf(&mut self, node: u32) -> u32 {
+        let parent = self.nodes.remove(node).parent;
+        self.nodes[parent].children.retain(|child| *child != node);
+        parent
+    }
+
+    fn prune(&mut self, role: u32) {
+        let node = &self.nodes[role];
+        let Place::Role(name) = node.place.clone() else { return };
+        let direct = node.children[0];
+        let is_needed = node.children.len() > 1
+            || node.weight_milli != DEFAULT_WEIGHT_MILLI
+            || !self.nodes[direct].children.is_empty();
+        if is_needed {
+            return;
+        }
+        self.remove_leaf(direct);
+        self.roles.remove(&name);
+        let above = self.remove_leaf(role);
+        self.prune(above);
+    }
+
+    /// Sets what a role's share is divided by.
+    pub(crate) fn set_weight(&mut self, role: &RoleName, weight_milli: u64) {
+        let node = self.role_node(role);
+        let parent = self.nodes[node].parent;
+        if self.nodes[node].present > 0 {
+            let old = self.nodes[node].weight_milli;
+            let sum = &mut self.nodes[parent].present_weight;
+            *sum = *sum - old + weight_milli;
+        }
+        self.update(node, |node| node.weight_milli = weight_milli);
+        self.prune(node);
+    }
+
+    /// What the cluster has. Equal composition keeps every order, so nothing is done then.
+    pub(crate) fn set_totals(&mut self, totals: Amounts) {
+        let basis = reduced(&totals);
+        self.totals = totals;
+        if basis != self.basis {
+            self.basis = basis;
+            self.stale = true;
+        }
+    }
+
+    pub(crate) fn totals(&self) -> &Amounts {
+        &self.totals
+    }
+
+    /// Brings all orders up to date after a change of composition; says how many nodes it touched.
+    pub(crate) fn refresh(&mut self) -> u64 {
+        if !self.stale {
+            return 0;
+        }
+        self.stale = false;
+        let basis = &self.basis;
+        for (_, node) in self.nodes.iter_mut() {
+            node.share = Share::dominant(&node.charged, basis, node.weight_milli);
+        }
+        for index in 0..self.nodes.end() {
+            for queue in QUEUES {
+                let Some(node) = self.nodes.get_mut(index) else { continue };
+                if node.queues[queue as usize].len() < 2 {
+                    continue;
+                }
+                let mut waiting = std::mem::take(&mut node.queues[queue as usize]);
+                waiting.sort_by(|a, b| self.nodes[*a].fair_cmp(&self.nodes[*b]));
+                self.nodes[index].queues[queue as usize] = waiting;
+            }
+        }
+        u64::from(self.nodes.end())
+    }
+
+    /// Whether charging this much more keeps every sum below 2^64.
+    pub(crate) fn can_charge(&self, amounts: &Amounts) -> bool {
+        self.nodes[ROOT].charged.checked_add(amounts).is_some()
+    }
+
+    /// Charges a client and all above it, and counts `grants` grants.
+    pub(crate) fn charge(&mut self, client: u32, amounts: &Amounts, grants: u64) {
+        self.along_path(client, |node| {
+            node.charged.add_all(amounts);
+            node.grants += grants;
+        });
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn discharge(&mut self, client: u32, amounts: &Amounts) {
+        self.along_path(client, |node| node.charged.sub_all(amounts));
+    }
+
+    fn along_path(&mut self, client: u32, change: impl Fn(&mut Node)) {
+        let mut node = client;
+        while node != ROOT {
+            self.update(node, &change);
+            node = self.nodes[node].parent;
+        }
+        change(&mut self.nodes[ROOT]);
+    }
+
+    /// Changes a node and puts it where it now belongs among its siblings.
+    fn update(&mut self, index: u32, change: impl FnOnce(&mut Node)) {
+        let node = &self.nodes[index];
+        let parent = node.parent;
+        let mut from = [None; 2];
+        if !self.stale {
+            for queue in QUEUES {
+                if node.queued[queue as usize] {
+                    from[queue as usize] = Some(self.position(parent, queue, index));
+                }
+            }
+        }
+        let node = &mut self.nodes[index];
+        change(node);
+        if self.stale {
+            return;
+        }
+        node.share = Share::dominant(&node.charged, &self.basis, node.weight_milli);
+        for queue in QUEUES {
+            if let Some(from) = from[queue as usize] {
+                self.move_from(parent, queue, from);
+            }
+        }
+    }
+
+    /// Where a queued node stands among its siblings.
+    fn position(&self, parent: u32, queue: Queue, index: u32) -> usize {
+        let waiting = &self.nodes[parent].queues[queue as usize];
+        if self.stale {
+            let found = waiting.iter().position(|have| *have == index);
+            return found.expect("a queued node is in its parent's queue");
+        }
+        let node = &self.nodes[index];
+        if waiting[0] == index {
+            return 0;
+        }
+        waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
+    }
+
+    fn move_from(&mut self, parent: u32, queue: Queue, from: usize) {
+        let mut waiting = std::mem::take(&mut self.nodes[parent].queues[queue as usize]);
+        let node = &self.nodes[waiting[from]];
+        let precedes = |have: &u32| self.nodes[*have].fair_cmp(node).is_lt();
+        let (before, after) = (&waiting[..from], &waiting[from + 1..]);
+        if after.first().is_some_and(precedes) {
+            let steps = after.partition_point(precedes);
+            waiting[from..=from + steps].rotate_left(1);
+        } else if before.last().is_some_and(|have| !precedes(have)) {
+            let to = before.partition_point(precedes);
+            waiting[to..=from].rotate_right(1);
+        }
+        self.nodes[parent].queues[queue as usize] = waiting;
+    }
+
+    /// Puts a client into a queue, or takes it out, and the nodes above as far as they are concerned.
+    pub(crate) fn set_queued(&mut self, client: u32, queue: Queue, is_queued: bool) {
+        let mut index = client;
+        while index != ROOT && self.nodes[index].queued[queue as usize] != is_queued {
+            let parent = self.nodes[index].parent;
+            let at = if is_queued {
+                let waiting = &self.nodes[parent].queues[queue as usize];
+                let node = &self.nodes[index];
+                let at = if self.stale {
+                    waiting.len()
+                } else {
+                    waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
+                };
+                self.nodes[parent].queues[queue as usize].insert(at, index);
+                self.nodes[parent].queues[queue as usize].len() == 1
+            } else {
+                let at = self.position(parent, queue, index);
+                self.nodes[parent].queues[queue as usize].remove(at);
+                self.nodes[parent].queues[queue as usize].is_empty()
+            };
+            self.nodes[index].queued[queue as usize] = is_queued;
+            if !at {
+                break;
+            }
+            index = parent;
+        }
+    }
+
+    /// Whether a client could be offered something; only such siblings divide an entitlement.
+    pub(crate) fn set_present(&mut self, client: u32, is_present: bool) {
+        let mut index = client;
+        while index != ROOT {
+            let node = &mut self.nodes[index];
+            let was = node.present > 0;
+            node.present = if is_present { node.present + 1 } else { node.present - 1 };
+            let (is, weight, parent) = (node.present > 0, node.weight_milli, node.parent);
+            if was != is {
+                let sum = &mut self.nodes[parent].present_weight;
+                *sum = if is { *sum + weight } else { *sum - weight };
+            }
+            index = parent;
+        }
+    }
+
+    pub(crate) fn is_queued(&self, client: u32, queue: Queue) -> bool {
+        self.nodes[client].queued[queue as usize]
+    }
+
+    pub(crate) fn is_empty(&self, queue: Queue) -> bool {
+        self.nodes[ROOT].queues[queue as usize].is_empty()
+    }
+
+    /// The client that is next.
+    pub(crate) fn first(&self, queue: Queue) -> Option<u32> {
+        debug_assert!(!self.stale, "orders are refreshed before they are read");
+        let mut node = &self.nodes[ROOT];
+        while let Some(next) = node.queues[queue as usize].first() {
+            node = &self.nodes[*next];
+            if let Place::Client { client, .. } = node.place {
+                return Some(client);
+            }
+        }
+        None
+    }
+
+    /// The first client in fair order that `accept` takes.
+    pub(crate) fn first_that(
+        &self,
+        queue: Queue,
+        accept: &mut impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        debug_assert!(!self.stale, "orders are refreshed before they are read");
+        self.first_below(ROOT, queue, accept)
+    }
+
+    fn first_below(
+        &self,
+        index: u32,
+        queue: Queue,
+        accept: &mut impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        self.nodes[index].queues[queue as usize].iter().find_map(|child| {
+            match self.nodes[*child].place {
+                Place::Client { client, .. } => accept(client).then_some(client),
+                Place::Root | Place::Role(_) | Place::Direct => {
+                    self.first_below(*child, queue, accept)
+                }
+            }
+        })
+    }
+
+    fn path(&self, client: u32) -> Vec<u32> {
+        let mut path = vec![client];
+        let mut index = client;
+        while index != ROOT {
+            index = self.nodes[index].parent;
+            path.push(index);
+        }
+        path.reverse();
+        path
+    }
+
+    /// Which of two clients comes first in fair order.
+    pub(crate) fn cmp(&self, a: u32, b: u32) -> Ordering {
+        let (a, b) = (self.path(a), self.path(b));
+        let parted = a.iter().zip(&b).find(|(a, b)| a != b);
+        parted.map_or(Ordering::Equal, |(a, b)| self.nodes[*a].fair_cmp(&self.nodes[*b]))
+    }
+
+    /// Whether a client's share of the cluster is below what its weight entitles it to among all
+    /// that could be offered something, level by level. Rounded down to 2^-64 of the cluster: a
+    /// threshold of policy, not an order.
+    pub(crate) fn is_below_entitlement(&self, client: u32) -> bool {
+        let (part, whole) = dominant(&self.nodes[client].charged, &self.totals);
+        (u128::from(part) << 64) / u128::from(whole) < self.entitlement(client)
+    }
+
+    fn entitlement(&self, client: u32) -> u128 {
+        self.path(client).windows(2).fold(1u128 << 64, |entitled, pair| {
+            let (above, below) = (&self.nodes[pair[0]], &self.nodes[pair[1]]);
+            entitled * u128::from(below.weight_milli) / u128::from(above.present_weight.max(1))
+        })
+    }
+
+    /// What a role and all below it are charged, and its share in millionths.
+    pub(crate) fn role(&self, role: &RoleName) -> Option<(&Amounts, u64)> {
+        let node = &self.nodes[*self.roles.get(role)?];
+        Some((&node.charged, self.ppm(&node.charged)))
+    }
+
+    /// What a client is charged, and its share in millionths.
+    pub(crate) fn client(&self, client: u32) -> (&Amounts, u64) {
+        let node = &self.nodes[client];
+        (&node.charged, self.ppm(&node.charged))
+    }
+
+    /// A client's entitlement in millionths.
+    pub(crate) fn entitlement_ppm(&self, client: u32) -> u64 {
+        u64::try_from((self.entitlement(client) * 1_000_000) >> 64).unwrap_or(u64::MAX)
+    }
+
+    fn ppm(&self, charged: &Amounts) -> u64 {
+        let (part, whole) = dominant(charged, &self.totals);
+        u64::try_from(u128::from(part) * 1_000_000 / u128::from(whole)).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,42 @@
+//! What views show of the allocator's books.
+
+use crate::state::Allocator;
+use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
+
+impl Allocator {
+    /// `target − leases − launches` of a group (K10); 0 when nothing is stated.
+    #[must_use]
+    pub fn unmet(&self, framework: FrameworkId, group: &GroupName) -> u32 {
+        let groups = self.frameworks.get(&framework).map(|entry| &entry.groups);
+        groups.and_then(|groups| groups.get(group)).map_or(0, |group| self.groups[*group].unmet())
+    }
+
+    /// Plain resources of an agent that neither tasks nor leases hold.
+    #[must_use]
+    pub fn free(&self, agent: AgentId) -> Resources {
+        let Some(slot) = self.slots.get(&agent) else { return Resources::new() };
+        let agent = &self.agents[*slot];
+        self.dimensions.join(&agent.free, &agent.free_spans(), agent.sets_free.entries())
+    }
+
+    /// Scalars that a role and all below it hold, leases included.
+    #[must_use]
+    pub fn allocated(&self, role: &RoleName) -> Resources {
+        let charged = self.fair.role(role).map(|(charged, _)| charged.clone());
+        self.dimensions.join(&charged.unwrap_or_default(), &[], &[])
+    }
+
+    /// A role's dominant share in millionths of the cluster, before its weight, leases included.
+    #[must_use]
+    pub fn dominant_share_ppm(&self, role: &RoleName) -> u64 {
+        self.fair.role(role).map_or(0, |(_, ppm)| ppm)
+    }
+
+    /// As [`Allocator::dominant_share_ppm`], of one framework in a role.
+    #[must_use]
+    pub fn framework_share_ppm(&self, framework: FrameworkId, role: &RoleName) -> u64 {
+        let clients = self.frameworks.get(&framework).map(|entry| &entry.clients);
+        let client = clients.and_then(|clients| clients.get(role));
+        client.map_or(0, |client| self.fair.client(self.clients[*client].node).1)
+    }
+}

@@ -1,0 +1,75 @@
+//! Classical leases that are asked back for demand below its share (K10).
+
+use crate::amounts::{Amounts, spans_contain};
+use crate::delta::LeaseId;
+use crate::state::Allocator;
+use std::cmp::Ordering;
+
+impl Allocator {
+    /// A group found no place. If its client is below its entitlement, names the leases of one
+    /// agent that would make a place: the lowest slot, and only leases of clients that come later
+    /// in fair order. One agent at a time: what is freed wakes the group, and it asks again.
+    pub(crate) fn ask_back(&mut self, group: u32, rescinds: &mut Vec<LeaseId>, steps: &mut u64) {
+        let spec = self.groups[group].spec.as_ref().expect("only stated groups ask");
+        if self.classical.is_empty() || !self.fair.is_below_entitlement(self.node_of(spec.client)) {
+            return;
+        }
+        let mut last = None;
+        let slots = self.classical.iter().map(|(slot, _)| *slot).filter(|slot| {
+            let is_new = last != Some(*slot);
+            last = Some(*slot);
+            is_new
+        });
+        let mut looked_at = 0;
+        let found = slots.into_iter().find_map(|slot| {
+            looked_at += 1;
+            self.would_make_room(group, slot)
+        });
+        *steps += looked_at;
+        for id in found.into_iter().flatten() {
+            let lease = self.leases.get_mut(&id).expect("a lease in the table of classical ones");
+            if !std::mem::replace(&mut lease.is_rescinded, true) {
+                rescinds.push(id);
+            }
+        }
+    }
+
+    fn node_of(&self, client: u32) -> u32 {
+        self.clients[client].node
+    }
+
+    /// The leases in `slot` that make room for a task of the group when taken back.
+    fn would_make_room(&self, group: u32, slot: u32) -> Option<Vec<LeaseId>> {
+        let (group, agent) = (&self.groups[group], &self.agents[slot]);
+        let spec = group.spec.as_ref().expect("only stated groups ask");
+        let bucket = &self.buckets[spec.bucket];
+        let mut room: Amounts = agent.free.clone();
+        let mut taken = Vec::new();
+        if !agent.usable || !bucket.in_class(agent.class) || !bucket.suits_host(agent) {
+            return None;
+        }
+        let on_agent = group.on_agent(slot);
+        if spec.stated.per_agent_max.is_some_and(|most| on_agent >= most) {
+            return None;
+        }
+        for (_, id) in self.classical.range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX))) {
+            if room.covers(bucket.shape()) {
+                break;
+            }
+            let lease = &self.leases[id];
+            let order = self.fair.cmp(self.node_of(spec.client), self.node_of(lease.client));
+            if order == Ordering::Less {
+                room.add_all(&lease.plain);
+                taken.push(*id);
+            }
+        }
+        let ranges_fit = bucket.fixed().iter().all(|(dimension, wanted)| {
+            let free = agent.book_of(*dimension).map(|book| book.free.as_slice());
+            let leased = taken.iter().flat_map(|id| &self.leases[id].spans);
+            let leased = leased.filter(|(have, _)| have == dimension).map(|(_, s)| s.as_slice());
+            let places: Vec<&[(u64, u64)]> = free.into_iter().chain(leased).collect();
+            wanted.iter().all(|one| places.iter().any(|have| spans_contain(have, &[*one])))
+        });
+        (room.covers(bucket.shape()) && ranges_fit && !taken.is_empty()).then_some(taken)
+    }
+}

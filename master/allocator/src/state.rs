@@ -1,0 +1,309 @@
+//! The allocator's state and the bookkeeping that all its parts share.
+
+use crate::agents::{Agent, Classes};
+use crate::amounts::{Amounts, Dimensions, FIXED, Spans};
+use crate::delta::LeaseId;
+use crate::demand::{Buckets, Group, Waiting};
+use crate::fair_tree::{FairTree, Queue};
+use crate::filters::RefusedSets;
+use crate::fit_tree::FitTree;
+use crate::slab::Slab;
+use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+/// Decides who is offered what. Fed with [`crate::Delta`]s; see the package's first page.
+#[derive(Clone, Debug)]
+pub struct Allocator {
+    pub(crate) dimensions: Dimensions,
+    pub(crate) agents: Slab<Agent>,
+    pub(crate) slots: BTreeMap<AgentId, u32>,
+    pub(crate) classes: Classes,
+    pub(crate) fit: FitTree,
+    pub(crate) fair: FairTree,
+    pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
+    pub(crate) clients: Slab<Client>,
+    pub(crate) groups: Slab<Group>,
+    pub(crate) buckets: Buckets,
+    pub(crate) refused: RefusedSets,
+    /// Which refusal ends when, as (agent slot, client).
+    pub(crate) expiries: BTreeMap<Monotonic, Vec<(u32, u32)>>,
+    pub(crate) leases: BTreeMap<LeaseId, Lease>,
+    pub(crate) lease_next: u64,
+    /// Classical leases by agent slot.
+    pub(crate) classical: BTreeSet<(u32, LeaseId)>,
+    /// Agents that gained something which waiting groups have not been told of.
+    pub(crate) dirty: Vec<u32>,
+    /// Agents that may have something for a classical offer.
+    pub(crate) pool: BinaryHeap<Reverse<u32>>,
+    /// Every agent must come into the pool again; done up to this slot.
+    pub(crate) pool_all_from: Option<u32>,
+    /// Counts gains: what was ruled out holds only until the next one.
+    pub(crate) gains: u64,
+    pub(crate) filter_epoch_next: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Framework {
+    pub(crate) active: bool,
+    pub(crate) states_demand: bool,
+    /// By role; also roles it left while it holds something in them.
+    pub(crate) clients: BTreeMap<RoleName, u32>,
+    pub(crate) groups: BTreeMap<GroupName, u32>,
+}
+
+/// A framework in a role.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) framework: FrameworkId,
+    pub(crate) role: RoleName,
+    pub(crate) node: u32,
+    pub(crate) subscribed: bool,
+    pub(crate) suppressed: bool,
+    pub(crate) present: bool,
+    /// Replaced to void all its refusals at once.
+    pub(crate) filter_epoch: u64,
+    /// Whether it refused anything in this epoch.
+    pub(crate) has_refused: bool,
+    /// Leases and agents with tasks that hold it in the tables.
+    pub(crate) holds: u32,
+    /// Stated groups that name this role.
+    pub(crate) groups: BTreeSet<u32>,
+    /// Groups to be tried: highest priority first, then by name.
+    pub(crate) awake: BTreeSet<(Reverse<i32>, GroupName, u32)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    pub(crate) slot: u32,
+    pub(crate) client: u32,
+    pub(crate) group: Option<u32>,
+    pub(crate) count: u32,
+    pub(crate) plain: Amounts,
+    pub(crate) charge: Amounts,
+    pub(crate) spans: Vec<(usize, Spans)>,
+    pub(crate) sets: Resources,
+    /// It was named in [`crate::Turn::rescinds`].
+    pub(crate) is_rescinded: bool,
+}
+
+impl Default for Allocator {
+    fn default() -> Self {
+        Self {
+            dimensions: Dimensions::default(),
+            agents: Slab::default(),
+            slots: BTreeMap::new(),
+            classes: Classes::default(),
+            fit: FitTree::new(FIXED),
+            fair: FairTree::default(),
+            frameworks: BTreeMap::new(),
+            clients: Slab::default(),
+            groups: Slab::default(),
+            buckets: Buckets::default(),
+            refused: RefusedSets::default(),
+            expiries: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            lease_next: 1,
+            classical: BTreeSet::new(),
+            dirty: Vec::new(),
+            pool: BinaryHeap::new(),
+            pool_all_from: None,
+            gains: 0,
+            filter_epoch_next: 1,
+        }
+    }
+}
+
+impl Allocator {
+    /// An empty cluster.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shows the search tree what is free on an agent.
+    pub(crate) fn show(&mut self, slot: u32) {
+        self.fit.widen(self.dimensions.len());
+        let agent = &self.agents[slot];
+        let bit = if agent.usable { Classes::bit(agent.class) } else { 0 };
+        self.fit.set(slot, &agent.free, bit);
+    }
+
+    /// Notes that an agent may now do for somebody for whom it did not.
+    pub(crate) fn gained(&mut self, slot: u32) {
+        self.gains += 1;
+        let agent = &mut self.agents[slot];
+        if !agent.is_dirty {
+            agent.is_dirty = true;
+            self.dirty.push(slot);
+        }
+        self.pool_agent(slot);
+    }
+
+    pub(crate) fn pool_agent(&mut self, slot: u32) {
+        let agent = &mut self.agents[slot];
+        if !agent.is_pooled && agent.is_worth_offering() {
+            agent.is_pooled = true;
+            self.pool.push(Reverse(slot));
+        }
+    }
+
+    /// A client's entry, made when it is not there.
+    pub(crate) fn client(&mut self, framework: FrameworkId, role: &RoleName) -> u32 {
+        let entry = self.frameworks.entry(framework).or_default();
+        if let Some(client) = entry.clients.get(role) {
+            return *client;
+        }
+        self.filter_epoch_next += 1;
+        let client = self.clients.insert(Client {
+            framework,
+            role: role.clone(),
+            node: 0,
+            subscribed: false,
+            suppressed: false,
+            present: false,
+            filter_epoch: self.filter_epoch_next - 1,
+            has_refused: false,
+            holds: 0,
+            groups: BTreeSet::new(),
+            awake: BTreeSet::new(),
+        });
+        self.clients[client].node = self.fair.add_client(role, framework.0, client);
+        entry.clients.insert(role.clone(), client);
+        client
+    }
+
+    /// A group's entry, made when it is not there.
+    pub(crate) fn group(&mut self, framework: FrameworkId, name: &GroupName) -> u32 {
+        let entry = self.frameworks.entry(framework).or_default();
+        if let Some(group) = entry.groups.get(name) {
+            return *group;
+        }
+        let group = self.groups.insert(Group::new(framework, name.clone()));
+        entry.groups.insert(name.clone(), group);
+        group
+    }
+
+    /// Makes presence, queues and groups of a client agree with what is known of it.
+    pub(crate) fn settle_client(&mut self, client: u32) {
+        let entry = &self.clients[client];
+        let (node, was) = (entry.node, entry.present);
+        let framework = self.frameworks.get(&entry.framework);
+        let is = entry.subscribed && !entry.suppressed && framework.is_some_and(|f| f.active);
+        let takes_classical = is && framework.is_some_and(|f| !f.states_demand);
+        if was != is {
+            self.clients[client].present = is;
+            self.fair.set_present(node, is);
+        }
+        if takes_classical && !self.fair.is_queued(node, Queue::Classical) {
+            self.pool_all_from = Some(0);
+        }
+        self.fair.set_queued(node, Queue::Classical, takes_classical);
+        let groups: Vec<u32> = self.clients[client].groups.iter().copied().collect();
+        for group in groups {
+            self.settle_group(group);
+        }
+        self.forget_client(client);
+    }
+
+    /// Drops a client that nobody needs.
+    pub(crate) fn forget_client(&mut self, client: u32) {
+        let entry = &self.clients[client];
+        if entry.subscribed || entry.holds > 0 || !entry.groups.is_empty() {
+            return;
+        }
+        let entry = self.clients.remove(client);
+        self.fair.remove_client(entry.node);
+        if let Some(framework) = self.frameworks.get_mut(&entry.framework) {
+            framework.clients.remove(&entry.role);
+        }
+        self.forget_framework(entry.framework);
+    }
+
+    /// Drops the entry of a framework that is not subscribed anywhere and holds nothing.
+    pub(crate) fn forget_framework(&mut self, framework: FrameworkId) {
+        let unneeded = |f: &Framework| !f.active && f.clients.is_empty() && f.groups.is_empty();
+        if self.frameworks.get(&framework).is_some_and(unneeded) {
+            self.frameworks.remove(&framework);
+        }
+    }
+
+    /// Makes a group's place among the waiting agree with what it lacks.
+    pub(crate) fn settle_group(&mut self, group: u32) {
+        let entry = &self.groups[group];
+        let Some(spec) = &entry.spec else {
+            if entry.is_unneeded() {
+                let entry = self.groups.remove(group);
+                if let Some(framework) = self.frameworks.get_mut(&entry.framework) {
+                    framework.groups.remove(&entry.name);
+                }
+                self.forget_framework(entry.framework);
+            }
+            return;
+        };
+        let wanted = entry.unmet() > 0 && self.clients[spec.client].present;
+        match (wanted, entry.waiting) {
+            (true, Waiting::No) => self.set_waiting(group, Waiting::Awake),
+            (false, Waiting::Awake | Waiting::ForRoom | Waiting::ForLeave) => {
+                self.set_waiting(group, Waiting::No);
+            }
+            (true, Waiting::Awake | Waiting::ForRoom | Waiting::ForLeave)
+            | (false, Waiting::No) => {}
+        }
+    }
+
+    /// Moves a stated group to another kind of waiting.
+    pub(crate) fn set_waiting(&mut self, group: u32, waiting: Waiting) {
+        let entry = &mut self.groups[group];
+        let was = std::mem::replace(&mut entry.waiting, waiting);
+        if was == waiting {
+            return;
+        }
+        let spec = entry.spec.as_ref().expect("only stated groups wait");
+        let (client, bucket) = (spec.client, spec.bucket);
+        let key = (Reverse(spec.stated.priority), entry.name.clone(), group);
+        match was {
+            Waiting::No => {}
+            Waiting::Awake => {
+                let entry = &mut self.clients[client];
+                entry.awake.remove(&key);
+                if entry.awake.is_empty() {
+                    self.fair.set_queued(entry.node, Queue::Demand, false);
+                }
+            }
+            Waiting::ForRoom => {
+                self.buckets.get_mut(bucket).for_room.remove(&group);
+            }
+            Waiting::ForLeave => {
+                self.buckets.get_mut(bucket).for_leave.remove(&group);
+                self.buckets.watch(bucket);
+            }
+        }
+        match waiting {
+            Waiting::No => {}
+            Waiting::Awake => {
+                let entry = &mut self.clients[client];
+                entry.awake.insert(key);
+                self.fair.set_queued(entry.node, Queue::Demand, true);
+            }
+            Waiting::ForRoom => {
+                self.buckets.get_mut(bucket).for_room.insert(group);
+            }
+            Waiting::ForLeave => {
+                self.buckets.get_mut(bucket).for_leave.insert(group);
+                self.buckets.watch(bucket);
+            }
+        }
+    }
+
+    /// Wakes the groups of a client that wait for leave: one of its refusals ended.
+    pub(crate) fn wake_refusing(&mut self, client: u32) {
+        self.gains += 1;
+        let groups: Vec<u32> = self.clients[client].groups.iter().copied().collect();
+        for group in groups {
+            if self.groups[group].waiting == Waiting::ForLeave {
+                self.set_waiting(group, Waiting::Awake);
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Who holds what: tasks and leases, booked on the agent, in the role tree and in demand groups
+//! at once (K10).
+
+use crate::amounts::{Amounts, Kind, Parts, Spans};
+use crate::delta::{Decision, DeltaError, LeaseId, Use};
+use crate::demand::Bucket;
+use crate::state::{Allocator, Lease};
+use proffer_types::Resources;
+
+fn kept_of(parts: &Parts) -> Resources {
+    Resources::from_entries(parts.kept.clone()).expect("entries of one set have own keys")
+}
+
+impl Allocator {
+    /// Takes from an agent and charges a client. All bookings pass here.
+    fn book(
+        &mut self,
+        slot: u32,
+        client: u32,
+        plain: &Amounts,
+        charge: &Amounts,
+        spans: &[(usize, Spans)],
+        kept: &Resources,
+        grants: u64,
+    ) {
+        let dimensions = &self.dimensions;
+        self.agents[slot].take(plain, spans, kept, |dimension| dimensions.kind(dimension));
+        self.fair.charge(self.clients[client].node, charge, grants);
+        self.show(slot);
+    }
+
+    pub(crate) fn allocate(&mut self, held: &Use) -> Result<(), DeltaError> {
+        let slot = self.slot(held.agent)?;
+        let parts = self.dimensions.split(&held.resources);
+        if !self.fair.can_charge(&parts.charge) {
+            return Err(DeltaError::TooMuch(held.agent));
+        }
+        let client = self.client(held.framework, &held.role);
+        let kept = kept_of(&parts);
+        self.book(slot, client, &parts.plain, &parts.charge, &parts.spans, &kept, 0);
+        let held_now = self.held(&parts);
+        if !held_now.is_zero() {
+            if self.agents[slot].held_by(client).is_none() {
+                self.clients[client].holds += 1;
+            }
+            self.agents[slot].holding(client).held.add_all(&held_now);
+        }
+        if let Some(name) = held.group.as_ref().filter(|_| held.tasks > 0) {
+            let group = self.group(held.framework, name);
+            let entry = &mut self.groups[group];
+            entry.launched = entry.launched.saturating_add(held.tasks);
+            self.count_in(group, slot, held.tasks);
+            self.settle_group(group);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self, held: &Use) -> Result<(), DeltaError> {
+        let slot = self.slot(held.agent)?;
+        let not_held = || DeltaError::NotHeld {
+            framework: held.framework,
+            role: held.role.clone(),
+            agent: held.agent,
+            resources: held.resources.clone(),
+        };
+        let framework = self.frameworks.get(&held.framework);
+        let framework = framework.ok_or(DeltaError::UnknownFramework(held.framework))?;
+        let client = *framework.clients.get(&held.role).ok_or_else(not_held)?;
+        let group = held.group.as_ref().filter(|_| held.tasks > 0);
+        let group = match group {
+            None => None,
+            Some(name) => Some(*framework.groups.get(name).ok_or_else(not_held)?),
+        };
+        if group.is_some_and(|group| self.groups[group].launched < held.tasks) {
+            return Err(not_held());
+        }
+        let parts = self.dimensions.split(&held.resources);
+        let given = self.held(&parts);
+        let holding = self.agents[slot].held_by(client);
+        if !given.is_zero() && !holding.is_some_and(|holding| holding.held.covers(&given)) {
+            return Err(not_held());
+        }
+        let (dimensions, kept) = (&self.dimensions, kept_of(&parts));
+        let agent = &mut self.agents[slot];
+        if !agent.give(&parts.plain, &parts.spans, &kept, |dimension| dimensions.kind(dimension)) {
+            return Err(not_held());
+        }
+        self.fair.discharge(self.clients[client].node, &parts.charge);
+        if !given.is_zero() {
+            let holding = agent.holding(client);
+            holding.held.sub_all(&given);
+            if holding.held.is_zero() {
+                agent.holdings.retain(|have| have.client != client);
+                self.drop_hold(client);
+            }
+        }
+        self.show(slot);
+        self.gained(slot);
+        if let Some(group) = group {
+            self.groups[group].launched -= held.tasks;
+            self.count_out(group, slot, held.tasks);
+            self.settle_group(group);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_hold(&mut self, client: u32) {
+        self.clients[client].holds -= 1;
+        self.forget_client(client);
+    }
+
+    fn count_in(&mut self, group: u32, slot: u32, tasks: u32) {
+        let on_agent = self.groups[group].by_agent.entry(slot).or_default();
+        if *on_agent == 0 {
+            self.agents[slot].groups.push(group);
+        }
+        *on_agent = on_agent.saturating_add(tasks);
+    }
+
+    fn count_out(&mut self, group: u32, slot: u32, tasks: u32) {
+        let by_agent = &mut self.groups[group].by_agent;
+        let Some(on_agent) = by_agent.get_mut(&slot) else { return };
+        *on_agent = on_agent.saturating_sub(tasks);
+        if *on_agent == 0 {
+            by_agent.remove(&slot);
+            self.agents[slot].groups.retain(|have| *have != group);
+        }
+    }
+
+    /// Books `lease`, as a new one or on top of the one of that number.
+    fn book_lease(&mut self, id: LeaseId, lease: Lease) {
+        let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
+        let grants = if group.is_some() { u64::from(count) } else { 1 };
+        self.book(
+            slot,
+            client,
+            &lease.plain,
+            &lease.charge,
+            &lease.spans,
+            &lease.sets,
+            grants,
+        );
+        match self.leases.get_mut(&id) {
+            Some(have) => {
+                have.count += count;
+                have.plain.add_all(&lease.plain);
+                have.charge.add_all(&lease.charge);
+                have.spans.extend(lease.spans);
+            }
+            None => {
+                self.clients[client].holds += 1;
+                self.agents[slot].leases.push(id);
+                if group.is_none() {
+                    self.classical.insert((slot, id));
+                }
+                self.leases.insert(id, lease);
+            }
+        }
+        self.lease_next = self.lease_next.max(id.0 + 1);
+        if let Some(group) = group {
+            self.groups[group].leased += count;
+            self.count_in(group, slot, count);
+            self.settle_group(group);
+        }
+    }
+
+    /// One more task of a group on an agent that has room for it, under lease `id`.
+    pub(crate) fn grant_task(&mut self, id: LeaseId, group: u32, slot: u32) {
+        let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
+        let client = spec.client;
+        let bucket = &self.buckets[spec.bucket];
+        let spans = self.pick_spans(bucket, slot);
+        let plain = bucket.shape().clone();
+        let charge = self.chargeable(&plain);
+        let lease = Lease {
+            slot,
+            client,
+            group: Some(group),
+            count: 1,
+            plain,
+            charge,
+            spans,
+            sets: Resources::new(),
+            is_rescinded: false,
+        };
+        self.book_lease(id, lease);
+    }
+
+    /// The ranges for one task: the fixed ones, or the lowest that are free.
+    fn pick_spans(&self, bucket: &Bucket, slot: u32) -> Vec<(usize, Spans)> {
+        if !bucket.fixed().is_empty() {
+            return bucket.fixed().to_vec();
+        }
+        let ranges = bucket.shape().iter().filter(|(dimension, wanted)| {
+            *wanted > 0 && self.dimensions.kind(*dimension) == Kind::Ranges
+        });
+        ranges
+            .map(|(dimension, wanted)| {
+                let book = self.agents[slot].book_of(dimension);
+                let book = book.expect("an agent that fits has ranges of that name");
+                (dimension, crate::amounts::first_of(&book.free, wanted))
+            })
+            .collect()
+    }
+
+    /// Everything plain that is free on an agent, for one client.
+    pub(crate) fn grant_all(&mut self, id: LeaseId, client: u32, slot: u32) -> Resources {
+        let agent = &self.agents[slot];
+        let (plain, spans) = (agent.free.clone(), agent.free_spans());
+        let sets = agent.sets_free.clone();
+        let offered = self.dimensions.join(&plain, &spans, sets.entries());
+        let charge = self.chargeable(&plain);
+        let lease = Lease {
+            slot,
+            client,
+            group: None,
+            count: 1,
+            plain,
+            charge,
+            spans,
+            sets,
+            is_rescinded: false,
+        };
+        self.book_lease(id, lease);
+        offered
+    }
+
+    /// What a use is worth in an agent's table of holders.
+    fn held(&self, parts: &Parts) -> Amounts {
+        let mut held = parts.charge.clone();
+        for (dimension, spans) in &parts.spans {
+            held.set(*dimension, crate::amounts::count(spans));
+        }
+        held
+    }
+
+    /// Plain amounts without counts of ranges, which do not count for shares.
+    pub(crate) fn chargeable(&self, plain: &Amounts) -> Amounts {
+        let mut charge = plain.clone();
+        for dimension in 0..self.dimensions.len() {
+            if self.dimensions.kind(dimension) == Kind::Ranges {
+                charge.set(dimension, 0);
+            }
+        }
+        charge
+    }
+
+    /// Books a decision of another instance.
+    pub(crate) fn mirror(&mut self, decision: &Decision) -> Result<(), DeltaError> {
+        let slot = self.slot(decision.agent)?;
+        if self.leases.contains_key(&decision.lease) {
+            return Err(DeltaError::LeaseExists(decision.lease));
+        }
+        let parts = self.dimensions.split(&decision.resources);
+        if !self.fair.can_charge(&parts.charge) {
+            return Err(DeltaError::TooMuch(decision.agent));
+        }
+        let client = self.client(decision.framework, &decision.role);
+        let group = decision.group.as_ref().map(|name| self.group(decision.framework, name));
+        let sets = kept_of(&parts);
+        let lease = Lease {
+            slot,
+            client,
+            group,
+            count: decision.count,
+            plain: parts.plain,
+            charge: parts.charge,
+            spans: parts.spans,
+            sets,
+            is_rescinded: false,
+        };
+        self.book_lease(decision.lease, lease);
+        Ok(())
+    }
+
+    pub(crate) fn end_lease(&mut self, id: LeaseId) -> Result<(), DeltaError> {
+        let lease = self.leases.remove(&id).ok_or(DeltaError::UnknownLease(id))?;
+        let dimensions = &self.dimensions;
+        let agent = &mut self.agents[lease.slot];
+        let kind_of = |dimension| dimensions.kind(dimension);
+        let given = agent.give(&lease.plain, &lease.spans, &lease.sets, kind_of);
+        assert!(given, "what a lease took from its agent is in use there until it ends");
+        agent.leases.retain(|have| *have != id);
+        self.classical.remove(&(lease.slot, id));
+        self.fair.discharge(self.clients[lease.client].node, &lease.charge);
+        self.show(lease.slot);
+        self.gained(lease.slot);
+        if let Some(group) = lease.group {
+            self.groups[group].leased -= lease.count;
+            self.count_out(group, lease.slot, lease.count);
+            self.settle_group(group);
+        }
+        self.drop_hold(lease.client);
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! Keeps the books: who uses and holds what on which agent, and tells the allocator. The only place
+//! that feeds it.
+
+use crate::master::Master;
+use crate::state::agents::Link;
+use crate::state::changes::RowKey;
+use crate::state::deadlines::Deadline;
+use crate::state::offers::OfferEntry;
+use proffer_allocator::{Decision, Delta, LeaseId, Use};
+use proffer_types::offer::Offer;
+use proffer_types::{AgentId, FrameworkId, Now, OfferId, Resources, TaskKey};
+
+impl Master {
+    /// Tells the allocator, and the copy of it that explains. A contradiction is counted and told,
+    /// never ignored (K23).
+    pub(crate) fn tell_allocator(&mut self, delta: Delta) {
+        match self.allocator.on_change(&delta) {
+            Ok(()) => self.deltas.push(delta),
+            Err(error) => {
+                self.counters.drift += 1;
+                debug_assert!(false, "the allocator and the master disagree: {error}: {delta:?}");
+            }
+        }
+    }
+
+    fn task_use(&self, key: &TaskKey) -> Option<Use> {
+        let record = &self.tasks.get(key)?.record;
+        Some(Use {
+            agent: record.status.agent,
+            framework: key.framework,
+            role: record.role.clone(),
+            resources: record.resources.clone(),
+            group: record.group.clone(),
+            tasks: 1,
+        })
+    }
+
+    /// Counts a task's resources at its agent. Overlapping ports freeze the agent instead: its books
+    /// contradict each other (K23).
+    pub(crate) fn charge(&mut self, key: &TaskKey) {
+        let Some(usage) = self.task_use(key) else { return };
+        let Some(agent) = self.agents.get_mut(usage.agent) else { return };
+        if !agent.in_pool || self.tasks.get(key).is_some_and(|task| task.charged) {
+            return;
+        }
+        match agent.allocated.checked_add(&usage.resources) {
+            Ok(sum) => agent.allocated = sum,
+            Err(error) => {
+                agent.frozen = Some(format!("task {key} uses what another task uses: {error}"));
+                self.counters.drift += 1;
+                self.row(RowKey::Agent(usage.agent));
+                return;
+            }
+        }
+        if let Some(framework) = self.frameworks.get_mut(key.framework) {
+            framework.allocated.add(&usage.resources);
+        }
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.charged = true;
+        }
+        self.used_changed(usage.agent, key.framework, &usage.role);
+        self.tell_allocator(Delta::Allocated(usage));
+    }
+
+    /// No longer counts them.
+    pub(crate) fn release(&mut self, key: &TaskKey) {
+        if !self.tasks.get(key).is_some_and(|task| task.charged) {
+            return;
+        }
+        let Some(usage) = self.task_use(key) else { return };
+        self.uncharge(key, &usage.resources);
+        if let Some(agent) = self.agents.get_mut(usage.agent) {
+            match agent.allocated.checked_sub(&usage.resources) {
+                Ok(rest) => agent.allocated = rest,
+                Err(error) => {
+                    agent.frozen = Some(format!("task {key} gave back too much: {error}"));
+                    self.counters.drift += 1;
+                }
+            }
+        }
+        self.used_changed(usage.agent, key.framework, &usage.role);
+        self.tell_allocator(Delta::Released(usage));
+    }
+
+    fn uncharge(&mut self, key: &TaskKey, resources: &Resources) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.charged = false;
+        }
+        if let Some(framework) = self.frameworks.get_mut(key.framework) {
+            framework.allocated.subtract(resources);
+        }
+    }
+
+    fn used_changed(
+        &mut self,
+        agent: AgentId,
+        framework: FrameworkId,
+        role: &proffer_types::RoleName,
+    ) {
+        self.row(RowKey::Agent(agent));
+        self.row(RowKey::Framework(framework));
+        for role in crate::state::roles::Roles::path(role) {
+            self.row(RowKey::Role(role));
+        }
+    }
+
+    /// The allocator counts the agent from now on; its tasks are charged by the caller.
+    pub(crate) fn join_pool(&mut self, id: AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if agent.in_pool {
+            return;
+        }
+        agent.in_pool = true;
+        agent.usable = false;
+        let delta = Delta::AgentAdded {
+            agent: id,
+            name: agent.record.info.name.clone(),
+            resources: agent.record.info.resources.clone(),
+            attributes: agent.record.info.attributes.clone(),
+            usable: false,
+        };
+        self.tell_allocator(delta);
+    }
+
+    /// The allocator no longer counts the agent. Its leases have been ended by the caller; its uses end
+    /// with it.
+    pub(crate) fn leave_pool(&mut self, id: AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if !agent.in_pool {
+            return;
+        }
+        agent.in_pool = false;
+        agent.usable = false;
+        agent.allocated = Resources::new();
+        let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
+        for key in keys {
+            let Some(task) = self.tasks.get(&key) else { continue };
+            if task.charged {
+                let (resources, role) = (task.record.resources.clone(), task.record.role.clone());
+                self.uncharge(&key, &resources);
+                self.used_changed(id, key.framework, &role);
+            }
+        }
+        self.tell_allocator(Delta::AgentRemoved { agent: id });
+    }
+
+    /// Tells the allocator whether leases may be made on the agent, if that changed.
+    pub(crate) fn sync_usable(&mut self, id: AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let usable = agent.takes_tasks();
+        if !agent.in_pool || agent.usable == usable {
+            return;
+        }
+        agent.usable = usable;
+        self.tell_allocator(Delta::AgentUsable { agent: id, usable });
+    }
+
+    /// Makes an offer of what the allocator decided. `None` when the decision was overtaken.
+    pub(crate) fn make_offer(&mut self, decision: Decision, now: Now) -> Option<Offer> {
+        let id = OfferId { epoch: self.epoch(), sequence: decision.lease.0 };
+        let lease = decision.lease;
+        self.deltas.push(Delta::Offered(decision.clone()));
+        let held = self.hold(id, decision, now);
+        if held.is_none() {
+            self.tell_allocator(Delta::Returned { lease });
+        }
+        held
+    }
+
+    fn hold(&mut self, id: OfferId, decision: Decision, now: Now) -> Option<Offer> {
+        let ttl = self.config.offer_ttl;
+        let framework = self.frameworks.get_mut(decision.framework)?;
+        let agent = self.agents.table.get_mut(&decision.agent)?;
+        if framework.stream.is_none() || !framework.is_live() || !agent.takes_tasks() {
+            return None;
+        }
+        agent.offered = agent.offered.checked_add(&decision.resources).ok()?;
+        framework.offered.add(&decision.resources);
+        framework.offers.insert(id);
+        agent.offers.insert(id);
+        let info = &agent.record.info;
+        let offer = Offer {
+            id,
+            framework: decision.framework,
+            role: decision.role,
+            agent: decision.agent,
+            agent_name: info.name.clone(),
+            address: info.address.clone(),
+            agent_version: agent.version,
+            resources: decision.resources,
+            attributes: info.attributes.clone(),
+            group: decision.group,
+            count: decision.count,
+            expires_in: ttl,
+        };
+        let expires = now.monotonic.after(ttl);
+        let entry = OfferEntry { offer: offer.clone(), made: now.monotonic, expires };
+        self.offers.table.insert(id, entry);
+        self.deadlines.set(Deadline::Offer(id), expires);
+        self.counters.offers_made += 1;
+        self.row(RowKey::Offer(id));
+        self.used_changed(offer.agent, offer.framework, &offer.role);
+        Some(offer)
+    }
+
+    /// Ends a lease, whole, in all books. The caller tells the framework where it must know.
+    pub(crate) fn end_lease(&mut self, id: OfferId) -> Option<Offer> {
+        let OfferEntry { offer, .. } = self.offers.table.remove(&id)?;
+        self.deadlines.clear(Deadline::Offer(id));
+        if let Some(framework) = self.frameworks.get_mut(offer.framework) {
+            framework.offers.remove(&id);
+            framework.offered.subtract(&offer.resources);
+        }
+        if let Some(agent) = self.agents.get_mut(offer.agent) {
+            agent.offers.remove(&id);
+            match agent.offered.checked_sub(&offer.resources) {
+                Ok(rest) => agent.offered = rest,
+                Err(error) => {
+                    agent.frozen = Some(format!("offer {id} gave back too much: {error}"));
+                    self.counters.drift += 1;
+                }
+            }
+        }
+        self.row(RowKey::Offer(id));
+        self.used_changed(offer.agent, offer.framework, &offer.role);
+        self.tell_allocator(Delta::Returned { lease: LeaseId(id.sequence) });
+        Some(offer)
+    }
+
+    /// Takes every lease on an agent back and tells their holders why.
+    pub(crate) fn rescind_agent(&mut self, id: AgentId, reason: &str) {
+        let ids: Vec<OfferId> = self
+            .agents
+            .get(id)
+            .map(|agent| agent.offers.iter().copied().collect())
+            .unwrap_or_default();
+        self.rescind(&ids, reason);
+    }
+
+    /// Takes leases back and tells their holders why.
+    pub(crate) fn rescind(&mut self, ids: &[OfferId], reason: &str) {
+        let mut by_framework: std::collections::BTreeMap<FrameworkId, Vec<OfferId>> =
+            std::collections::BTreeMap::new();
+        for id in ids {
+            if let Some(offer) = self.end_lease(*id) {
+                by_framework.entry(offer.framework).or_default().push(*id);
+            }
+        }
+        for (framework, offers) in by_framework {
+            let reason = reason.to_owned();
+            self.tell(framework, proffer_types::scheduler::Event::Rescinded { offers, reason });
+        }
+    }
+
+    /// Gives all leases of a framework back without telling it: it has no stream.
+    pub(crate) fn return_leases(&mut self, framework: FrameworkId) {
+        let ids: Vec<OfferId> = self
+            .frameworks
+            .get(framework)
+            .map(|entry| entry.offers.iter().copied().collect())
+            .unwrap_or_default();
+        for id in ids {
+            self.end_lease(id);
+        }
+    }
+
+    /// Whether an agent is known to hold tasks only as its list says.
+    pub(crate) fn is_absent(&self, id: AgentId) -> bool {
+        self.agents.get(id).is_some_and(|agent| {
+            matches!(agent.link, Link::Awaited { .. } | Link::Unreachable | Link::Gone)
+        })
+    }
+}

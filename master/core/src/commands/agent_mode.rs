@@ -1,0 +1,66 @@
+//! Drain, deactivate, activate: what operators want of an agent, durable before it is answered.
+
+use crate::effect::ReplyTo;
+use crate::master::Master;
+use crate::registry::{AgentMode, AgentRecord};
+use crate::state::agents::Link;
+use crate::state::changes::RowKey;
+use crate::state::pending::Continuation;
+use proffer_types::{AgentId, Now, Refusal, RefusalCode, TaskKey};
+
+impl Master {
+    pub(crate) fn set_agent_mode(
+        &mut self,
+        reply_to: ReplyTo,
+        id: AgentId,
+        mode: AgentMode,
+    ) -> Result<(), Refusal> {
+        let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
+        if agent.link == Link::Gone {
+            return Err(Refusal::new(RefusalCode::Removed, "agent", format!("{id} is gone")));
+        }
+        if agent.record.mode == mode && agent.writing.is_none() {
+            self.reply_done(reply_to, describe(id, mode));
+            return Ok(());
+        }
+        self.check_agent_idle(id)?;
+        self.changing = true;
+        let record = AgentRecord { mode, ..agent.record.clone() };
+        self.write_agent(id, record, Continuation::AgentMode(id, mode, reply_to));
+        if mode != AgentMode::Active {
+            self.rescind_agent(id, "operator");
+        }
+        Ok(())
+    }
+
+    /// The mode is durable.
+    pub(crate) fn agent_mode_written(
+        &mut self,
+        id: AgentId,
+        mode: AgentMode,
+        reply_to: ReplyTo,
+        now: Now,
+    ) {
+        self.agent_written(id);
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        agent.since = now.wall;
+        let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
+        if mode == AgentMode::Draining {
+            for key in keys {
+                self.kill_for_drain(&key, now);
+            }
+        }
+        self.row(RowKey::Agent(id));
+        self.event("agent_mode", id.to_string(), describe(id, mode), now);
+        self.reply_done(reply_to, describe(id, mode));
+        self.resume_registration(id, now);
+    }
+}
+
+fn describe(id: AgentId, mode: AgentMode) -> String {
+    match mode {
+        AgentMode::Active => format!("{id} takes tasks"),
+        AgentMode::Draining => format!("{id} is being drained: no new tasks, its tasks are ended"),
+        AgentMode::Deactivated => format!("{id} takes no new tasks"),
+    }
+}

@@ -1,0 +1,63 @@
+//! Operators' calls: sorts them. They take the same path as all other commands.
+
+use crate::effect::ReplyTo;
+use crate::master::Master;
+use crate::registry::AgentMode;
+use crate::state::tasks::KillOrder;
+use proffer_types::operator::{OperatorAnswer, OperatorCall};
+use proffer_types::{Now, PrincipalName, Refusal, TaskKey};
+
+impl Master {
+    pub(crate) fn operator(
+        &mut self,
+        reply_to: ReplyTo,
+        principal: &PrincipalName,
+        call: OperatorCall,
+        now: Now,
+    ) {
+        if let Err(refusal) = self.operator_call(reply_to, principal, call, now) {
+            self.reply(reply_to, OperatorAnswer::Refused(refusal));
+        }
+    }
+
+    fn operator_call(
+        &mut self,
+        reply_to: ReplyTo,
+        principal: &PrincipalName,
+        call: OperatorCall,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.check_leading()?;
+        match call {
+            OperatorCall::MarkAgentGone(id) => self.mark_agent_gone(reply_to, id),
+            OperatorCall::DrainAgent(id) => {
+                self.set_agent_mode(reply_to, id, AgentMode::Draining)
+            }
+            OperatorCall::DeactivateAgent(id) => {
+                self.set_agent_mode(reply_to, id, AgentMode::Deactivated)
+            }
+            OperatorCall::ActivateAgent(id) => {
+                self.set_agent_mode(reply_to, id, AgentMode::Active)
+            }
+            OperatorCall::TeardownFramework(id) => {
+                let who = format!("{principal} ended it");
+                self.end_framework(id, Some(reply_to), &who, now)
+            }
+            OperatorCall::KillTask(key) => self.operator_kill(reply_to, &key, now),
+            OperatorCall::SetRole { role, config } => self.set_role(reply_to, role, config),
+        }
+    }
+
+    fn operator_kill(
+        &mut self,
+        reply_to: ReplyTo,
+        key: &TaskKey,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.check_kill(key, None)?;
+        self.changing = true;
+        self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);
+        self.reply_done(reply_to, format!("{key} is asked to end"));
+        Ok(())
+    }
+}

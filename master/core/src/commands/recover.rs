@@ -1,0 +1,91 @@
+//! What a new leader makes of the registry: every agent is awaited, every framework is without a
+//! replica, durable deadlines start in full (K2, K19).
+
+use crate::master::Master;
+use crate::registry::{AgentStanding, RegistryImage, StateHead};
+use crate::state::agents::{AgentEntry, Link};
+use crate::state::changes::RowKey;
+use crate::state::deadlines::Deadline;
+use crate::state::frameworks::{FrameworkEntry, Life, StateStore};
+use proffer_allocator::Delta;
+use proffer_types::{FrameworkId, Now};
+
+impl Master {
+    pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
+        let RegistryImage { agents, frameworks, roles, occupancy, state_heads, state_index, .. } =
+            image;
+        for (name, config) in roles {
+            self.roles.configured.insert(name.clone());
+            self.roles.entry(&name).config = Some(config.clone());
+            self.tell_allocator(Delta::RoleSet { role: name.clone(), config });
+            self.row(RowKey::Role(name));
+        }
+        for (id, record) in agents {
+            let link = match record.standing {
+                AgentStanding::Reachable => Link::Awaited { until: now.monotonic },
+                AgentStanding::Unreachable(_) => Link::Unreachable,
+                AgentStanding::Gone => Link::Gone,
+            };
+            let since = match record.standing {
+                AgentStanding::Unreachable(since) => since,
+                AgentStanding::Reachable | AgentStanding::Gone => now.wall,
+            };
+            self.agents.insert(id, AgentEntry::new(record, link, since));
+            self.row(RowKey::Agent(id));
+        }
+        for (agent, record) in &occupancy {
+            self.occupancy.load(*agent, record);
+        }
+        let mut state_index = state_index;
+        for (id, record) in frameworks {
+            let head: StateHead = state_heads.get(&id).copied().unwrap_or_default();
+            let state = StateStore::recover(head, state_index.remove(&id).unwrap_or_default());
+            let ending = record.ending;
+            let entry = FrameworkEntry::new(record, state, now.wall);
+            self.insert_framework(id, entry);
+            if ending && let Some(entry) = self.frameworks.get_mut(id) {
+                entry.life = Life::Ended { swept: false };
+            }
+            if ending {
+                self.withdraw_framework(id);
+            }
+        }
+    }
+
+    /// Adds a framework to the tables and tells the allocator its roles.
+    pub(crate) fn insert_framework(&mut self, id: FrameworkId, entry: FrameworkEntry) {
+        let roles = entry.record.info.roles.clone();
+        for role in &roles {
+            self.roles.join(role, id);
+            self.row(RowKey::Role(role.clone()));
+        }
+        self.frameworks.by_name.insert(entry.record.info.name.clone(), id);
+        self.frameworks.table.insert(id, entry);
+        self.row(RowKey::Framework(id));
+        self.tell_allocator(Delta::FrameworkAdded { framework: id, roles });
+    }
+
+    /// Deadlines run from the moment that the master leads, in full.
+    pub(crate) fn start_deadlines(&mut self, now: Now) {
+        let awaited = now.monotonic.after(self.config.agent_awaited_for);
+        for (id, agent) in &mut self.agents.table {
+            if let Link::Awaited { until } = &mut agent.link {
+                *until = awaited;
+                self.deadlines.set(Deadline::Agent(*id), awaited);
+            }
+        }
+        let ids: Vec<FrameworkId> = self.frameworks.table.keys().copied().collect();
+        for id in ids {
+            if self.frameworks.get(id).is_some_and(FrameworkEntry::is_ended) {
+                self.sweep_framework(id);
+            } else {
+                self.arm_failover(id, now);
+            }
+        }
+        let sweep = now.monotonic.after(self.config.occupancy_sweep);
+        self.deadlines.set(Deadline::OccupancySweep, sweep);
+        for id in self.agents.table.keys().copied().collect::<Vec<_>>() {
+            self.forget_gone_agent(id);
+        }
+    }
+}

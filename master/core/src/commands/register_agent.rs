@@ -1,0 +1,449 @@
+//! Admits a new agent, takes back a known one with its tasks. A registration is a barrier: a launch
+//! that is not on the list never ran and never will (K1).
+
+use crate::effect::{ConnectionId, WriteLane};
+use crate::limits;
+use crate::master::Master;
+use crate::registry::{AgentMode, AgentRecord, AgentStanding, Record, RecordKey, RegistryChange};
+use crate::state::agents::{AgentEntry, Link, Registration};
+use crate::state::changes::RowKey;
+use crate::state::deadlines::Deadline;
+use crate::state::pending::Continuation;
+use crate::state::tasks::Stage;
+use proffer_allocator::Delta;
+use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
+use proffer_types::scheduler::Event;
+use proffer_types::task::StatusReason;
+use proffer_types::units::DurationMs;
+use proffer_types::{
+    AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode, TaskKey,
+    TaskState,
+};
+use sha2::{Digest, Sha256};
+
+/// What a complete registration leads to.
+enum Admission {
+    /// A new agent, or a new try of one whose admission is being written.
+    New,
+    /// A known agent.
+    Known(AgentId),
+}
+
+impl Master {
+    pub(crate) fn begin_registration(
+        &mut self,
+        connection: ConnectionId,
+        agent: Option<AgentId>,
+        session: AgentSession,
+        info: AgentInfo,
+        log: LogIncarnation,
+    ) {
+        let Some(principal) = self.connections.get(connection).map(|c| c.principal.clone()) else {
+            return;
+        };
+        let begun = self
+            .agents
+            .assembling
+            .range((connection, None, AgentSession(0))..)
+            .take_while(|((owner, _, _), _)| *owner == connection)
+            .count();
+        if begun >= limits::ASSEMBLIES_MAX {
+            let refusal = Refusal::new(
+                RefusalCode::BudgetExceeded,
+                "register",
+                "too many registrations are under way on one connection",
+            );
+            self.refuse_agent(connection, agent, session, refusal, false);
+            return;
+        }
+        let registration =
+            Registration { connection, principal, session, info, log, tasks: Vec::new() };
+        self.agents.assembling.insert((connection, agent, session), registration);
+    }
+
+    pub(crate) fn registration_tasks(
+        &mut self,
+        connection: ConnectionId,
+        agent: Option<AgentId>,
+        session: AgentSession,
+        tasks: Vec<AgentTask>,
+    ) {
+        let key = (connection, agent, session);
+        let Some(registration) = self.agents.assembling.get_mut(&key) else {
+            self.counters.stale_frames += 1;
+            return;
+        };
+        if registration.tasks.len() + tasks.len() > limits::AGENT_TASKS_MAX {
+            self.agents.assembling.remove(&key);
+            let refusal = Refusal::new(
+                RefusalCode::BudgetExceeded,
+                "tasks",
+                format!("more than {} tasks on one agent", limits::AGENT_TASKS_MAX),
+            );
+            self.refuse_agent(connection, agent, session, refusal, false);
+            return;
+        }
+        registration.tasks.extend(tasks);
+    }
+
+    pub(crate) fn registration_ended(
+        &mut self,
+        connection: ConnectionId,
+        agent: Option<AgentId>,
+        session: AgentSession,
+        now: Now,
+    ) {
+        let Some(registration) = self.agents.assembling.remove(&(connection, agent, session))
+        else {
+            self.counters.stale_frames += 1;
+            return;
+        };
+        match self.check_registration(agent, &registration) {
+            Ok(Admission::New) => self.admit(registration),
+            Ok(Admission::Known(id)) => self.register_known(id, registration, now),
+            Err((refusal, gone)) => {
+                self.refuse_agent(connection, agent, session, refusal, gone);
+            }
+        }
+    }
+
+    fn check_registration(
+        &self,
+        agent: Option<AgentId>,
+        registration: &Registration,
+    ) -> Result<Admission, (Refusal, bool)> {
+        let refuse = |code, field: &str, message: String| (Refusal::new(code, field, message), false);
+        check_info(&registration.info).map_err(|refusal| (refusal, false))?;
+        let by_name = self.agents.by_name.get(&registration.info.name).copied();
+        let id = match agent {
+            Some(id) if self.agents.get(id).is_none() => {
+                return Err(if id <= self.cluster.agent_mark {
+                    let refusal = Refusal::new(
+                        RefusalCode::Removed,
+                        "agent",
+                        format!("{id} was marked gone"),
+                    )
+                    .hint("it ends its tasks and starts anew without an id");
+                    (refusal, true)
+                } else {
+                    refuse(
+                        RefusalCode::Unavailable,
+                        "agent",
+                        format!("{id} is ahead of this registry, which was restored from a copy"),
+                    )
+                });
+            }
+            Some(id) => id,
+            None => match by_name {
+                Some(id) => id,
+                None if self.agents.table.len() + self.agents.admitting.len()
+                    >= limits::AGENTS_MAX =>
+                {
+                    return Err(refuse(
+                        RefusalCode::BudgetExceeded,
+                        "agents",
+                        format!("the cluster has {} agents", limits::AGENTS_MAX),
+                    ));
+                }
+                None => return Ok(Admission::New),
+            },
+        };
+        let Some(entry) = self.agents.get(id) else { return Ok(Admission::New) };
+        if entry.link == Link::Gone || entry.record.standing == AgentStanding::Gone {
+            // Without an id it starts anew as soon as the old one is forgotten.
+            let refusal =
+                Refusal::new(RefusalCode::Removed, "agent", format!("{id} was marked gone"));
+            return Err((refusal, agent.is_some()));
+        }
+        if entry.record.principal != registration.principal {
+            return Err(refuse(
+                RefusalCode::PermissionDenied,
+                "agent",
+                format!("{id} belongs to another principal"),
+            ));
+        }
+        if by_name.is_some_and(|other| other != id) {
+            return Err(refuse(
+                RefusalCode::AlreadyExists,
+                "name",
+                format!("{} is the name of another agent", registration.info.name),
+            ));
+        }
+        if agent.is_none() && matches!(entry.link, Link::Connected { .. }) {
+            return Err((
+                Refusal::new(
+                    RefusalCode::AlreadyExists,
+                    "name",
+                    format!("{} is registered and connected", registration.info.name),
+                )
+                .hint("give each agent its own name"),
+                false,
+            ));
+        }
+        if agent.is_some() && registration.session <= entry.session {
+            return Err(refuse(
+                RefusalCode::StaleEpoch,
+                "session",
+                format!("session {} is not after {}", registration.session, entry.session),
+            ));
+        }
+        Ok(Admission::Known(id))
+    }
+
+    /// Writes a new agent's record; a repeat while that is under way takes its place.
+    fn admit(&mut self, registration: Registration) {
+        let name = registration.info.name.clone();
+        if let Some((_, waiting)) = self.agents.admitting.get_mut(&name) {
+            if waiting.principal == registration.principal {
+                *waiting = registration;
+            }
+            return;
+        }
+        self.cluster.agent_mark.0 += 1;
+        let id = self.cluster.agent_mark;
+        let record = AgentRecord {
+            info: registration.info.clone(),
+            principal: registration.principal.clone(),
+            standing: AgentStanding::Reachable,
+            mode: AgentMode::Active,
+        };
+        let changes = vec![
+            self.cluster_change(),
+            RegistryChange::put(RecordKey::Agent(id), Record::Agent(Box::new(record))),
+        ];
+        self.agents.admitting.insert(name.clone(), (id, registration));
+        self.persist(WriteLane::Registry, changes, Continuation::AdmitAgent(name));
+    }
+
+    /// The new agent's record is durable.
+    pub(crate) fn agent_admitted(&mut self, name: &AgentName, now: Now) {
+        let Some((id, registration)) = self.agents.admitting.remove(name) else { return };
+        let record = AgentRecord {
+            info: registration.info.clone(),
+            principal: registration.principal.clone(),
+            standing: AgentStanding::Reachable,
+            mode: AgentMode::Active,
+        };
+        let until = now.monotonic.after(self.config.agent_awaited_for);
+        self.agents.insert(id, AgentEntry::new(record, Link::Awaited { until }, now.wall));
+        self.deadlines.set(Deadline::Agent(id), until);
+        self.event("agent_admitted", id.to_string(), format!("{name} was admitted as {id}"), now);
+        self.row(RowKey::Agent(id));
+        self.register_known(id, registration, now);
+    }
+
+    /// Registers a known agent, after writing what its record must say first.
+    fn register_known(&mut self, id: AgentId, registration: Registration, now: Now) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if agent.writing.is_some() {
+            agent.waiting = Some(registration);
+            return;
+        }
+        let record = AgentRecord {
+            info: registration.info.clone(),
+            principal: agent.record.principal.clone(),
+            standing: AgentStanding::Reachable,
+            mode: agent.record.mode,
+        };
+        if record == agent.record {
+            self.complete_registration(id, registration, now);
+            return;
+        }
+        agent.waiting = Some(registration);
+        self.write_agent(id, record, Continuation::RegisterAgent(id));
+    }
+
+    /// Writes an agent's record. Until it is durable the agent gets nothing new, and nothing else of
+    /// its record changes.
+    pub(crate) fn write_agent(&mut self, id: AgentId, record: AgentRecord, then: Continuation) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        agent.writing = Some(record.clone());
+        let change = RegistryChange::put(RecordKey::Agent(id), Record::Agent(Box::new(record)));
+        self.persist(WriteLane::Registry, vec![change], then);
+        self.sync_usable(id);
+    }
+
+    /// The agent's record is durable as it was written.
+    pub(crate) fn agent_written(&mut self, id: AgentId) {
+        if let Some(agent) = self.agents.get_mut(id)
+            && let Some(record) = agent.writing.take()
+        {
+            agent.record = record;
+        }
+    }
+
+    /// Goes on with a registration that waited for a write of the agent's record.
+    pub(crate) fn resume_registration(&mut self, id: AgentId, now: Now) {
+        match self.agents.get_mut(id).and_then(|agent| agent.waiting.take()) {
+            Some(registration) => self.register_known(id, registration, now),
+            None => self.sync_usable(id),
+        }
+    }
+
+    fn complete_registration(&mut self, id: AgentId, registration: Registration, now: Now) {
+        if self.connections.get(registration.connection).is_none() {
+            // It went away while its record was written; it will come again.
+            return;
+        }
+        self.rescind_agent(id, "agent_changed");
+        let Registration { connection, session, info, log, tasks, .. } = registration;
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if let Some(old) = agent.connection().filter(|old| *old != connection) {
+            self.connections.unbind_agent(old, id);
+        }
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let returned = !agent.is_registered();
+        agent.link = Link::Connected { connection, heard: now.monotonic };
+        agent.since = now.wall;
+        agent.session = session;
+        agent.version = agent.version.next();
+        agent.log = log;
+        agent.frozen = None;
+        agent.templates_sent.clear();
+        agent.outgoing.clear();
+        self.connections.bind_agent(connection, id);
+        if let Some(agent) = self.agents.get_mut(id)
+            && agent.in_pool
+        {
+            let delta = Delta::AgentChanged {
+                agent: id,
+                resources: info.resources.clone(),
+                attributes: info.attributes.clone(),
+            };
+            self.tell_allocator(delta);
+        }
+        self.join_pool(id);
+        let orders = AgentOrder::Registered {
+            heartbeat: self.config.agent_heartbeat,
+            grant: DurationMs(0),
+            capability_key: capability_key(&self.config.capability_secret, id),
+        };
+        self.order(id, orders);
+        self.take_list(id, tasks, now);
+        self.repeat_orders(id, now);
+        self.deadlines.set(
+            Deadline::Agent(id),
+            now.monotonic.after(self.config.agent_unreachable_after),
+        );
+        self.row(RowKey::Agent(id));
+        self.sync_usable(id);
+        self.resolve_agent(id);
+        self.occupancy.stale.insert(id);
+        if returned {
+            let message = format!("{} registered", info.name);
+            self.event("agent_registered", id.to_string(), message, now);
+        }
+    }
+
+    /// Compares the agent's list with the rows: what is on it is as it says, what is not never was or
+    /// is no more.
+    fn take_list(&mut self, id: AgentId, list: Vec<AgentTask>, now: Now) {
+        let mut listed = std::collections::BTreeSet::new();
+        for mut task in list {
+            task.record.status.agent = id;
+            listed.insert(task.record.status.key());
+            self.take_listed(id, task, now);
+        }
+        let missing: Vec<TaskKey> = self
+            .agents
+            .get(id)
+            .map(|agent| agent.tasks.difference(&listed).cloned().collect())
+            .unwrap_or_default();
+        for key in missing {
+            let Some(task) = self.tasks.get(&key).filter(|task| !task.is_terminal()) else {
+                continue;
+            };
+            let never_taken = task.stage != Stage::Reported;
+            if never_taken {
+                self.counters.dropped_launches += 1;
+                self.end_task(
+                    &key,
+                    TaskState::Dropped,
+                    StatusReason::LaunchLost,
+                    "the launch never reached the agent and never will",
+                    now,
+                );
+            } else {
+                self.end_task(
+                    &key,
+                    TaskState::Gone,
+                    StatusReason::AgentGone,
+                    "the agent came back without it",
+                    now,
+                );
+            }
+        }
+    }
+
+    /// What the agent may have missed: kills, the end of frameworks, a drain.
+    fn repeat_orders(&mut self, id: AgentId, now: Now) {
+        let Some(agent) = self.agents.get(id) else { return };
+        let draining = agent.record.mode == AgentMode::Draining;
+        let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
+        let mut ended = std::collections::BTreeSet::new();
+        for key in keys {
+            if self.frameworks.get(key.framework).is_none_or(|entry| entry.is_ended()) {
+                ended.insert(key.framework);
+            } else {
+                self.repeat_kill(&key);
+                if draining {
+                    self.kill_for_drain(&key, now);
+                }
+            }
+        }
+        for framework in ended {
+            self.order(id, AgentOrder::EndFramework { framework });
+        }
+    }
+
+    /// Frameworks whose snapshot could not speak for this agent learn that it is back (K2).
+    fn resolve_agent(&mut self, id: AgentId) {
+        for (framework, entry) in &mut self.frameworks.table {
+            if let Some(stream) = entry.stream.as_mut()
+                && stream.unresolved.remove(&id)
+            {
+                stream.outbox.push(Event::AgentResolved { agent: id, absence: None });
+                self.frameworks.unsent.insert(*framework);
+            }
+        }
+    }
+}
+
+/// Checks what an agent says of itself.
+fn check_info(info: &AgentInfo) -> Result<(), Refusal> {
+    let bytes = info.hostname.len()
+        + info.address.len()
+        + info.api_url.len()
+        + info.version.len()
+        + info.boot_id.len()
+        + info.resources.to_string().len()
+        + serde_json::to_vec(&info.attributes).map_or(usize::MAX, |text| text.len());
+    if bytes > limits::AGENT_INFO_BYTES_MAX {
+        return Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "info",
+            format!("is larger than {} bytes", limits::AGENT_INFO_BYTES_MAX),
+        ));
+    }
+    if info.resources.is_empty() {
+        return Err(Refusal::new(
+            RefusalCode::InvalidArgument,
+            "info.resources",
+            "the agent has nothing to offer",
+        ));
+    }
+    Ok(())
+}
+
+/// Key with which capabilities for an agent's API are signed: derived from the master's secret and
+/// used as an HMAC key only, so that the shell can sign without asking the core (K20).
+#[must_use]
+pub fn capability_key(secret: &[u8], agent: AgentId) -> Vec<u8> {
+    Sha256::new()
+        .chain_update(b"proffer agent capability 1\0")
+        .chain_update((secret.len() as u64).to_be_bytes())
+        .chain_update(secret)
+        .chain_update(agent.0.to_be_bytes())
+        .finalize()
+        .to_vec()
+}

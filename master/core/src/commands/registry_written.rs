@@ -1,0 +1,47 @@
+//! A write is durable: what waited for it happens now.
+
+use crate::effect::OperationId;
+use crate::master::Master;
+use crate::state::pending::Continuation;
+use proffer_types::Now;
+
+impl Master {
+    pub(crate) fn registry_written(&mut self, operation: OperationId, now: Now) {
+        let Some(waiting) = self.pending.writes.remove(&operation) else { return };
+        self.changing = true;
+        for continuation in waiting {
+            self.go_on(operation, continuation, now);
+        }
+    }
+
+    fn go_on(&mut self, operation: OperationId, continuation: Continuation, now: Now) {
+        match continuation {
+            Continuation::Lead => self.lead(now),
+            Continuation::AdmitAgent(name) => self.agent_admitted(&name, now),
+            Continuation::RegisterAgent(id) => {
+                self.agent_written(id);
+                self.resume_registration(id, now);
+            }
+            Continuation::AgentUnreachable(id, since) => self.agent_unreachable(id, since, now),
+            Continuation::AgentGone(id, reply_to) => self.agent_gone(id, reply_to, now),
+            Continuation::AgentMode(id, mode, reply_to) => {
+                self.agent_mode_written(id, mode, reply_to, now);
+            }
+            Continuation::CreateFramework(name) => self.framework_created(&name, now),
+            Continuation::ActivateFramework(id) => self.framework_activated(id, now),
+            Continuation::FrameworkEnded(id) => self.framework_ended(id, now),
+            Continuation::SweepFramework(id) => self.sweep_framework(id),
+            Continuation::FrameworkSwept(id) => self.framework_swept(id),
+            Continuation::SetRole(role, config, reply_to) => {
+                self.role_written(role, config, reply_to, now);
+            }
+            Continuation::Launch { agent, session, launches, templates } => {
+                self.send_launches(agent, session, launches, &templates);
+            }
+            Continuation::Occupancy(agent) => self.occupancy.written(agent, operation),
+            Continuation::StateCommitted { framework, epoch, request, versions } => {
+                self.state_committed(framework, epoch, request, versions);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A frame from a framework: sorts its calls. Only the active replica's calls are obeyed; frames of a
+//! stream that was replaced are dropped.
+
+use crate::command::Peer;
+use crate::effect::ConnectionId;
+use crate::limits;
+use crate::master::Master;
+use crate::state::connections::ConnectionKind;
+use proffer_types::scheduler::{Call, Event, SchedulerUp};
+use proffer_types::{FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode};
+
+impl Master {
+    pub(crate) fn scheduler_frame(
+        &mut self,
+        connection: ConnectionId,
+        frame: SchedulerUp,
+        now: Now,
+    ) {
+        if !self.is_peer(connection, Peer::Framework) {
+            self.counters.stale_frames += 1;
+            return;
+        }
+        let SchedulerUp { epoch, calls } = frame;
+        if calls.len() > limits::FRAME_CALLS_MAX {
+            let refusal = Refusal::new(
+                RefusalCode::BudgetExceeded,
+                "calls",
+                format!("more than {} calls in one frame", limits::FRAME_CALLS_MAX),
+            );
+            self.close(connection, refusal);
+            return;
+        }
+        self.heard(&[connection], now.monotonic);
+        for call in calls {
+            self.changing = false;
+            match call {
+                Call::Subscribe { info, replica, take_over } => {
+                    self.subscribe(connection, epoch, info, replica, take_over, now);
+                }
+                call => self.subscribed_call(connection, epoch, call, now),
+            }
+        }
+    }
+
+    fn subscribed_call(
+        &mut self,
+        connection: ConnectionId,
+        epoch: FrameworkEpoch,
+        call: Call,
+        now: Now,
+    ) {
+        let Some(kind) = self.connections.get(connection).map(|entry| &entry.kind) else { return };
+        let ConnectionKind::ReplicaOf(framework) = *kind else {
+            // Not subscribed (yet): a heartbeat is answered, anything else has no meaning.
+            self.unsubscribed_call(connection, &call);
+            return;
+        };
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        let active = entry.stream.as_ref().is_some_and(|stream| stream.connection == connection);
+        if !active {
+            self.standby_call(connection, framework, &call);
+        } else if entry.epoch() != epoch || !entry.is_live() {
+            self.counters.stale_frames += 1;
+        } else {
+            self.settle(framework, &call);
+            self.active_call(framework, call, now);
+        }
+    }
+
+    fn active_call(&mut self, framework: FrameworkId, call: Call, now: Now) {
+        self.changing = false;
+        match call {
+            Call::Subscribe { .. } => {}
+            Call::Demand { groups } => self.demand(framework, groups),
+            Call::Template { digest, template } => self.template(framework, digest, template),
+            Call::Accept(accept) => self.accept_offers(framework, accept, now),
+            Call::Decline { offers, refuse_for } => {
+                self.decline_offers(framework, &offers, refuse_for, now);
+            }
+            Call::Renew { offers } => self.renew_offers(framework, &offers, now),
+            Call::Suppress { roles } => self.suppress(framework, &roles),
+            Call::Revive { roles } => self.revive(framework, &roles),
+            Call::Kill { task, policy } => self.kill_call(framework, task, policy, now),
+            Call::Acknowledge { agent, incarnation, through, except } => {
+                self.changing = true;
+                self.acknowledge(framework, agent, incarnation, through, except);
+            }
+            Call::Snapshot => {
+                if let Some(outbox) = self.frameworks.outbox(framework) {
+                    outbox.snapshot();
+                }
+            }
+            Call::State { request, call } => self.state_call(framework, request, call, now),
+            Call::Teardown => {
+                if let Err(refusal) = self.end_framework(framework, None, "it ended itself", now) {
+                    self.refuse_call(framework, "teardown", refusal);
+                }
+            }
+            Call::Heartbeat => self.tell(framework, Event::Heartbeat),
+        }
+    }
+
+    fn unsubscribed_call(&mut self, connection: ConnectionId, call: &Call) {
+        let waits = self
+            .frameworks
+            .creating
+            .values()
+            .any(|creation| creation.connection == connection);
+        if waits || matches!(call, Call::Heartbeat) {
+            return;
+        }
+        self.counters.stale_frames += 1;
+        let refusal = Refusal::new(
+            RefusalCode::InvalidArgument,
+            "subscribe",
+            "the first call of a stream is subscribe",
+        );
+        self.close(connection, refusal);
+    }
+
+    /// A replica that stands by hears that the master is there, as far as it reads.
+    fn standby_call(&mut self, connection: ConnectionId, framework: FrameworkId, call: &Call) {
+        if !matches!(call, Call::Heartbeat) {
+            self.counters.stale_frames += 1;
+            return;
+        }
+        let standby = self
+            .frameworks
+            .get_mut(framework)
+            .and_then(|entry| entry.standbys.iter_mut().find(|s| s.connection == connection));
+        if let Some(standby) = standby
+            && standby.credits > 0
+        {
+            standby.credits -= 1;
+            self.tell_direct(connection, Event::Heartbeat);
+        }
+    }
+
+    /// The stream's buffer has room again.
+    pub(crate) fn framework_drained(&mut self, connection: ConnectionId, credits: u32) {
+        let Some(ConnectionKind::ReplicaOf(framework)) =
+            self.connections.get(connection).map(|entry| &entry.kind)
+        else {
+            return;
+        };
+        let framework = *framework;
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        let window = |have: u32| have.saturating_add(credits).min(limits::FRAMEWORK_WINDOW);
+        if let Some(stream) = entry.stream.as_mut().filter(|s| s.connection == connection) {
+            stream.outbox.credits = window(stream.outbox.credits);
+            if !stream.outbox.is_empty() {
+                self.frameworks.unsent.insert(framework);
+            }
+        } else if let Some(standby) =
+            entry.standbys.iter_mut().find(|standby| standby.connection == connection)
+        {
+            standby.credits = window(standby.credits);
+        } else if let Some(activation) =
+            entry.activation.as_mut().filter(|activation| activation.connection == connection)
+        {
+            activation.credits = window(activation.credits);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The rows of the published view, composed from the tables; and why a task stands where it stands.
+
+use crate::master::Master;
+use crate::registry::AgentStanding;
+use crate::state::agents::Link;
+use proffer_types::explanation::{Explanation, Subject};
+use proffer_types::operator::{
+    AgentCondition, AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow,
+};
+use proffer_types::scheduler::Absence;
+use proffer_types::{AgentId, FrameworkId, Now, RoleName, TaskState};
+
+impl Master {
+    /// An agent's row; `None` when it is gone or never was.
+    pub(crate) fn agent_row(&self, id: AgentId) -> Option<AgentRow> {
+        let agent = self.agents.get(id).filter(|agent| agent.link != Link::Gone)?;
+        Some(AgentRow {
+            id,
+            info: agent.record.info.clone(),
+            condition: agent.condition(),
+            since: agent.since,
+            session: agent.session,
+            version: agent.version,
+            allocated: agent.allocated.clone(),
+            offered: agent.offered.clone(),
+            tasks_active: agent.tasks_active,
+        })
+    }
+
+    /// A framework's row; `None` when it was ended or never was.
+    pub(crate) fn framework_row(&mut self, id: FrameworkId, now: Now) -> Option<FrameworkRow> {
+        let allocator = &self.allocator;
+        let entry = self.frameworks.table.get_mut(&id).filter(|entry| !entry.is_ended())?;
+        let mut demand = Vec::with_capacity(entry.demand.len());
+        for (name, group) in &entry.demand {
+            let unmet = allocator.unmet(id, name);
+            if unmet == 0 {
+                entry.waiting_since.remove(name);
+            } else {
+                entry.waiting_since.entry(name.clone()).or_insert(now.wall);
+            }
+            let waiting_since = entry.waiting_since.get(name).copied();
+            demand.push(DemandRow { group: group.clone(), unmet, waiting_since });
+        }
+        Some(FrameworkRow {
+            id,
+            info: entry.record.info.clone(),
+            principal: entry.record.principal.clone(),
+            connected: entry.stream.is_some(),
+            replica: entry.record.replica.clone(),
+            standbys: entry.standbys.iter().map(|standby| standby.replica.clone()).collect(),
+            epoch: entry.epoch(),
+            since: entry.since,
+            allocated: entry.allocated.resources(),
+            offered: entry.offered.resources(),
+            suppressed: entry.suppressed.clone(),
+            demand,
+            tasks_active: entry.tasks_active,
+            state_bytes: entry.state.bytes,
+            state_keys: entry.state.index.len() as u64,
+        })
+    }
+
+    pub(crate) fn role_row(&self, name: RoleName) -> RoleRow {
+        let entry = self.roles.table.get(&name);
+        RoleRow {
+            config: entry.and_then(|entry| entry.config.clone()).unwrap_or_default(),
+            allocated: self.allocator.allocated(&name),
+            dominant_share_ppm: self.allocator.dominant_share_ppm(&name),
+            frameworks: entry.map(|e| e.frameworks.iter().copied().collect()).unwrap_or_default(),
+            name,
+        }
+    }
+
+    /// Why an agent cannot say which tasks it holds; `None` when it has said so (K2).
+    pub(crate) fn absence(&self, id: AgentId) -> Option<Absence> {
+        let Some(agent) = self.agents.get(id) else { return Some(Absence::Gone) };
+        match (agent.link, agent.record.standing) {
+            (Link::Gone, _) | (_, AgentStanding::Gone) => Some(Absence::Gone),
+            (Link::Unreachable, AgentStanding::Unreachable(since)) => {
+                Some(Absence::UnreachableSince(since))
+            }
+            (Link::Unreachable, AgentStanding::Reachable) | (Link::Awaited { .. }, _) => {
+                Some(Absence::Awaited)
+            }
+            (Link::Connected { .. } | Link::Disconnected { .. }, _) => None,
+        }
+    }
+}
+
+/// Why a task is where it is, from rows of the view alone: runs off the loop (K6).
+#[must_use]
+pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
+    let status = &task.status;
+    let place = format!("{} ({})", status.agent, task.agent_name);
+    let condition = agent.map(|agent| agent.condition);
+    let mut hints = Vec::new();
+    let summary = match status.state {
+        TaskState::Staging => {
+            hints.push(format!("if it stays so, look at `agents` for {}", task.agent_name));
+            format!("is booked on {place}; the agent has not confirmed it yet")
+        }
+        TaskState::Taken => format!("is kept by {place} and about to start"),
+        TaskState::Starting => format!("is being started on {place}"),
+        TaskState::Running if status.ready == Some(false) => {
+            hints.push("its ready check fails; look at its log".to_owned());
+            format!("runs on {place} and is not ready")
+        }
+        TaskState::Running => format!("runs on {place}"),
+        TaskState::Killing => format!("was asked to stop on {place} and has its grace"),
+        TaskState::Unreachable => {
+            hints.push(format!(
+                "when {} is back the task returns as it is; `agents gone {}` gives it up",
+                task.agent_name, status.agent
+            ));
+            format!("may still run on {place}, which is out of reach")
+        }
+        TaskState::Finished | TaskState::Killed => format!("ended on {place}"),
+        TaskState::Failed | TaskState::Error | TaskState::Dropped | TaskState::Gone => {
+            format!("ended on {place}: {:?}", status.reason)
+        }
+        TaskState::Unknown => "is not known to anybody".to_owned(),
+    };
+    if condition == Some(AgentCondition::Draining) {
+        hints.push(format!("{} is being drained", task.agent_name));
+    }
+    let detail = if status.message.is_empty() { "" } else { ": " };
+    Explanation {
+        subject: Subject::Task(status.key()),
+        summary: format!("{} {summary}{detail}{}", status.task, status.message),
+        funnel: Vec::new(),
+        nearest_miss: String::new(),
+        hints,
+    }
+}

@@ -1,0 +1,328 @@
+//! The end of a turn: allocate, send what was gathered for each peer, publish the changes.
+
+use crate::command::Peer;
+use crate::effect::{ConnectionId, Effect};
+use crate::limits;
+use crate::master::{Leadership, Master};
+use crate::state::changes::{Noted, RowKey};
+use crate::state::connections::ConnectionKind;
+use crate::state::outbox::Item;
+use proffer_types::agent::{AgentDown, AgentOrder};
+use proffer_types::operator::Change;
+use proffer_types::scheduler::{AbsentAgent, Absence, Event, SchedulerDown};
+use proffer_types::{
+    AgentId, Cursor, FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskName,
+};
+
+impl Master {
+    /// Tells a framework's active replica something. Without one it is not told: the next
+    /// subscription starts with everything anew.
+    pub(crate) fn tell(&mut self, framework: FrameworkId, event: Event) {
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.push(event);
+        }
+    }
+
+    /// A task changed: its framework is told its newest state.
+    pub(crate) fn tell_task(&mut self, key: &TaskKey) {
+        if let Some(outbox) = self.frameworks.outbox(key.framework) {
+            outbox.touch(&key.name);
+        }
+    }
+
+    /// Tells a connection without a subscription something.
+    pub(crate) fn tell_direct(&mut self, connection: ConnectionId, event: Event) {
+        self.direct.entry(connection).or_default().push(event);
+    }
+
+    /// Tells a framework that a call without an own answer was refused.
+    pub(crate) fn refuse_call(&mut self, framework: FrameworkId, call: &str, refusal: Refusal) {
+        self.tell(framework, Event::Refused { call: call.to_owned(), refusal });
+    }
+
+    /// Gathers an order for an agent.
+    pub(crate) fn order(&mut self, agent: AgentId, order: AgentOrder) {
+        self.agents.order(agent, order);
+    }
+
+    /// Sends what was gathered for a connection, then ends it.
+    pub(crate) fn close(&mut self, connection: ConnectionId, refusal: Refusal) {
+        self.flush_direct(connection);
+        self.effect(Effect::Close { connection, refusal });
+    }
+
+    pub(crate) fn end_of_turn(&mut self, budget: u32, now: Now) {
+        if self.leadership != Leadership::Leading || !self.may_act(now.monotonic) {
+            return;
+        }
+        self.allocate(budget, now);
+        self.flush(now);
+        self.publish(now);
+    }
+
+    fn allocate(&mut self, budget: u32, now: Now) {
+        self.sync_clogged();
+        let mut left = u64::from(budget);
+        loop {
+            let turn = self.allocator.offers(left, now.monotonic);
+            left = left.saturating_sub(turn.steps_used.max(1));
+            self.allocation_unfinished = turn.more;
+            for decision in turn.decisions {
+                let framework = decision.framework;
+                if let Some(offer) = self.make_offer(decision, now) {
+                    self.gather_offer(framework, offer);
+                }
+            }
+            if turn.rescinds.is_empty() {
+                break;
+            }
+            let ids: Vec<_> = turn
+                .rescinds
+                .iter()
+                .map(|lease| proffer_types::OfferId { epoch: self.epoch(), sequence: lease.0 })
+                .collect();
+            self.rescind(&ids, "demand_changed");
+            if left == 0 {
+                self.allocation_unfinished = true;
+                break;
+            }
+        }
+    }
+
+    /// Offers made one after another leave as one event.
+    fn gather_offer(&mut self, framework: FrameworkId, offer: proffer_types::offer::Offer) {
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.push_offer(offer);
+        }
+    }
+
+    /// A framework that holds much or reads little gets no new offers, until it has made room (K15).
+    fn sync_clogged(&mut self) {
+        let held_max = self.config.offers_held_max as usize;
+        let changed: Vec<(FrameworkId, bool)> = self
+            .frameworks
+            .table
+            .iter()
+            .filter_map(|(id, entry)| {
+                let stream = entry.stream.as_ref()?;
+                let full = entry.offers.len() >= held_max
+                    || stream.outbox.backlog() >= limits::OUTBOX_OFFERS_STOP;
+                (full != entry.clogged).then_some((*id, full))
+            })
+            .collect();
+        for (id, clogged) in changed {
+            self.set_clogged(id, clogged);
+        }
+    }
+
+    /// Sends what was gathered for every peer.
+    fn flush(&mut self, now: Now) {
+        for agent in std::mem::take(&mut self.agents.unsent) {
+            self.flush_agent(agent, now);
+        }
+        for connection in self.direct.keys().copied().collect::<Vec<_>>() {
+            self.flush_direct(connection);
+        }
+        for framework in std::mem::take(&mut self.frameworks.unsent) {
+            self.flush_framework(framework);
+        }
+    }
+
+    fn flush_agent(&mut self, id: AgentId, now: Now) {
+        let (epoch, grant) = (self.epoch(), self.grant(now.monotonic));
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let mut orders = std::mem::take(&mut agent.outgoing);
+        let Some(connection) = agent.connection() else { return };
+        if orders.is_empty() {
+            return;
+        }
+        // What remains of the lease is known only now that the orders leave.
+        for order in &mut orders {
+            if let AgentOrder::Grant { grant: left } | AgentOrder::Registered { grant: left, .. } =
+                order
+            {
+                *left = grant;
+            }
+        }
+        let frame = AgentDown { agent: id, session: agent.session, master_epoch: epoch, orders };
+        self.effect(Effect::SendAgent { connection, frame });
+    }
+
+    fn flush_direct(&mut self, connection: ConnectionId) {
+        let Some(events) = self.direct.remove(&connection) else { return };
+        if self.connections.get(connection).is_none() {
+            return;
+        }
+        let frame =
+            SchedulerDown { master_epoch: self.epoch(), epoch: FrameworkEpoch(0), events };
+        self.effect(Effect::SendFramework { connection, frame });
+    }
+
+    /// Sends as much as the framework's credits allow.
+    pub(crate) fn flush_framework(&mut self, id: FrameworkId) {
+        loop {
+            let mut events = Vec::new();
+            while events.len() < limits::FRAME_EVENTS_MAX {
+                let Some(event) = self.next_event(id) else { break };
+                events.push(event);
+            }
+            let Some(entry) = self.frameworks.get(id) else { return };
+            let Some(stream) = entry.stream.as_ref() else { return };
+            let connection = stream.connection;
+            if events.is_empty() {
+                if stream.outbox.events() > limits::OUTBOX_EVENTS_MAX {
+                    self.cut(id, connection);
+                }
+                return;
+            }
+            let frame = SchedulerDown { master_epoch: self.epoch(), epoch: entry.epoch(), events };
+            self.effect(Effect::SendFramework { connection, frame });
+        }
+    }
+
+    /// The stream reads nothing (K15).
+    fn cut(&mut self, id: FrameworkId, connection: ConnectionId) {
+        let refusal = Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "stream",
+            format!("more than {} events wait unread", limits::OUTBOX_EVENTS_MAX),
+        )
+        .hint("read faster; the next subscription starts with a snapshot");
+        if let Some(outbox) = self.frameworks.outbox(id) {
+            // The cut is told once; what waits is void with the stream.
+            *outbox = crate::state::outbox::Outbox::new(0);
+        }
+        self.close(connection, refusal);
+    }
+
+    /// Takes the next event for which there is a credit.
+    fn next_event(&mut self, id: FrameworkId) -> Option<Event> {
+        loop {
+            let stream = self.frameworks.get_mut(id)?.stream.as_mut()?;
+            if stream.outbox.credits == 0 {
+                return None;
+            }
+            let event = match stream.outbox.take()? {
+                Item::Event(event) => Some(event),
+                Item::Task(name) => self.task_event(id, name),
+                Item::Snapshot { after } => Some(self.snapshot_event(id, after.as_ref())),
+            };
+            if let Some(event) = event {
+                let stream = self.frameworks.get_mut(id)?.stream.as_mut()?;
+                stream.outbox.credits -= 1;
+                return Some(event);
+            }
+        }
+    }
+
+    /// The newest state of a task: the full record when the stream has not seen it. An end that the
+    /// master itself decided is forgotten when it leaves: a complete snapshot without the task says the
+    /// same again (K2).
+    fn task_event(&mut self, framework: FrameworkId, name: TaskName) -> Option<Event> {
+        let subscription = self.frameworks.get(framework)?.subscriptions;
+        let key = TaskKey { framework, name };
+        let task = self.tasks.get_mut(&key)?;
+        let event = if task.told_in == subscription {
+            Event::Status(task.record.status.clone())
+        } else {
+            task.told_in = subscription;
+            Event::Task(task.record.clone())
+        };
+        if task.is_terminal() && task.record.status.id.is_none() {
+            self.forget_task(&key);
+        }
+        Some(event)
+    }
+
+    fn snapshot_event(&mut self, framework: FrameworkId, after: Option<&TaskName>) -> Event {
+        let subscription =
+            self.frameworks.get(framework).map(|entry| entry.subscriptions).unwrap_or_default();
+        let page: Vec<TaskKey> = self
+            .tasks
+            .after(framework, after)
+            .take(limits::SNAPSHOT_PAGE_TASKS)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let Some(last) = page.last().map(|key| key.name.clone()) else {
+            return self.snapshot_end(framework);
+        };
+        let mut tasks = Vec::with_capacity(page.len());
+        for key in page {
+            let Some(task) = self.tasks.get_mut(&key) else { continue };
+            task.told_in = subscription;
+            tasks.push(task.record.clone());
+            if task.is_terminal() && task.record.status.id.is_none() {
+                self.forget_task(&key);
+            }
+        }
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.snapshot_goes_on(last);
+        }
+        Event::SnapshotPage { tasks }
+    }
+
+    /// Ends complete, or names the agents that may still hold tasks (K2).
+    fn snapshot_end(&mut self, framework: FrameworkId) -> Event {
+        let absent: Vec<AbsentAgent> = self
+            .occupancy
+            .agents(framework)
+            .into_iter()
+            .filter_map(|agent| Some(AbsentAgent { agent, absence: self.absence(agent)? }))
+            .collect();
+        let cursor = self.cursor();
+        if let Some(stream) =
+            self.frameworks.get_mut(framework).and_then(|entry| entry.stream.as_mut())
+        {
+            stream.unresolved = absent
+                .iter()
+                .filter(|absent| absent.absence != Absence::Gone)
+                .map(|absent| absent.agent)
+                .collect();
+        }
+        Event::SnapshotEnd { cursor, absent }
+    }
+
+    /// Emits the change list of the turn (K6).
+    fn publish(&mut self, now: Now) {
+        if self.changes.is_empty() && self.deltas.is_empty() {
+            return;
+        }
+        let first = Cursor { change: self.changes.published + 1, ..self.cursor() };
+        let noted = self.changes.take();
+        let changes: Vec<Change> = noted
+            .into_iter()
+            .map(|noted| match noted {
+                Noted::Event(event) => Change::Event(event),
+                Noted::Row(key) => self.compose(key, now),
+            })
+            .collect();
+        let deltas = std::mem::take(&mut self.deltas);
+        self.effect(Effect::Publish { first, changes, deltas });
+    }
+
+    fn compose(&mut self, key: RowKey, now: Now) -> Change {
+        match key {
+            RowKey::Agent(id) => self.agent_row(id).map_or(Change::AgentRemoved(id), Change::Agent),
+            RowKey::Framework(id) => {
+                self.framework_row(id, now).map_or(Change::FrameworkRemoved(id), Change::Framework)
+            }
+            RowKey::Task(key) => match self.tasks.get(&key) {
+                Some(task) => Change::Task(task.record.clone()),
+                None => Change::TaskRemoved(key),
+            },
+            RowKey::Offer(id) => match self.offers.get(id) {
+                Some(entry) => Change::Offer(entry.offer.clone()),
+                None => Change::OfferRemoved(id),
+            },
+            RowKey::Role(name) => Change::Role(self.role_row(name)),
+        }
+    }
+
+    /// Whether the connection may speak in this conversation.
+    pub(crate) fn is_peer(&self, connection: ConnectionId, peer: Peer) -> bool {
+        self.connections.get(connection).is_some_and(|entry| match entry.kind {
+            ConnectionKind::Agents(_) => peer == Peer::Agent,
+            ConnectionKind::Replica | ConnectionKind::ReplicaOf(_) => peer == Peer::Framework,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! The doors of the master. Each decodes, asks who speaks, turns what came into a typed request, and
+//! passes it on: writes to the loop, reads to the published view. No door touches state.
+
+use crate::authorize::access;
+use crate::connections::Connections;
+use crate::inbox::Inbox;
+use arc_swap::ArcSwapOption;
+use proffer_net::{Access, Peer, Routes};
+use proffer_proto::pb::agent_service_server::AgentServiceServer;
+use proffer_proto::pb::operator_service_server::OperatorServiceServer;
+use proffer_proto::pb::scheduler_service_server::SchedulerServiceServer;
+use proffer_proto::routes::RPCS;
+use proffer_types::{PrincipalName, Refusal, RefusalCode};
+use std::sync::Arc;
+use tonic::{Extensions, Status};
+
+pub(crate) mod agents;
+pub(crate) mod http;
+pub(crate) mod operator;
+pub(crate) mod operator_grpc;
+pub(crate) mod page;
+pub(crate) mod proxy;
+pub(crate) mod schedulers;
+pub(crate) mod watch;
+
+/// Who speaks, as records name him.
+pub(crate) fn principal_of(peer: &Peer) -> Result<PrincipalName, Refusal> {
+    PrincipalName::new(&peer.principal.to_string())
+}
+
+/// The same for a gRPC call. The gate puts a peer into every request: without one there was no gate.
+pub(crate) fn principal(extensions: &Extensions) -> Result<PrincipalName, Status> {
+    let peer = extensions.get::<Peer>().ok_or_else(|| {
+        Refusal::new(RefusalCode::InternalBug, "", "the call did not pass the gate")
+    });
+    peer.and_then(principal_of).map_err(|refusal| to_status(&refusal))
+}
+
+/// A refusal as the status of a gRPC call.
+pub(crate) fn to_status(refusal: &Refusal) -> Status {
+    proffer_proto::status::to_status(refusal)
+}
+
+/// Frames from agents and frameworks may be this large; their conversion bounds what is in them.
+const FRAME_BYTES_MAX: usize = proffer_proto::convert::bounds::FRAME_BYTES_MAX;
+
+/// The gRPC doors, each method with the right it needs.
+pub(crate) fn grpc(
+    operator: operator::Operator,
+    connections: Arc<Connections>,
+    inbox: Arc<ArcSwapOption<Inbox>>,
+) -> Routes {
+    let agents = agents::AgentDoor { connections: Arc::clone(&connections), inbox: Arc::clone(&inbox) };
+    let schedulers = schedulers::SchedulerDoor { connections, inbox };
+    let mut services = tonic::service::Routes::new(
+        AgentServiceServer::new(agents).max_decoding_message_size(FRAME_BYTES_MAX),
+    );
+    services = services.add_service(
+        SchedulerServiceServer::new(schedulers).max_decoding_message_size(FRAME_BYTES_MAX),
+    );
+    services = services.add_service(OperatorServiceServer::new(operator));
+    let rules: Vec<(String, Access)> = RPCS
+        .iter()
+        // Executors speak to their agent, not to the master.
+        .filter(|rpc| rpc.service != "ExecutorService")
+        .map(|rpc| (rpc.path(), access(rpc.verb, rpc.object)))
+        .collect();
+    Routes::new().grpc(services, rules.iter().map(|(path, access)| (path.as_str(), *access)))
+}

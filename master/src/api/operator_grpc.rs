@@ -1,0 +1,77 @@
+//! The operators' gRPC door: every method is one of [`super::operator`] with the status of gRPC.
+
+use super::operator::{Operator, set_role, task_key};
+use super::watch::{FrameStream, frames};
+use proffer_proto::pb;
+use proffer_proto::pb::operator_service_server::OperatorService;
+use proffer_types::Refusal;
+use proffer_types::operator::OperatorCall;
+use tonic::{Request, Response, Status};
+
+fn to_grpc<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    answer.map(Response::new).map_err(|refusal| super::to_status(&refusal))
+}
+
+/// Reads: the request is passed on, the answer is passed back.
+macro_rules! reads {
+    ($($name:ident: $ask:ident -> $answer:ident),+ $(,)?) => {
+        #[tonic::async_trait]
+        impl OperatorService for Operator {
+            $(async fn $name(&self, ask: Request<pb::$ask>) -> Result<Response<pb::$answer>, Status> {
+                to_grpc(Operator::$name(self, ask.into_inner()).await)
+            })+
+
+            async fn mark_agent_gone(&self, ask: Request<pb::MarkAgentGoneRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::MarkAgentGone(ask.id.parse()?))).await
+            }
+            async fn drain_agent(&self, ask: Request<pb::DrainAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::DrainAgent(ask.id.parse()?))).await
+            }
+            async fn deactivate_agent(&self, ask: Request<pb::DeactivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::DeactivateAgent(ask.id.parse()?))).await
+            }
+            async fn activate_agent(&self, ask: Request<pb::ActivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::ActivateAgent(ask.id.parse()?))).await
+            }
+            async fn teardown_framework(&self, ask: Request<pb::TeardownFrameworkRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::TeardownFramework(ask.id.parse()?))).await
+            }
+            async fn kill_task(&self, ask: Request<pb::KillTaskRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, |ask| Ok(OperatorCall::KillTask(task_key(&ask.framework, &ask.task)?))).await
+            }
+            async fn set_role(&self, ask: Request<pb::SetRoleRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask, set_role).await
+            }
+
+            type WatchStream = FrameStream;
+            async fn watch(&self, ask: Request<pb::WatchRequest>) -> Result<Response<FrameStream>, Status> {
+                to_grpc(frames(self.view.clone(), &ask.into_inner()))
+            }
+        }
+    };
+}
+
+reads! {
+    get_overview: GetOverviewRequest -> Overview,
+    list_agents: ListAgentsRequest -> ListAgentsResponse,
+    get_agent: GetAgentRequest -> GetAgentResponse,
+    list_frameworks: ListFrameworksRequest -> ListFrameworksResponse,
+    list_tasks: ListTasksRequest -> ListTasksResponse,
+    get_task: GetTaskRequest -> GetTaskResponse,
+    list_offers: ListOffersRequest -> ListOffersResponse,
+    list_roles: ListRolesRequest -> ListRolesResponse,
+    list_events: ListEventsRequest -> ListEventsResponse,
+    why: WhyRequest -> WhyResponse,
+}
+
+impl Operator {
+    async fn verb<A>(
+        &self,
+        ask: Request<A>,
+        read: impl FnOnce(A) -> Result<OperatorCall, Refusal>,
+    ) -> Result<Response<pb::OperatorAnswer>, Status> {
+        let principal = super::principal(ask.extensions())?;
+        let call = read(ask.into_inner()).map_err(|refusal| super::to_status(&refusal))?;
+        to_grpc(self.call(principal, call).await)
+    }
+}

@@ -1,0 +1,148 @@
+//! Passes requests on: sandboxes to their agent with a short capability, services to the active
+//! replica of the service framework. Bytes flow through as they come; none enters the loop (K20).
+
+use super::http::{Doors, Refused};
+use crate::view::ViewReader;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use proffer_master_core::capability_key;
+use proffer_net::{ClientError, Endpoint, HttpClient, Token};
+use proffer_types::{AgentId, ContainerId, Refusal, RefusalCode};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Name of the framework that services are passed on to.
+const SERVICE_FRAMEWORK: &str = "service";
+/// How long a capability holds: one request's beginning, not a session.
+const CAPABILITY_FOR: Duration = Duration::from_secs(60);
+
+/// What it takes to call agents and frameworks. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    pub(crate) view: ViewReader,
+    /// Seeds the keys of agents; the same as the core's.
+    pub(crate) capability_secret: Arc<[u8]>,
+    /// Shown to frameworks.
+    pub(crate) token: Option<Token>,
+    /// Trust for `https` addresses.
+    pub(crate) tls: Option<proffer_net::tls::ClientTlsFiles>,
+}
+
+/// `/v1/tasks/{framework}/{task}/logs|files`.
+pub(crate) async fn sandbox(
+    State(doors): State<Doors>,
+    Path((framework, task)): Path<(String, String)>,
+    uri: Uri,
+) -> Response {
+    match doors.proxy.to_agent(&framework, &task, &uri).await {
+        Ok(response) => response,
+        Err(refusal) => Refused(refusal).into_response(),
+    }
+}
+
+/// `/v1/services…`.
+pub(crate) async fn services(State(doors): State<Doors>, request: Request) -> Response {
+    match doors.proxy.to_services(request).await {
+        Ok(response) => response,
+        Err(refusal) => Refused(refusal).into_response(),
+    }
+}
+
+impl Proxy {
+    async fn to_agent(
+        &self,
+        framework: &str,
+        task: &str,
+        uri: &Uri,
+    ) -> Result<Response, Refusal> {
+        let key = super::operator::task_key(framework, task)?;
+        let view = self.view.load();
+        let row = view.tasks.get(&key).ok_or_else(|| {
+            Refusal::new(RefusalCode::NotFound, "task", format!("no task {key} is known"))
+        })?;
+        let agent = view.agents.get(&row.status.agent).ok_or_else(|| {
+            let message = format!("its agent {} is not known here", row.status.agent);
+            Refusal::new(RefusalCode::Unavailable, "agent", message)
+        })?;
+        if agent.info.api_url.is_empty() {
+            return Err(Refusal::new(RefusalCode::NotSupported, "agent", "it serves no sandboxes"));
+        }
+        let container = row.status.container();
+        let what = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let capability = self.capability(agent.id, &container)?;
+        let client = self.client(&agent.info.api_url, Some(capability))?;
+        let path = format!("/v1/containers/{container}/{what}{query}");
+        let ask = hyper::Request::new(Body::empty());
+        pass_back(client.send(hyper::Method::GET, &path, ask).await)
+    }
+
+    fn capability(&self, agent: AgentId, container: &ContainerId) -> Result<Token, Refusal> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires_at = now.saturating_add(CAPABILITY_FOR).as_secs();
+        let key = capability_key(&self.capability_secret, agent);
+        Token::parse(&proffer_net::capability::sign(&key, container.as_str(), expires_at))
+            .map_err(|why| Refusal::new(RefusalCode::InternalBug, "capability", why))
+    }
+
+    async fn to_services(&self, request: Request) -> Result<Response, Refusal> {
+        let view = self.view.load();
+        let row = view.frameworks.values().find(|row| row.info.name.as_str() == SERVICE_FRAMEWORK);
+        let row = row.ok_or_else(|| {
+            Refusal::new(RefusalCode::NotFound, "framework", "no service framework has subscribed")
+                .hint("start one with: proffer framework service")
+        })?;
+        if !row.connected || row.info.api_url.is_empty() {
+            let message = "the service framework is not connected right now";
+            return Err(Refusal::new(RefusalCode::Unavailable, "framework", message).hint("try again"));
+        }
+        let client = self.client(&row.info.api_url, self.token.clone())?;
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let mut onward = hyper::Request::new(body);
+        for name in [header::ACCEPT, header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+            if let Some(value) = parts.headers.get(&name) {
+                onward.headers_mut().insert(name, value.clone());
+            }
+        }
+        if let Some(value) = parts.headers.get("last-event-id") {
+            onward.headers_mut().insert("last-event-id", value.clone());
+        }
+        if let Some(peer) = parts.extensions.get::<proffer_net::Peer>()
+            && let Ok(value) = HeaderValue::from_str(&peer.principal.to_string())
+        {
+            onward.headers_mut().insert("proffer-principal", value);
+        }
+        pass_back(client.send(parts.method, &path, onward).await)
+    }
+
+    fn client(&self, url: &str, token: Option<Token>) -> Result<HttpClient, Refusal> {
+        let unusable = |why: String| Refusal::new(RefusalCode::Unavailable, "api_url", why);
+        let endpoint = Endpoint::parse(url)
+            .map_err(|error| unusable(error.to_string()))?
+            .with_token(token)
+            .with_tls(self.tls.as_ref())
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(HttpClient::new(&endpoint))
+    }
+}
+
+/// The answer as it came; a refusal stays a refusal, with its code.
+fn pass_back(
+    answer: Result<hyper::Response<hyper::body::Incoming>, ClientError>,
+) -> Result<Response, Refusal> {
+    match answer {
+        Ok(answer) => {
+            let (mut parts, body) = answer.into_parts();
+            parts.headers.remove(header::CONNECTION);
+            parts.headers.remove(header::TRANSFER_ENCODING);
+            Ok(Response::from_parts(parts, Body::new(body)))
+        }
+        Err(ClientError::Refused { refusal, .. }) => Err(refusal),
+        Err(error @ (ClientError::Unreachable { .. } | ClientError::Answer { .. })) => {
+            Err(Refusal::new(RefusalCode::Unavailable, "", error.to_string()))
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The frameworks' door: one stream a replica. Each event that has left for the transport gives the
+//! core a credit to send another (K15).
+
+use crate::connections::{Connection, Connections, Outgoing, not_leading};
+use crate::inbox::Inbox;
+use arc_swap::ArcSwapOption;
+use proffer_master_core::{Command, ConnectionId};
+use proffer_proto::pb;
+use proffer_proto::pb::scheduler_service_server::SchedulerService;
+use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Frames between the writer and the transport; the queue proper is in [`Connections`].
+const TRANSPORT_FRAMES: usize = 8;
+
+pub(crate) struct SchedulerDoor {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+}
+
+#[tonic::async_trait]
+impl SchedulerService for SchedulerDoor {
+    type ConnectStream = ReceiverStream<Result<pb::SchedulerDown, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<pb::SchedulerUp>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let principal = super::principal(request.extensions())?;
+        let refuse = |refusal| super::to_status(&refusal);
+        let inbox = self.inbox.load_full().ok_or_else(|| refuse(not_leading()))?;
+        let (connection, outgoing) =
+            self.connections.open_framework(&inbox, principal).await.map_err(refuse)?;
+        let (sender, receiver) = mpsc::channel(TRANSPORT_FRAMES);
+        let over = CancellationToken::new();
+        let id = connection.id;
+        tokio::spawn(read(connection, request.into_inner(), sender.clone(), over.clone()));
+        tokio::spawn(write(id, outgoing, sender, Inbox::clone(&inbox), over));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+type Transport = mpsc::Sender<Result<pb::SchedulerDown, Status>>;
+
+async fn read(
+    connection: Connection,
+    mut frames: Streaming<pb::SchedulerUp>,
+    answers: Transport,
+    over: CancellationToken,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.message() => frame,
+            () = over.cancelled() => break,
+        };
+        let Ok(Some(frame)) = frame else { break };
+        connection.heard();
+        let passed = match SchedulerUp::try_from(frame) {
+            Ok(frame) => {
+                connection.pass(Command::SchedulerFrame { connection: connection.id, frame }).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = passed {
+            drop(answers.send(Err(super::to_status(&refusal))).await);
+            break;
+        }
+    }
+    over.cancel();
+}
+
+async fn write(
+    connection: ConnectionId,
+    mut outgoing: Outgoing<SchedulerDown>,
+    transport: Transport,
+    inbox: Inbox,
+    over: CancellationToken,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = outgoing.recv() => frame,
+            () = over.cancelled() => break,
+        };
+        let (frame, credits) = match frame {
+            Some(Ok(frame)) => {
+                let credits = u32::try_from(frame.events.len()).unwrap_or(u32::MAX);
+                (pb::SchedulerDown::from(frame), credits)
+            }
+            Some(Err(refusal)) => {
+                drop(transport.send(Err(super::to_status(&refusal))).await);
+                break;
+            }
+            None => break,
+        };
+        if transport.send(Ok(frame)).await.is_err()
+            || inbox.send(Command::FrameworkDrained { connection, credits }).await.is_err()
+        {
+            break;
+        }
+    }
+    over.cancel();
+}

@@ -1,0 +1,121 @@
+//! Watches: the change list as a stream of frames, resumable by cursor (K17). A reader has no queue of
+//! its own: it reads the published history, and one that falls behind it gets a reset and a snapshot
+//! in the same stream.
+
+use crate::view::ViewReader;
+use futures_util::Stream;
+use proffer_proto::pb;
+use proffer_types::operator::Change;
+use proffer_types::{Cursor, Refusal, RefusalCode};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+/// Changes in one frame: some hundred kilobytes.
+const FRAME_CHANGES_MAX: usize = 500;
+/// Frames between the watch and the transport.
+const TRANSPORT_FRAMES: usize = 4;
+
+const KINDS: [&str; 6] = ["agent", "framework", "task", "offer", "role", "event"];
+
+/// Frames for gRPC.
+pub(crate) type FrameStream = Pin<Box<dyn Stream<Item = Result<pb::WatchFrame, Status>> + Send>>;
+
+/// Starts a watch.
+pub(crate) fn frames(view: ViewReader, ask: &pb::WatchRequest) -> Result<FrameStream, Refusal> {
+    let kinds = Kinds::new(&ask.kinds)?;
+    // A cursor that does not read is an unknown one: it gets a reset, never an error.
+    let cursor = ask.cursor.parse().ok();
+    let (sender, receiver) = mpsc::channel(TRANSPORT_FRAMES);
+    tokio::spawn(follow(view, cursor, kinds, sender));
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+struct Kinds(BTreeSet<&'static str>);
+
+impl Kinds {
+    fn new(asked: &[String]) -> Result<Self, Refusal> {
+        let mut kinds = BTreeSet::new();
+        for name in asked {
+            let known = KINDS.iter().find(|kind| *kind == name).ok_or_else(|| {
+                let message = format!("{:?} is no kind of change", proffer_types::refusal::excerpt(name));
+                Refusal::new(RefusalCode::InvalidArgument, "kinds", message)
+                    .hint(format!("one of {}", KINDS.join(", ")))
+            })?;
+            kinds.insert(*known);
+        }
+        Ok(Self(kinds))
+    }
+
+    fn want(&self, change: &Change) -> bool {
+        let kind = match change {
+            Change::Agent(_) | Change::AgentRemoved(_) => "agent",
+            Change::Framework(_) | Change::FrameworkRemoved(_) => "framework",
+            Change::Task(_) | Change::TaskRemoved(_) => "task",
+            Change::Offer(_) | Change::OfferRemoved(_) => "offer",
+            Change::Role(_) => "role",
+            Change::Event(_) => "event",
+        };
+        self.0.is_empty() || self.0.contains(kind)
+    }
+}
+
+type Sender = mpsc::Sender<Result<pb::WatchFrame, Status>>;
+
+async fn follow(view: ViewReader, mut cursor: Option<Cursor>, kinds: Kinds, sender: Sender) {
+    let mut moved = view.watch();
+    loop {
+        moved.mark_unchanged();
+        let now = view.load();
+        let since = cursor.and_then(|cursor| now.changes_since(cursor, FRAME_CHANGES_MAX));
+        let behind = match since {
+            Some((changes, end)) => {
+                if !changes.is_empty() {
+                    let changes = changes
+                        .iter()
+                        .filter(|change| kinds.want(change))
+                        .map(|change| pb::Change::from(change.as_ref()))
+                        .collect();
+                    let frame = pb::WatchFrame { cursor: end.to_string(), reset: false, changes };
+                    if sender.send(Ok(frame)).await.is_err() {
+                        return;
+                    }
+                }
+                cursor = Some(end);
+                end != now.cursor
+            }
+            None => {
+                if snapshot(&now, &kinds, &sender).await.is_err() {
+                    return;
+                }
+                cursor = Some(now.cursor);
+                false
+            }
+        };
+        drop(now);
+        if !behind {
+            tokio::select! {
+                changed = moved.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+            }
+        }
+    }
+}
+
+async fn snapshot(view: &crate::view::View, kinds: &Kinds, sender: &Sender) -> Result<(), ()> {
+    let mut changes: Vec<pb::Change> = Vec::new();
+    let mut reset = true;
+    for change in view.as_changes().filter(|change| kinds.want(change)) {
+        changes.push(pb::Change::from(change));
+        if changes.len() == FRAME_CHANGES_MAX {
+            let part = std::mem::take(&mut changes);
+            let frame = pb::WatchFrame { cursor: String::new(), reset, changes: part };
+            sender.send(Ok(frame)).await.map_err(drop)?;
+            reset = false;
+        }
+    }
+    let frame = pb::WatchFrame { cursor: view.cursor.to_string(), reset, changes };
+    sender.send(Ok(frame)).await.map_err(drop)
+}
