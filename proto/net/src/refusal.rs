@@ -1,59 +1,15 @@
-//! Owns how a refusal travels: as JSON with an HTTP status, or as a gRPC status.
+//! Owns how a refusal is answered: as JSON with an HTTP status, or as a gRPC status. Which status goes
+//! with which code is the schema's business ([`proffer_proto::status`]).
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use proffer_proto::status;
 use proffer_types::refusal::{Refusal, RefusalCode};
 
 /// The HTTP status that goes with a code.
 #[must_use]
 pub fn http_status(code: RefusalCode) -> StatusCode {
-    use RefusalCode as C;
-    match code {
-        C::InvalidArgument => StatusCode::BAD_REQUEST,
-        C::Unauthenticated => StatusCode::UNAUTHORIZED,
-        C::PermissionDenied => StatusCode::FORBIDDEN,
-        C::NotFound => StatusCode::NOT_FOUND,
-        C::Removed => StatusCode::GONE,
-        C::AlreadyExists | C::StaleEpoch | C::VersionConflict | C::Superseded | C::TokenReused => {
-            StatusCode::CONFLICT
-        }
-        C::OfferNotHeld
-        | C::AgentChanged
-        | C::InsufficientResources
-        | C::ResourcesStale
-        | C::UnknownTemplate
-        | C::LimitExceeded
-        | C::CannotEnforce => StatusCode::UNPROCESSABLE_ENTITY,
-        C::BudgetExceeded => StatusCode::TOO_MANY_REQUESTS,
-        C::NotSupported => StatusCode::NOT_IMPLEMENTED,
-        C::NotLeader | C::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        C::NewerFormat | C::InternalBug | C::Other => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The gRPC code that goes with a code.
-#[must_use]
-pub fn grpc_code(code: RefusalCode) -> tonic::Code {
-    use RefusalCode as C;
-    match code {
-        C::InvalidArgument => tonic::Code::InvalidArgument,
-        C::Unauthenticated => tonic::Code::Unauthenticated,
-        C::PermissionDenied => tonic::Code::PermissionDenied,
-        C::NotFound | C::Removed => tonic::Code::NotFound,
-        C::AlreadyExists => tonic::Code::AlreadyExists,
-        C::VersionConflict | C::StaleEpoch | C::Superseded | C::TokenReused => tonic::Code::Aborted,
-        C::OfferNotHeld
-        | C::AgentChanged
-        | C::InsufficientResources
-        | C::ResourcesStale
-        | C::UnknownTemplate
-        | C::LimitExceeded
-        | C::CannotEnforce => tonic::Code::FailedPrecondition,
-        C::BudgetExceeded => tonic::Code::ResourceExhausted,
-        C::NotSupported => tonic::Code::Unimplemented,
-        C::NotLeader | C::Unavailable => tonic::Code::Unavailable,
-        C::NewerFormat | C::InternalBug | C::Other => tonic::Code::Internal,
-    }
+    StatusCode::from_u16(status::http_status(code)).expect("the table has only HTTP statuses")
 }
 
 /// The answer to an HTTP call that is refused.
@@ -70,16 +26,10 @@ pub fn http_response(refusal: &Refusal) -> Response<Body> {
     response
 }
 
-/// The metadata key under which the stable code of a refusal travels in gRPC.
-pub const GRPC_REFUSAL_CODE: &str = "proffer-refusal-code";
-
-/// The status of a gRPC call that is refused: the text for people, the code for programs.
+/// The status of a gRPC call that is refused.
 #[must_use]
 pub fn grpc_status(refusal: &Refusal) -> tonic::Status {
-    let mut status = tonic::Status::new(grpc_code(refusal.code), refusal.to_string());
-    let code = tonic::metadata::MetadataValue::from_static(refusal.code.as_str());
-    status.metadata_mut().insert(GRPC_REFUSAL_CODE, code);
-    status
+    status::to_status(refusal)
 }
 
 /// Answers in the caller's own protocol.
@@ -93,4 +43,17 @@ pub fn response(refusal: &Refusal, request_headers: &HeaderMap) -> Response<Body
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_status_of_failure() {
+        for code in RefusalCode::ALL {
+            let status = http_status(*code);
+            assert!(status.is_client_error() || status.is_server_error(), "{code:?}: {status}");
+        }
+    }
 }

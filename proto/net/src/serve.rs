@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::body::BoundedBody;
-use super::gate::{Connection, Gate};
+use super::gate::{Authorize, Connection, Gate};
 use super::listen::Listener;
 use super::principal::Transport;
 use super::refusal::is_grpc;
+use super::routes::Routes;
 use super::tls::subject_name;
 
 /// Ten thousand agents and their frameworks, with room. When full, new callers wait in the kernel.
@@ -47,6 +48,20 @@ const HEADER_BYTES_MAX: u32 = 32 << 10;
 
 /// How long open calls may go on after we were told to end. Streams never end by themselves.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Serves routes until `shutdown`: every call passes a gate made of their table and `authorize`.
+/// `browser`: whether people look at pages here, and log in by `/?token=…`.
+pub async fn serve_routes(
+    listener: Listener,
+    routes: Routes,
+    browser: bool,
+    authorize: Arc<dyn Authorize>,
+    shutdown: CancellationToken,
+) {
+    let (router, table) = routes.into_parts();
+    let gate = Gate::new(listener.gate_config(browser), table, authorize);
+    serve(listener, router, Arc::new(gate), shutdown).await;
+}
 
 /// Serves until `shutdown`, then lets open calls end for a moment.
 pub async fn serve(

@@ -50,6 +50,13 @@ pub enum TlsError {
     },
 }
 
+/// Makes ring the cryptography of this process, for libraries that do not say which they want. A second
+/// call changes nothing.
+pub fn install_crypto() {
+    // It fails only if there is one already, and all of ours are ring.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// HTTP/2 and HTTP/1.1, so that browsers and gRPC use the same port.
 fn protocols() -> Vec<Vec<u8>> {
     vec![b"h2".to_vec(), b"http/1.1".to_vec()]

@@ -99,6 +99,12 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
+    /// Takes a secret that another part of the cluster made, such as a capability, as it is.
+    #[must_use]
+    pub fn opaque(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The secret itself, for the one header or address it belongs in.
     #[must_use]
     pub fn reveal(&self) -> &str {

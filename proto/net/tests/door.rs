@@ -68,12 +68,10 @@ impl Running {
 
 async fn start(config: ListenConfig) -> Running {
     let listener = Listener::bind(config).await.expect("listen");
-    let (router, table) = routes().into_parts();
-    let gate = Gate::new(listener.gate_config(true), table, Arc::new(may));
     let shutdown = CancellationToken::new();
     let running =
         Running { address: listener.address(), url: listener.url(), shutdown: shutdown.clone() };
-    tokio::spawn(proffer_net::serve(listener, router, Arc::new(gate), shutdown));
+    tokio::spawn(proffer_net::serve_routes(listener, routes(), true, Arc::new(may), shutdown));
     running
 }
 

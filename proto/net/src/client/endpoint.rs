@@ -109,6 +109,16 @@ impl Endpoint {
         Ok(Self { addresses, token: None, tls: None })
     }
 
+    /// These addresses, in this order.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn of(addresses: Vec<Address>) -> Self {
+        assert!(!addresses.is_empty(), "an endpoint has an address");
+        Self { addresses, token: None, tls: None }
+    }
+
     /// The same with a token.
     #[must_use]
     pub fn with_token(mut self, token: Option<Token>) -> Self {
@@ -125,10 +135,12 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// The same for other addresses, as when a master names the leader.
+    /// The same for other addresses, as when a master names the leader. An empty list changes nothing.
     #[must_use]
     pub fn with_addresses(mut self, addresses: Vec<Address>) -> Self {
-        self.addresses = addresses;
+        if !addresses.is_empty() {
+            self.addresses = addresses;
+        }
         self
     }
 
