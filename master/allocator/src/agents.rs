@@ -1,8 +1,8 @@
 //! Agents as the allocator sees them: what is free, who holds what, and to which class they belong.
 
 use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, Spans};
-use crate::filters::{Filters, FreeNow};
 use crate::delta::LeaseId;
+use crate::filters::{Filters, FreeNow};
 use crate::slab::Slab;
 use proffer_types::resources::Quantity;
 use proffer_types::{AgentId, AgentName, Attribute, Attributes, Resources};

@@ -100,11 +100,7 @@ impl Allocator {
         Ok(())
     }
 
-    pub(crate) fn set_agent_usable(
-        &mut self,
-        id: AgentId,
-        usable: bool,
-    ) -> Result<(), DeltaError> {
+    pub(crate) fn set_agent_usable(&mut self, id: AgentId, usable: bool) -> Result<(), DeltaError> {
         let slot = self.slot(id)?;
         self.agents[slot].usable = usable;
         self.show(slot);

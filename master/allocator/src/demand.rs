@@ -173,8 +173,7 @@ impl Buckets {
     /// The bucket of a shape under constraints.
     pub(crate) fn join(&mut self, parts: Parts, stated: &DemandGroup, classes: &Classes) -> u32 {
         let fixed = if stated.fixed_ports { parts.spans } else { Vec::new() };
-        let key =
-            BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
+        let key = BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
         if let Some(bucket) = self.index.get(&key) {
             self.buckets[*bucket].groups += 1;
             return *bucket;

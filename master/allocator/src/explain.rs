@@ -6,6 +6,12 @@ impl Allocator {
     /// x
     #[must_use]
     pub fn explain(&self, subject: &Subject, _now: Monotonic) -> Explanation {
-        Explanation { subject: subject.clone(), summary: String::new(), funnel: vec![], nearest_miss: String::new(), hints: vec![] }
+        Explanation {
+            subject: subject.clone(),
+            summary: String::new(),
+            funnel: vec![],
+            nearest_miss: String::new(),
+            hints: vec![],
+        }
     }
 }

@@ -178,11 +178,7 @@ impl FitTree {
 
     /// The slot with the most cpus and memory free that fits and that `accept` takes; of equal
     /// ones the lowest.
-    pub(crate) fn roomiest(
-        &self,
-        need: &Need,
-        mut accept: impl FnMut(u32) -> bool,
-    ) -> Option<u32> {
+    pub(crate) fn roomiest(&self, need: &Need, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut best: Option<(u64, usize)> = None;
         let mut stack: SmallVec<[usize; 40]> = SmallVec::new();
         stack.push(1);
@@ -204,8 +200,7 @@ impl FitTree {
                 continue;
             }
             let (left, right) = (2 * node, 2 * node + 1);
-            let left_first =
-                self.node(left)[self.dimensions] >= self.node(right)[self.dimensions];
+            let left_first = self.node(left)[self.dimensions] >= self.node(right)[self.dimensions];
             stack.extend(if left_first { [right, left] } else { [left, right] });
         }
         best.map(|(_, slot)| u32::try_from(slot).expect("slots are u32"))

@@ -85,12 +85,7 @@ impl Allocator {
     }
 
     /// Looks for an agent for the group's next task, and counts its steps.
-    pub(crate) fn place(
-        &mut self,
-        index: u32,
-        now: Monotonic,
-        steps: &mut u64,
-    ) -> Placement {
+    pub(crate) fn place(&mut self, index: u32, now: Monotonic, steps: &mut u64) -> Placement {
         let group = &self.groups[index];
         let spec = group.spec.as_ref().expect("only stated groups are placed");
         let bucket = &self.buckets[spec.bucket];

@@ -53,8 +53,7 @@ impl Ord for Share {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.floor.cmp(&other.floor).then_with(|| {
-            if self.part == other.part && self.whole == other.whole && self.weight == other.weight
-            {
+            if self.part == other.part && self.whole == other.whole && self.weight == other.weight {
                 return Ordering::Equal;
             }
             product(self.part, other.whole, other.weight).cmp(&product(

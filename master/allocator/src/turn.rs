@@ -53,8 +53,7 @@ impl Allocator {
     /// client looked at, or a change told to those who wait. What it decides is booked.
     pub fn offers(&mut self, budget_steps: u64, now: Monotonic) -> Turn {
         let budget = budget_steps.max(1);
-        let mut progress =
-            Progress { turn: Turn::default(), steps: 0, budget, now, open: None };
+        let mut progress = Progress { turn: Turn::default(), steps: 0, budget, now, open: None };
         progress.steps += self.expire_filters(now, budget);
         progress.steps += self.fair.refresh();
         while !progress.is_spent() {
@@ -136,8 +135,8 @@ impl Allocator {
 
     fn next(&mut self, progress: &mut Progress) -> Next {
         let demand = self.next_demand(progress);
-        if progress.is_spent() && !matches!(demand, Next::Task { .. }) {
-            return Next::Budget;
+        if demand == Next::Budget {
+            return demand;
         }
         let classical = self.next_classical(progress);
         match (demand, classical) {
@@ -148,7 +147,7 @@ impl Allocator {
                     || self.fair.cmp(node, self.clients[client].node) == Ordering::Less;
                 if is_first { demand } else { classical }
             }
-            (Next::Task { .. }, _) => demand,
+            (Next::Task { .. }, Next::Nothing) => demand,
             (_, classical) => classical,
         }
     }

@@ -131,15 +131,7 @@ impl Allocator {
     fn book_lease(&mut self, id: LeaseId, lease: Lease) {
         let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
         let grants = if group.is_some() { u64::from(count) } else { 1 };
-        self.book(
-            slot,
-            client,
-            &lease.plain,
-            &lease.charge,
-            &lease.spans,
-            &lease.sets,
-            grants,
-        );
+        self.book(slot, client, &lease.plain, &lease.charge, &lease.spans, &lease.sets, grants);
         match self.leases.get_mut(&id) {
             Some(have) => {
                 have.count += count;
