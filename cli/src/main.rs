@@ -1,1 +1,109 @@
-fn main() {}
+//! The one binary: reads the command line, runs the command, ends with a documented code.
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod exit;
+mod output;
+mod resources;
+mod runtime_dir;
+mod shutdown;
+mod token;
+mod words;
+
+use args::{Cli, Command, Output};
+use clap::{CommandFactory, FromArgMatches};
+use client::Client;
+use exit::{ExitCode, Failure};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> std::process::ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let as_json = cli.global.output == Output::Json;
+    match start(cli) {
+        Ok(code) => std::process::ExitCode::from(code as u8),
+        Err(failure) => {
+            output::failure(&failure, as_json);
+            std::process::ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn parse() -> Result<Cli, std::process::ExitCode> {
+    let usage = std::process::ExitCode::from(ExitCode::Usage as u8);
+    let mut command = Cli::command();
+    if let Some(path) = config::named(&command) {
+        command = match config::apply(command, &path) {
+            Ok(command) => command,
+            Err(failure) => {
+                output::failure(&failure, false);
+                return Err(std::process::ExitCode::from(failure.code as u8));
+            }
+        };
+    }
+    let matches = command.try_get_matches().map_err(|error| {
+        // Help and version are asked for, not mistakes.
+        let mistake = error.use_stderr();
+        drop(error.print());
+        if mistake { usage } else { std::process::ExitCode::SUCCESS }
+    })?;
+    Cli::from_arg_matches(&matches).map_err(|error| {
+        drop(error.print());
+        usage
+    })
+}
+
+fn start(cli: Cli) -> Result<ExitCode, Failure> {
+    let wrong = |why: String| Failure::new(ExitCode::Usage, why);
+    let filter = EnvFilter::try_new(&cli.global.log).map_err(|error| wrong(format!("--log: {error}")))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitCode::Error, "starting threads").cause(error.to_string()))?;
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    use commands as c;
+    let Cli { global, command } = cli;
+    let output = global.output;
+    let client = || Client::new(&global);
+    match command {
+        Command::Dev(args) => return c::dev::run(&global, args).await,
+        Command::Master(args) => c::master::run(&global, args).await?,
+        Command::Agent(args) => c::agent::run(&global, args).await?,
+        Command::Framework(args) => c::framework::run(&global, args).await?,
+        Command::Deploy(args) => return c::deploy::run(&client()?, output, args).await,
+        Command::Validate(args) => c::deploy::validate(output, &args)?,
+        Command::Ls => c::services::list(&client()?, output).await?,
+        Command::Status(args) => c::services::status(&client()?, output, &args.service).await?,
+        Command::Ps(args) => c::services::instances(&client()?, output, args.service.as_deref()).await?,
+        Command::Get(args) => c::services::get(&client()?, output, args).await?,
+        Command::History(args) => c::services::history(&client()?, output, &args.service).await?,
+        Command::Rollback(args) => return c::services::rollback(&client()?, output, args).await,
+        Command::Scale(args) => return c::services::scale(&client()?, output, args).await,
+        Command::Restart(args) => return c::services::restart(&client()?, output, args).await,
+        Command::Stop(args) => return c::services::stop(&client()?, output, args).await,
+        Command::Start(args) => return c::services::start(&client()?, output, args).await,
+        Command::Rm(args) => return c::services::remove(&client()?, output, args).await,
+        Command::Logs(args) => c::logs::run(&client()?, args).await?,
+        Command::Why(args) => c::why::run(&client()?, output, args).await?,
+        Command::Endpoints(args) => c::endpoints::run(&client()?, output, args).await?,
+        Command::Events(args) => c::events::run(&client()?, output, args).await?,
+        Command::Wait(args) => return c::wait::run(&client()?, output, args).await,
+        Command::Agents(args) => c::agents::run(&client()?, output, args).await?,
+        Command::Frameworks(args) => c::frameworks::run(&client()?, output, args).await?,
+        Command::Offers => c::offers::run(&client()?, output).await?,
+        Command::Tasks(args) => c::tasks::run(&client()?, output, args).await?,
+        Command::Roles(args) => c::roles::run(&client()?, output, args).await?,
+        Command::Version => c::version::run(client(), output).await?,
+        Command::Completion { shell } => c::completion::run(shell),
+        Command::Cleanup(args) => c::cleanup::run(output, &args).await?,
+    }
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,530 @@
+//! Every command and flag. A flag, its environment variable and its key in the configuration file
+//! have one name; a flag wins over the environment, the environment over the file.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where a master listens and the other programs look for it, unless told.
+pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7330";
+
+/// A two-level cluster resource manager: a master that offers, frameworks that accept, agents that
+/// run tasks in containers.
+#[derive(Parser, Debug)]
+#[command(name = "proffer", version, max_term_width = 100, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Global {
+    /// Masters, any of which may be asked.
+    #[arg(long = "masters", visible_alias = "master", global = true, env = "PROFFER_ADDR", value_name = "ADDR,…", value_delimiter = ',', default_value = DEFAULT_ADDRESS, help_heading = "Connection")]
+    pub masters: Vec<String>,
+    /// File with the token to show; by default the one a master on this machine has left.
+    #[arg(long, global = true, env = "PROFFER_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate authority that the masters' certificates come from.
+    #[arg(long, global = true, env = "PROFFER_TLS_CA", value_name = "FILE", help_heading = "Connection")]
+    pub tls_ca: Option<PathBuf>,
+    /// This program's own certificate, where the masters ask for one.
+    #[arg(long, global = true, env = "PROFFER_TLS_IDENTITY_CERT", value_name = "FILE", requires = "tls_identity_key", help_heading = "Connection")]
+    pub tls_identity_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, global = true, env = "PROFFER_TLS_IDENTITY_KEY", value_name = "FILE", requires = "tls_identity_cert", help_heading = "Connection")]
+    pub tls_identity_key: Option<PathBuf>,
+    /// How to print.
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT", help_heading = "Output")]
+    pub output: Output,
+    /// Configuration file; keys are the names of the flags.
+    #[arg(long, global = true, env = "PROFFER_CONFIG", value_name = "FILE", help_heading = "Connection")]
+    pub config: Option<PathBuf>,
+    /// What to log: a level, or `module=level,…`.
+    #[arg(long, global = true, env = "PROFFER_LOG", value_name = "FILTER", default_value = "warn", help_heading = "Output")]
+    pub log: String,
+}
+
+impl Global {
+    /// This program's certificate and key.
+    pub(crate) fn identity(&self) -> Option<(PathBuf, PathBuf)> {
+        self.tls_identity_cert.clone().zip(self.tls_identity_key.clone())
+    }
+}
+
+/// How to print.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON document; streams print one object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a whole cluster in one process on this machine.
+    #[command(display_order = 1)]
+    Dev(Dev),
+    /// Run a master.
+    #[command(display_order = 2)]
+    Master(Master),
+    /// Run an agent.
+    #[command(display_order = 3)]
+    Agent(Agent),
+    /// Run a bundled framework.
+    #[command(display_order = 4)]
+    Framework(Framework),
+
+    /// Make services as a file says, and follow the rollout.
+    #[command(display_order = 10)]
+    Deploy(Deploy),
+    /// Check a file without a cluster.
+    #[command(display_order = 11)]
+    Validate(Validate),
+    /// List services.
+    #[command(display_order = 12)]
+    Ls,
+    /// Show one service: rollout, instances, what happens next.
+    #[command(display_order = 13)]
+    Status(ServiceName),
+    /// List the instances of one service, or of all.
+    #[command(display_order = 14)]
+    Ps(OptionalServiceName),
+    /// Print a service as it is stored.
+    #[command(display_order = 15)]
+    Get(Get),
+    /// List the revisions of a service.
+    #[command(display_order = 16)]
+    History(ServiceName),
+    /// Go back to an earlier revision.
+    #[command(display_order = 17)]
+    Rollback(Rollback),
+    /// Change the number of instances.
+    #[command(display_order = 18)]
+    Scale(Scale),
+    /// Replace all instances by the same revision.
+    #[command(display_order = 19)]
+    Restart(Follow),
+    /// Print the output of a service's instances, or of one task.
+    #[command(display_order = 20)]
+    Logs(Logs),
+    /// Stop all instances and remember how many there were.
+    #[command(display_order = 21)]
+    Stop(Follow),
+    /// Start as many instances as there were.
+    #[command(display_order = 22)]
+    Start(Follow),
+    /// Remove a service.
+    #[command(display_order = 23)]
+    Rm(Remove),
+    /// Say why something waits.
+    #[command(display_order = 24)]
+    Why(Why),
+    /// List where a service answers.
+    #[command(display_order = 25)]
+    Endpoints(Endpoints),
+    /// Print what happened.
+    #[command(display_order = 26)]
+    Events(Events),
+    /// Wait until something is so.
+    #[command(display_order = 27)]
+    Wait(Wait),
+
+    /// List agents, or change one.
+    #[command(display_order = 40)]
+    Agents(Agents),
+    /// List frameworks, or end one.
+    #[command(display_order = 41)]
+    Frameworks(Frameworks),
+    /// List outstanding offers.
+    #[command(display_order = 42)]
+    Offers,
+    /// List tasks, or end one.
+    #[command(display_order = 43)]
+    Tasks(Tasks),
+    /// List roles, or set one.
+    #[command(display_order = 44)]
+    Roles(Roles),
+
+    /// Print versions of this program and of the master.
+    #[command(display_order = 60)]
+    Version,
+    /// Print a completion script.
+    #[command(display_order = 61)]
+    Completion {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Remove what a killed `proffer dev` has left: processes, cgroups, mounts, directories.
+    #[command(display_order = 62)]
+    Cleanup(Cleanup),
+}
+
+/// Flags of a listener.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Listener {
+    /// Certificate (chain) of this listener, PEM.
+    #[arg(long, env = "PROFFER_TLS_CERT", value_name = "FILE", help_heading = "Trust")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, env = "PROFFER_TLS_KEY", value_name = "FILE", help_heading = "Trust")]
+    pub tls_key: Option<PathBuf>,
+    /// Authority of the certificates that agents and frameworks must show.
+    #[arg(long, env = "PROFFER_TLS_CLIENT_CA", value_name = "FILE", help_heading = "Trust")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Listen without TLS also where other machines can reach it. Everybody is told.
+    #[arg(long, env = "PROFFER_INSECURE", help_heading = "Trust")]
+    pub insecure: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Dev {
+    /// Where the master listens: gRPC, HTTP and the page.
+    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    pub listen: SocketAddr,
+    /// How many agents share the machine.
+    #[arg(long, env = "PROFFER_AGENTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub agents: u32,
+    /// What all agents have together, instead of what the machine has: `cpus:4;mem:8GiB;…`.
+    #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
+    pub resources: Option<String>,
+    /// Deploy the services of FILE and follow the rollout.
+    #[arg(long, value_name = "FILE")]
+    pub deploy: Option<PathBuf>,
+    /// Keep state in DIR; by default it is temporary.
+    #[arg(long, env = "PROFFER_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Leave the containers running at the end, for the next `dev --data` to take over.
+    #[arg(long, requires = "data")]
+    pub keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Master {
+    /// Where to listen: gRPC, HTTP and the page.
+    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    pub listen: SocketAddr,
+    /// What keeps the registry.
+    #[arg(long, env = "PROFFER_STORE", value_enum, default_value_t = StoreKind::Embedded)]
+    pub store: StoreKind,
+    /// Directory of the embedded store.
+    #[arg(long, env = "PROFFER_DATA", value_name = "DIR", default_value = "/var/lib/proffer/master")]
+    pub data: PathBuf,
+    /// Members of the etcd cluster.
+    #[arg(long, env = "PROFFER_ETCD_ENDPOINTS", value_name = "URL,…", value_delimiter = ',', required_if_eq("store", "etcd"))]
+    pub etcd_endpoints: Vec<String>,
+    /// Prefix of all keys in etcd.
+    #[arg(long, env = "PROFFER_ETCD_PREFIX", value_name = "PREFIX", default_value = "/proffer/default")]
+    pub etcd_prefix: String,
+    /// After this long without a word an agent is unreachable.
+    #[arg(long, env = "PROFFER_AGENT_TIMEOUT", value_name = "TIME", default_value = "15s")]
+    pub agent_timeout: String,
+    /// How long an offer is held.
+    #[arg(long, env = "PROFFER_OFFER_TTL", value_name = "TIME", default_value = "30s")]
+    pub offer_ttl: String,
+    #[command(flatten)]
+    pub listener: Listener,
+}
+
+/// What keeps the registry.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    /// A file on this machine.
+    Embedded,
+    /// An etcd cluster.
+    Etcd,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Agent {
+    /// Name of this agent; by default the machine's.
+    #[arg(long, env = "PROFFER_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where sandboxes and metrics are served.
+    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Address at which tasks of this agent are reached; by default that of `--listen`.
+    #[arg(long, env = "PROFFER_ADDRESS", value_name = "ADDR")]
+    pub address: Option<String>,
+    /// Checkpoint and sandboxes.
+    #[arg(long, env = "PROFFER_WORK_DIR", value_name = "DIR", default_value = "/var/lib/proffer/agent")]
+    pub work_dir: PathBuf,
+    /// What it has, instead of what the machine has: `cpus:4;mem:8GiB;ports:[31000-31999]`.
+    #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
+    pub resources: Option<String>,
+    /// What it is: `zone:a;rack:r1`.
+    #[arg(long, env = "PROFFER_ATTRIBUTES", value_name = "LIST", default_value = "")]
+    pub attributes: String,
+    #[command(flatten)]
+    pub listener: Listener,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Framework {
+    #[command(subcommand)]
+    pub framework: BundledFramework,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum BundledFramework {
+    /// Keeps long-running services alive.
+    Service(ServiceFramework),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServiceFramework {
+    /// Name under which it subscribes.
+    #[arg(long, env = "PROFFER_NAME", value_name = "NAME", default_value = "service")]
+    pub name: String,
+    /// Role that pays for its tasks.
+    #[arg(long, env = "PROFFER_ROLE", value_name = "ROLE", default_value = "service")]
+    pub role: String,
+    /// Where its API listens; the master passes requests on.
+    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub listener: Listener,
+}
+
+/// How to follow a rollout.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Following {
+    /// Return at once; the rollout goes on.
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Return with code 4 after this long; the rollout goes on.
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Deploy {
+    /// The file, or `-` for standard input.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "positional")]
+    pub file: Option<PathBuf>,
+    /// The file, or `-` for standard input.
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    pub positional: Option<PathBuf>,
+    /// Refuse with code 6 unless the service is at this revision.
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
+    /// Kept with the revision.
+    #[arg(short, long, value_name = "TEXT", default_value = "")]
+    pub message: String,
+    /// A value for `${vars.NAME}`.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+    #[command(flatten)]
+    pub following: Following,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Validate {
+    /// The file, or `-` for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A value for `${vars.NAME}`.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServiceName {
+    /// The service.
+    pub service: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OptionalServiceName {
+    /// The service; all of them if not given.
+    pub service: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    /// The service.
+    pub service: String,
+    /// An earlier revision.
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rollback {
+    /// The service.
+    pub service: String,
+    /// The revision; by default the last good one before the present.
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    #[command(flatten)]
+    pub following: Following,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Scale {
+    /// SERVICE=N, SERVICE=+N or SERVICE=-N.
+    #[arg(required = true, value_name = "SERVICE=N")]
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub following: Following,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Follow {
+    /// The service.
+    pub service: String,
+    #[command(flatten)]
+    pub following: Following,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// SERVICE, SERVICE/SLOT, or the key of a task such as f1/web.0.r1.1.
+    pub target: String,
+    /// Go on as it is written.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin this many lines before the end.
+    #[arg(long, value_name = "LINES", default_value_t = 100)]
+    pub tail: u64,
+    /// Standard error instead of standard output.
+    #[arg(long)]
+    pub stderr: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Remove {
+    /// The service.
+    pub service: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub following: Following,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Why {
+    /// A service, a task (f1/web.0.r1.1), a framework (f1) or an agent (a1).
+    pub subject: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Endpoints {
+    /// The service.
+    pub service: String,
+    /// Only this port.
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<String>,
+    /// Print each change, one JSON object a line.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Events {
+    /// Only this service; by default the cluster's events.
+    pub service: Option<String>,
+    /// Go on as they happen.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
+    /// The service.
+    pub service: String,
+    /// `ready`, `rollout`, `deleted` or `instances=N`.
+    #[arg(long = "for", value_name = "CONDITION", default_value = "ready")]
+    pub condition: String,
+    /// Return with code 4 after this long.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub timeout: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Agents {
+    #[command(subcommand)]
+    pub verb: Option<AgentVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum AgentVerb {
+    /// No new tasks, and end the present ones.
+    Drain(ObjectId),
+    /// No new tasks.
+    Deactivate(ObjectId),
+    /// Tasks again.
+    Activate(ObjectId),
+    /// It will not return: its tasks are lost for good.
+    Gone(ConfirmedId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Frameworks {
+    #[command(subcommand)]
+    pub verb: Option<FrameworkVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum FrameworkVerb {
+    /// End a framework, its tasks and its state.
+    Teardown(ConfirmedId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Tasks {
+    #[command(subcommand)]
+    pub verb: Option<TaskVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum TaskVerb {
+    /// End a task.
+    Kill(ObjectId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Roles {
+    #[command(subcommand)]
+    pub verb: Option<RoleVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RoleVerb {
+    /// Set a role's part.
+    Set {
+        /// The role, such as `eng/db`.
+        role: String,
+        /// Its part among its siblings; 1 is the default.
+        #[arg(long, value_name = "N")]
+        weight: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ObjectId {
+    /// Which.
+    pub id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ConfirmedId {
+    /// Which.
+    pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Cleanup {
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -1,0 +1,89 @@
+//! `proffer agents`: what the cluster is made of, and the verbs on one agent.
+
+use crate::args::{AgentVerb, Agents, Output};
+use crate::client::Client;
+use crate::exit::{ExitCode, Failure};
+use crate::output::{Table, age, confirm, json, line, now_ms};
+use crate::resources::used_of;
+use proffer_proto::pb;
+use proffer_types::ResourceName;
+
+pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result<(), Failure> {
+    let (id, verb) = match args.verb {
+        None => return list(client, output).await,
+        Some(AgentVerb::Drain(args)) => (args.id, "drain"),
+        Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
+        Some(AgentVerb::Activate(args)) => (args.id, "activate"),
+        Some(AgentVerb::Gone(args)) => {
+            let question = format!("{}: its tasks are lost for good, and it will not be taken back. Go on?", args.id);
+            if !args.yes && !confirm(&question) {
+                return Err(Failure::new(ExitCode::Refused, "not confirmed").hint("add --yes"));
+            }
+            (args.id, "gone")
+        }
+    };
+    let id = find(client, &id).await?;
+    let answer: pb::OperatorAnswer = client.post(&format!("/v1/agents/{id}/{verb}"), Vec::new()).await?;
+    match output {
+        Output::Text => line(&answer.message),
+        Output::Json => json(&answer),
+    }
+    Ok(())
+}
+
+/// All agents, page by page.
+pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
+    let mut rows = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: pb::ListAgentsResponse = client.get(&format!("/v1/agents?after={after}")).await?;
+        rows.extend(page.agents);
+        if page.next.is_empty() {
+            return Ok(rows);
+        }
+        after = page.next;
+    }
+}
+
+/// An id, or the id of the agent with that name.
+async fn find(client: &Client, text: &str) -> Result<String, Failure> {
+    if text.parse::<proffer_types::AgentId>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let rows = all(client).await?;
+    let named = rows.iter().find(|row| row.info.as_ref().is_some_and(|info| info.name == text));
+    named.map(|row| row.id.clone()).ok_or_else(|| {
+        Failure::new(ExitCode::NotFound, format!("no agent {text:?} is known"))
+            .hint("proffer agents lists them")
+    })
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let rows = all(client).await?;
+    if output == Output::Json {
+        json(&rows);
+        return Ok(());
+    }
+    let mut table =
+        Table::new(&["ID", "NAME", "CONDITION", "TASKS", "CPUS", "MEM", "PORTS", "ADDRESS", "ISOLATION", "SINCE"]);
+    for row in rows {
+        let info = row.info.unwrap_or_default();
+        let used = |name: &ResourceName| used_of(&row.allocated, &info.resources, name);
+        let isolation = pb::IsolationLevel::try_from(info.isolation)
+            .map_or_else(|_| "unknown".to_owned(), |level| crate::words::isolation(level).to_owned());
+        table.row([
+            row.id.clone(),
+            info.name.clone(),
+            row.condition.clone(),
+            row.tasks_active.to_string(),
+            used(&ResourceName::Cpus),
+            used(&ResourceName::Mem),
+            used(&ResourceName::Ports),
+            if info.insecure { format!("{} (insecure)", info.address) } else { info.address.clone() },
+            isolation,
+            age(now_ms(), row.since_ms),
+        ]);
+    }
+    table.print();
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `proffer events`: what happened, in the cluster or to one service.
+
+use crate::args::{Events, Output};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::{json, json_line, line};
+use proffer_proto::pb;
+
+pub(crate) async fn run(client: &Client, output: Output, args: Events) -> Result<(), Failure> {
+    match (&args.service, args.follow) {
+        (Some(service), follow) => super::services::events(client, output, service, follow).await,
+        (None, true) => follow(client, output).await,
+        (None, false) => list(client, output).await,
+    }
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let mut page: pb::ListEventsResponse = client.get("/v1/events?page_size=200").await?;
+    page.events.reverse();
+    match output {
+        Output::Json => json(&page.events),
+        Output::Text => page.events.iter().for_each(print_text),
+    }
+    Ok(())
+}
+
+async fn follow(client: &Client, output: Output) -> Result<(), Failure> {
+    let mut events = client.events("/v1/watch?kinds=event").await?;
+    while let Some(event) = events.next().await? {
+        let Ok(frame) = serde_json::from_str::<pb::WatchFrame>(&event) else { continue };
+        for change in frame.changes {
+            let Some(pb::change::Kind::Event(row)) = change.kind else { continue };
+            match output {
+                Output::Json => json_line(&row),
+                Output::Text => print_text(&row),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_text(row: &pb::EventRow) {
+    line(&format!("{}  {:<24} {:<16} {}", time(row.at_ms), row.kind, row.subject, row.message));
+}
+
+/// UTC, to the second.
+pub(crate) fn time(at_ms: u64) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

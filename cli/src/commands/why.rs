@@ -1,0 +1,49 @@
+//! `proffer why`: the funnel behind something that waits.
+
+use crate::args::{Output, Why};
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::{json, line};
+use proffer_proto::pb;
+use proffer_types::{AgentId, FrameworkId, TaskKey};
+
+pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<(), Failure> {
+    let text = args.subject.as_str();
+    let kind = if text.parse::<FrameworkId>().is_ok() {
+        "framework"
+    } else if text.parse::<AgentId>().is_ok() {
+        "agent"
+    } else if text.parse::<TaskKey>().is_ok() {
+        "task"
+    } else {
+        return super::services::why(client, output, text).await;
+    };
+    let explanation = ask(client, kind, text).await?;
+    match output {
+        Output::Text => print(&explanation),
+        Output::Json => json(&explanation),
+    }
+    Ok(())
+}
+
+/// Asks the master.
+pub(crate) async fn ask(client: &Client, kind: &str, subject: &str) -> Result<pb::Explanation, Failure> {
+    let answer: pb::WhyResponse = client.get(&format!("/v1/why/{kind}/{subject}")).await?;
+    Ok(answer.explanation.unwrap_or_default())
+}
+
+/// The explanation as people read it.
+pub(crate) fn print(explanation: &pb::Explanation) {
+    line(&format!("{} {}: {}", explanation.kind, explanation.subject, explanation.summary));
+    let width = explanation.funnel.iter().map(|step| step.remaining.to_string().len()).max().unwrap_or(1);
+    for (index, step) in explanation.funnel.iter().enumerate() {
+        let arrow = if index == 0 { "  " } else { "->" };
+        line(&format!("  {arrow} {:>width$}  {}", step.remaining, step.rule));
+    }
+    if !explanation.nearest_miss.is_empty() {
+        line(&format!("  nearest: {}", explanation.nearest_miss));
+    }
+    for hint in &explanation.hints {
+        line(&format!("  try: {hint}"));
+    }
+}

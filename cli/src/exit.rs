@@ -1,0 +1,113 @@
+//! Exit codes: documented, stable (section "Exit codes" of `docs/operations.md`).
+
+use proffer_types::{Refusal, RefusalCode};
+use std::fmt;
+
+/// How a command ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ExitCode {
+    /// Done.
+    Done = 0,
+    /// Any other error.
+    Error = 1,
+    /// The rollout failed or was rolled back.
+    RolloutFailed = 3,
+    /// `--timeout` was reached; the rollout goes on.
+    Timeout = 4,
+    /// Refused: invalid file, policy, missing confirmation.
+    Refused = 5,
+    /// The service is at another revision.
+    Conflict = 6,
+    /// No such object.
+    NotFound = 7,
+    /// Not authenticated or not permitted.
+    Denied = 8,
+    /// Wrong usage of the command line.
+    Usage = 64,
+}
+
+/// An error that knows how the program should end.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub code: ExitCode,
+    pub message: String,
+    pub cause: String,
+    pub hint: String,
+    /// The refusal behind it, for `-o json`.
+    pub refusal: Option<Refusal>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), cause: String::new(), hint: String::new(), refusal: None }
+    }
+
+    /// An error of a part of the program, with all that led to it.
+    pub(crate) fn chain(message: &str, error: &dyn std::error::Error) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(error) = source {
+            causes.push(error.to_string());
+            source = error.source();
+        }
+        Self::new(ExitCode::Error, message).cause(causes.join(": "))
+    }
+
+    pub(crate) fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = cause.into();
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+impl std::error::Error for Failure {}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.code {
+            RefusalCode::NotFound | RefusalCode::Removed => ExitCode::NotFound,
+            RefusalCode::PermissionDenied | RefusalCode::Unauthenticated => ExitCode::Denied,
+            RefusalCode::VersionConflict => ExitCode::Conflict,
+            RefusalCode::InternalBug
+            | RefusalCode::Unavailable
+            | RefusalCode::NotLeader
+            | RefusalCode::Other => ExitCode::Error,
+            RefusalCode::InvalidArgument
+            | RefusalCode::AlreadyExists
+            | RefusalCode::StaleEpoch
+            | RefusalCode::OfferNotHeld
+            | RefusalCode::AgentChanged
+            | RefusalCode::InsufficientResources
+            | RefusalCode::ResourcesStale
+            | RefusalCode::TokenReused
+            | RefusalCode::UnknownTemplate
+            | RefusalCode::LimitExceeded
+            | RefusalCode::BudgetExceeded
+            | RefusalCode::NotSupported
+            | RefusalCode::Superseded
+            | RefusalCode::CannotEnforce
+            | RefusalCode::NewerFormat => ExitCode::Refused,
+        };
+        let message = if refusal.field.is_empty() {
+            refusal.message.clone()
+        } else {
+            format!("{}: {}", refusal.field, refusal.message)
+        };
+        Self {
+            code,
+            message,
+            cause: refusal.code.as_str().replace('_', " "),
+            hint: refusal.hint.clone(),
+            refusal: Some(refusal),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The end of a program: SIGINT and SIGTERM ask for it, a second one insists.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that the first SIGINT or SIGTERM cancels. The second one ends the process by its default
+/// action, so that a program that hangs can be ended by hand.
+pub(crate) fn on_signal() -> CancellationToken {
+    let token = CancellationToken::new();
+    let asked = token.clone();
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            tracing::warn!("signals cannot be caught: the program ends at once when asked to");
+            return;
+        };
+        let number = tokio::select! {
+            _ = interrupt.recv() => nix::sys::signal::Signal::SIGINT,
+            _ = terminate.recv() => nix::sys::signal::Signal::SIGTERM,
+        };
+        asked.cancel();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        // 128 + number, as shells show a program that a signal ended.
+        force_end(128 + number as i32);
+    });
+    token
+}
+
+#[expect(clippy::disallowed_methods, reason = "the second signal insists; this is the program")]
+fn force_end(code: i32) -> ! {
+    std::process::exit(code)
+}
