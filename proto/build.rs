@@ -3,12 +3,10 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 6] = [
     "proffer/v1/agent.proto",
-    "proffer/v1/checkpoint.proto",
     "proffer/v1/executor.proto",
     "proffer/v1/operator.proto",
-    "proffer/v1/registry.proto",
     "proffer/v1/scheduler.proto",
     "proffer/v1/state.proto",
     "proffer/v1/template.proto",
@@ -32,10 +30,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // the rpc `Connect`.
         .build_transport(false)
         .compile_fds(set)?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&bytes)?
-        .btree_map([".proffer.v1"])
-        .preserve_proto_field_names()
+    json(&out, &bytes)?;
+    Ok(())
+}
+
+/// JSON in the style of `/v1`: names as in the schema; every field is written, also when it is zero
+/// or empty, so that a reader need not know defaults. Resources stand everywhere and in numbers:
+/// they leave out the marks that they do not carry.
+fn json(out: &std::path::Path, descriptors: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    const SPARSE: [&str; 2] = [".proffer.v1.Resource", ".proffer.v1.Reservation"];
+    let builder = || {
+        let mut builder = pbjson_build::Builder::new();
+        builder.btree_map([".proffer.v1"]).preserve_proto_field_names();
+        builder
+    };
+    let sparse = out.join("sparse");
+    std::fs::create_dir_all(&sparse)?;
+    builder().register_descriptors(descriptors)?.out_dir(sparse).build(&SPARSE)?;
+    builder()
+        .register_descriptors(descriptors)?
+        .exclude(SPARSE)
         .emit_fields()
         .build(&[".proffer.v1"])?;
     Ok(())

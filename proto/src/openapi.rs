@@ -150,7 +150,8 @@ fn schemas(used: &Used) -> Map<String, Value> {
     let mut schemas = Map::new();
     for name in requests.union(&answers) {
         if let Some(message) = schema().message(name) {
-            schemas.insert(name.clone(), message_schema(message, requests.contains(name)));
+            let shape = message_schema(message, requests.contains(name));
+            schemas.insert(name.clone(), shape);
         } else if let Some((item, comment)) = schema().enums.get(name) {
             let values: Vec<&str> =
                 item.value.iter().map(prost_types::EnumValueDescriptorProto::name).collect();

@@ -12,6 +12,7 @@
 
 tonic::include_proto!("proffer.v1");
 include!(concat!(env!("OUT_DIR"), "/proffer.v1.serde.rs"));
+include!(concat!(env!("OUT_DIR"), "/sparse/proffer.v1.serde.rs"));
 
 /// All files of the schema with their comments, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] =

@@ -84,9 +84,9 @@ fn add_parameter(
         FieldKind::Message(_) => return Err(invalid(name, "cannot stand in a query")),
     };
     if is_repeated(field) {
-        match fields.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
-            Value::Array(list) => list.push(value),
-            other => *other = Value::Array(vec![value]),
+        let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let Some(list) = list.as_array_mut() {
+            list.push(value);
         }
     } else if fields.insert(name.to_owned(), value).is_some() {
         return Err(invalid(name, "is given twice"));

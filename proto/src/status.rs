@@ -7,6 +7,9 @@ use tonic::{Code, Status};
 /// Metadata that carries the refusal itself, as JSON.
 pub const REFUSAL_METADATA: &str = "proffer-refusal-bin";
 
+/// Metadata that carries the code alone: what the gate in front of all calls sends.
+pub const REFUSAL_CODE_METADATA: &str = "proffer-refusal-code";
+
 /// Longest text of a refusal in a status, in characters: metadata travels in headers, and readers
 /// allow 8 to 16 KiB of them.
 const TEXT_CHARS_MAX: usize = 1000;
@@ -42,7 +45,11 @@ pub fn from_status(status: &Status) -> Refusal {
         .get_bin(REFUSAL_METADATA)
         .and_then(|value| value.to_bytes().ok())
         .and_then(|bytes| read_carried(&bytes));
-    carried.unwrap_or_else(|| Refusal::new(code_of(status.code()), "", status.message()))
+    carried.unwrap_or_else(|| {
+        let word = status.metadata().get(REFUSAL_CODE_METADATA).and_then(|word| word.to_str().ok());
+        let code = word.map_or_else(|| code_of(status.code()), RefusalCode::from_text);
+        Refusal::new(code, "", status.message())
+    })
 }
 
 /// Reads a carried refusal; a code of a later version becomes `Other` (K5).
@@ -56,26 +63,25 @@ fn read_carried(bytes: &[u8]) -> Option<Refusal> {
 pub const fn grpc_code(code: RefusalCode) -> Code {
     match code {
         RefusalCode::InvalidArgument => Code::InvalidArgument,
+        RefusalCode::Unauthenticated => Code::Unauthenticated,
+        RefusalCode::PermissionDenied => Code::PermissionDenied,
         RefusalCode::NotFound | RefusalCode::Removed => Code::NotFound,
         RefusalCode::AlreadyExists => Code::AlreadyExists,
-        RefusalCode::PermissionDenied => Code::PermissionDenied,
-        RefusalCode::Unauthenticated => Code::Unauthenticated,
-        RefusalCode::AgentChanged | RefusalCode::ResourcesStale | RefusalCode::VersionConflict => {
-            Code::Aborted
-        }
-        RefusalCode::StaleEpoch
-        | RefusalCode::OfferNotHeld
-        | RefusalCode::InsufficientResources
-        | RefusalCode::TokenReused
-        | RefusalCode::UnknownTemplate
+        RefusalCode::VersionConflict
+        | RefusalCode::StaleEpoch
         | RefusalCode::Superseded
-        | RefusalCode::CannotEnforce
-        | RefusalCode::NewerFormat => Code::FailedPrecondition,
-        RefusalCode::LimitExceeded | RefusalCode::BudgetExceeded => Code::ResourceExhausted,
+        | RefusalCode::TokenReused => Code::Aborted,
+        RefusalCode::OfferNotHeld
+        | RefusalCode::AgentChanged
+        | RefusalCode::InsufficientResources
+        | RefusalCode::ResourcesStale
+        | RefusalCode::UnknownTemplate
+        | RefusalCode::LimitExceeded
+        | RefusalCode::CannotEnforce => Code::FailedPrecondition,
+        RefusalCode::BudgetExceeded => Code::ResourceExhausted,
         RefusalCode::NotSupported => Code::Unimplemented,
         RefusalCode::NotLeader | RefusalCode::Unavailable => Code::Unavailable,
-        RefusalCode::InternalBug => Code::Internal,
-        RefusalCode::Other => Code::Unknown,
+        RefusalCode::NewerFormat | RefusalCode::InternalBug | RefusalCode::Other => Code::Internal,
     }
 }
 
@@ -89,19 +95,19 @@ pub const fn http_status(code: RefusalCode) -> u16 {
         RefusalCode::NotFound => 404,
         RefusalCode::AlreadyExists
         | RefusalCode::StaleEpoch
-        | RefusalCode::OfferNotHeld
+        | RefusalCode::VersionConflict
+        | RefusalCode::Superseded
+        | RefusalCode::TokenReused => 409,
+        RefusalCode::Removed => 410,
+        RefusalCode::OfferNotHeld
         | RefusalCode::AgentChanged
         | RefusalCode::InsufficientResources
         | RefusalCode::ResourcesStale
-        | RefusalCode::TokenReused
         | RefusalCode::UnknownTemplate
-        | RefusalCode::VersionConflict
-        | RefusalCode::Superseded
-        | RefusalCode::CannotEnforce
-        | RefusalCode::NewerFormat => 409,
-        RefusalCode::Removed => 410,
-        RefusalCode::LimitExceeded | RefusalCode::BudgetExceeded => 429,
-        RefusalCode::InternalBug | RefusalCode::Other => 500,
+        | RefusalCode::LimitExceeded
+        | RefusalCode::CannotEnforce => 422,
+        RefusalCode::BudgetExceeded => 429,
+        RefusalCode::NewerFormat | RefusalCode::InternalBug | RefusalCode::Other => 500,
         RefusalCode::NotSupported => 501,
         RefusalCode::NotLeader | RefusalCode::Unavailable => 503,
     }
@@ -148,6 +154,10 @@ mod tests {
         let bare = from_status(&Status::unavailable("connection refused"));
         assert_eq!(bare.code, RefusalCode::Unavailable);
         assert_eq!(bare.message, "connection refused");
+        let mut coded = Status::unauthenticated("who are you");
+        let word = "permission_denied".parse().expect("ASCII");
+        coded.metadata_mut().insert(REFUSAL_CODE_METADATA, word);
+        assert_eq!(from_status(&coded).code, RefusalCode::PermissionDenied);
         let later = br#"{"code":"from_the_future","field":"x","message":"no","hint":""}"#;
         let mut metadata = MetadataMap::new();
         metadata.insert_bin(REFUSAL_METADATA, BinaryMetadataValue::from_bytes(later));

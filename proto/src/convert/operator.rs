@@ -162,7 +162,7 @@ impl TryFrom<pb::TaskRow> for TaskRecord {
     /// Unknown states, reasons and levels read as `Unknown`, `Other` and `Process` (K5). `id` and
     /// `container` follow from the other fields and are not read.
     fn try_from(row: pb::TaskRow) -> Result<Self, Refusal> {
-        let id = row.status.map(status_position_from_pb).transpose()?;
+        let id = row.status.as_ref().map(status_position_from_pb).transpose()?;
         Ok(Self {
             status: TaskStatus {
                 id,
@@ -191,7 +191,7 @@ impl TryFrom<pb::TaskRow> for TaskRecord {
     }
 }
 
-fn status_position_from_pb(position: pb::StatusPosition) -> Result<StatusId, Refusal> {
+fn status_position_from_pb(position: &pb::StatusPosition) -> Result<StatusId, Refusal> {
     Ok(StatusId {
         agent: name(&position.agent, "status.agent")?,
         incarnation: LogIncarnation(position.incarnation),

@@ -136,16 +136,16 @@ impl TryFrom<pb::Volume> for Volume {
 
 impl From<Ranges> for pb::Ranges {
     fn from(ranges: Ranges) -> Self {
-        let ranges = ranges.parts().iter().map(|&(low, high)| pb::Range { low, high }).collect();
-        Self { ranges }
+        let items = ranges.parts().iter().map(|&(low, high)| pb::Range { low, high }).collect();
+        Self { items }
     }
 }
 
 impl TryFrom<pb::Ranges> for Ranges {
     type Error = Refusal;
     fn try_from(ranges: pb::Ranges) -> Result<Self, Refusal> {
-        bounded(ranges.ranges.len(), "ranges", RANGES_MAX)?;
-        let parts = ranges.ranges.iter().map(|range| (range.low, range.high)).collect();
+        bounded(ranges.items.len(), "ranges", RANGES_MAX)?;
+        let parts = ranges.items.iter().map(|range| (range.low, range.high)).collect();
         Ranges::new(parts).map_err(|error| invalid("ranges", error.to_string()))
     }
 }

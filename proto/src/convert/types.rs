@@ -308,7 +308,7 @@ impl From<AgentInfo> for pb::AgentInfo {
             resources: resources_to_pb(info.resources),
             attributes: attributes_to_pb(info.attributes),
             version: info.version,
-            isolation: pb::IsolationLevel::from(info.isolation).into(),
+            isolation: info.isolation.as_str().to_owned(),
             boot_id: info.boot_id,
             insecure: info.insecure,
         }
@@ -326,7 +326,8 @@ impl TryFrom<pb::AgentInfo> for AgentInfo {
             resources: resources_from_pb(info.resources, "resources")?,
             attributes: attributes_from_pb(info.attributes, "attributes")?,
             version: info.version,
-            isolation: isolation_from_pb(info.isolation),
+            isolation: IsolationLevel::from_text(&info.isolation)
+                .unwrap_or(IsolationLevel::Process),
             boot_id: info.boot_id,
             insecure: info.insecure,
         })

@@ -1,0 +1,790 @@
+//! Arbitrary domain messages, small but with every variant and every optional part. Strategies are
+//! boxed: their values would not fit on the stack of a test otherwise.
+
+use proffer_types::agent::*;
+use proffer_types::attributes::*;
+use proffer_types::demand::DemandGroup;
+use proffer_types::explanation::*;
+use proffer_types::offer::*;
+use proffer_types::operator::*;
+use proffer_types::resources::*;
+use proffer_types::role::RoleConfig;
+use proffer_types::scheduler::*;
+use proffer_types::state_store::*;
+use proffer_types::task::*;
+use proffer_types::template::*;
+use proffer_types::*;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Labels = BTreeMap<String, String>;
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-z./ ]{1,12}", Just("größer als „erlaubt“\n\0".to_owned())]
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    btree_map(text(), text(), 0..3)
+}
+
+fn words() -> impl Strategy<Value = BTreeSet<String>> {
+    btree_set("[a-z]{1,5}", 0..4)
+}
+
+fn named<N: std::str::FromStr<Err = Refusal> + std::fmt::Debug>() -> impl Strategy<Value = N> {
+    "[a-z0-9][a-z0-9._-]{0,10}".prop_map(|text| text.parse().expect("follows the rule"))
+}
+
+fn role() -> impl Strategy<Value = RoleName> {
+    select(vec!["*", "eng", "eng/db", "a/b/c/d/e/f/g/h"])
+        .prop_map(|text| RoleName::new(text).expect("valid"))
+}
+
+fn roles() -> impl Strategy<Value = BTreeSet<RoleName>> {
+    btree_set(role(), 0..4)
+}
+
+fn principal() -> impl Strategy<Value = PrincipalName> {
+    "[a-z:/@]{1,12}".prop_map(|text| PrincipalName::new(&text).expect("printable"))
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0u64..100, Just(u64::MAX), any::<u64>()]
+}
+
+fn span() -> impl Strategy<Value = DurationMs> {
+    number().prop_map(DurationMs)
+}
+
+fn moment() -> impl Strategy<Value = WallTime> {
+    number().prop_map(WallTime)
+}
+
+fn agent_id() -> impl Strategy<Value = AgentId> {
+    number().prop_map(AgentId)
+}
+
+fn framework_id() -> impl Strategy<Value = FrameworkId> {
+    number().prop_map(FrameworkId)
+}
+
+fn offer_id() -> impl Strategy<Value = OfferId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| OfferId { epoch: MasterEpoch(epoch), sequence })
+}
+
+fn token() -> impl Strategy<Value = LaunchToken> {
+    (number(), number())
+        .prop_map(|(session, sequence)| LaunchToken { session: FrameworkEpoch(session), sequence })
+}
+
+fn cursor() -> impl Strategy<Value = Cursor> {
+    (number(), number(), number()).prop_map(|(incarnation, epoch, change)| Cursor {
+        incarnation: Incarnation(incarnation),
+        epoch: MasterEpoch(epoch),
+        change,
+    })
+}
+
+fn digest() -> impl Strategy<Value = TemplateDigest> {
+    any::<[u8; 32]>().prop_map(TemplateDigest)
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    (select(RefusalCode::ALL), text(), text(), text())
+        .prop_map(|(code, field, message, hint)| Refusal { code, field, message, hint })
+}
+
+fn ranges() -> impl Strategy<Value = Ranges> {
+    btree_set(0u64..70_000, 0..6)
+        .prop_map(|set| Ranges::new(set.into_iter().map(|n| (n, n)).collect()).expect("disjoint"))
+}
+
+fn reservation() -> impl Strategy<Value = Reservation> {
+    (role(), option::of(principal()), any::<bool>(), labels()).prop_map(
+        |(role, principal, is_static, labels)| Reservation { role, principal, is_static, labels },
+    )
+}
+
+fn volume() -> impl Strategy<Value = Volume> {
+    (named(), text()).prop_map(|(id, container_path)| Volume { id, container_path })
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    let scalar = (1..u64::MAX / 4).prop_map(Quantity::Scalar);
+    let plain = select(vec![
+        ResourceName::Cpus,
+        ResourceName::Mem,
+        ResourceName::Disk,
+        ResourceName::Gpus,
+        ResourceName::Custom("licence".into()),
+    ]);
+    let quantity = prop_oneof![
+        (plain, scalar.clone()),
+        (Just(ResourceName::Ports), ranges().prop_map(Quantity::Ranges)),
+        (Just(ResourceName::Custom("slots".into())), ranges().prop_map(Quantity::Ranges)),
+        (Just(ResourceName::Custom("fpga".into())), words().prop_map(Quantity::Set)),
+    ];
+    let marks = (vec(reservation(), 0..3), option::of(volume()), any::<bool>(), any::<bool>());
+    (quantity, marks).prop_map(|((name, quantity), (reservations, volume, shared, revocable))| {
+        let key = ResourceKey { name, reservations, volume, shared, revocable };
+        Resource { key, quantity }
+    })
+}
+
+pub(crate) fn resources() -> BoxedStrategy<Resources> {
+    vec(resource(), 0..4)
+        .prop_map(|entries| {
+            // Two entries of one key may not add up (overlapping ranges): the first one stands.
+            let mut sum = Resources::new();
+            for entry in entries {
+                let _ = sum.insert(entry);
+            }
+            sum
+        })
+        .boxed()
+}
+
+fn attributes() -> BoxedStrategy<Attributes> {
+    let value = prop_oneof![
+        text().prop_map(Attribute::Text),
+        number().prop_map(Attribute::Scalar),
+        ranges().prop_map(Attribute::Ranges),
+        words().prop_map(Attribute::Set),
+    ];
+    btree_map(text(), value, 0..4).boxed()
+}
+
+fn constraint() -> impl Strategy<Value = Constraint> {
+    let rule = prop_oneof![
+        Just(ConstraintRule::Exists),
+        Just(ConstraintRule::Absent),
+        words().prop_map(ConstraintRule::In),
+        words().prop_map(ConstraintRule::NotIn),
+    ];
+    (text(), rule).prop_map(|(attribute, rule)| Constraint { attribute, rule })
+}
+
+fn exit() -> impl Strategy<Value = Exit> {
+    (
+        option::of(any::<i32>()),
+        option::of(any::<i32>()),
+        any::<bool>(),
+        option::of(number()),
+        span(),
+    )
+        .prop_map(|(code, signal, out_of_memory, peak, ran_for)| Exit {
+            code,
+            signal,
+            out_of_memory,
+            memory_peak: peak.map(Bytes),
+            ran_for,
+        })
+}
+
+fn of_words<T: Copy + std::fmt::Debug + 'static>(
+    words: &'static [(&'static str, T)],
+) -> impl Strategy<Value = T> {
+    (0..words.len()).prop_map(move |index| words[index].1)
+}
+
+fn status() -> BoxedStrategy<TaskStatus> {
+    let id = (agent_id(), number(), number()).prop_map(|(agent, incarnation, sequence)| StatusId {
+        agent,
+        incarnation: LogIncarnation(incarnation),
+        sequence,
+    });
+    let identity = (option::of(id), framework_id(), named(), token(), agent_id());
+    let state = (
+        select(TaskState::ALL.to_vec()),
+        of_words(StatusReason::WORDS),
+        text(),
+        option::of(exit()),
+        option::of(any::<bool>()),
+        moment(),
+        of_words(IsolationLevel::WORDS),
+    );
+    (identity, state)
+        .prop_map(
+            |(
+                (id, framework, task, token, agent),
+                (state, reason, message, exit, ready, at, isolation),
+            )| {
+                TaskStatus {
+                    id,
+                    framework,
+                    task,
+                    token,
+                    agent,
+                    state,
+                    reason,
+                    message,
+                    exit,
+                    ready,
+                    at,
+                    isolation,
+                }
+            },
+        )
+        .boxed()
+}
+
+pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
+    let tail = (labels(), labels(), option::of(named()), named(), text());
+    (status(), digest(), resources(), role(), tail)
+        .prop_map(
+            |(
+                status,
+                template,
+                resources,
+                role,
+                (variables, labels, group, agent_name, address),
+            )| {
+                TaskRecord {
+                    status,
+                    template,
+                    resources,
+                    role,
+                    variables,
+                    labels,
+                    group,
+                    agent_name,
+                    address,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn framework_info() -> BoxedStrategy<FrameworkInfo> {
+    (named(), roles(), text(), option::of(span()), labels())
+        .prop_map(|(name, roles, api_url, failover_timeout, labels)| FrameworkInfo {
+            name,
+            roles,
+            api_url,
+            failover_timeout,
+            labels,
+        })
+        .boxed()
+}
+
+fn agent_info() -> BoxedStrategy<AgentInfo> {
+    let tail = (text(), of_words(IsolationLevel::WORDS), text(), any::<bool>());
+    (named(), text(), text(), text(), resources(), attributes(), tail)
+        .prop_map(|(name, hostname, address, api_url, resources, attributes, tail)| {
+            let (version, isolation, boot_id, insecure) = tail;
+            AgentInfo {
+                name,
+                hostname,
+                address,
+                api_url,
+                resources,
+                attributes,
+                version,
+                isolation,
+                boot_id,
+                insecure,
+            }
+        })
+        .boxed()
+}
+
+fn role_config() -> impl Strategy<Value = RoleConfig> {
+    (number(), resources(), resources()).prop_map(|(weight_milli, guarantee, limit)| RoleConfig {
+        weight_milli,
+        guarantee,
+        limit,
+    })
+}
+
+fn demand_group() -> BoxedStrategy<DemandGroup> {
+    let head = (named(), number(), role(), resources(), any::<bool>(), any::<u32>());
+    let tail = (
+        vec(constraint(), 0..3),
+        any::<i32>(),
+        option::of(any::<u32>()),
+        any::<bool>(),
+        any::<u32>(),
+        option::of(span()),
+    );
+    (head, tail)
+        .prop_map(|((name, generation, role, shape, fixed_ports, target), tail)| {
+            let (constraints, priority, per_agent_max, spread, gang_size, deadline) = tail;
+            DemandGroup {
+                name,
+                generation: Generation(generation),
+                role,
+                shape,
+                fixed_ports,
+                target,
+                constraints,
+                priority,
+                per_agent_max,
+                spread,
+                gang_size,
+                deadline,
+            }
+        })
+        .boxed()
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    let probe =
+        prop_oneof![
+            (text(), text(), vec(any::<u16>(), 0..3))
+                .prop_map(|(port, path, status)| Probe::Http { port, path, status }),
+            text().prop_map(|port| Probe::Tcp { port }),
+            vec(text(), 0..3).prop_map(|command| Probe::Command { command }),
+        ];
+    let kind = select(vec![CheckKind::Startup, CheckKind::Ready, CheckKind::Alive]);
+    (kind, probe, span(), span(), any::<u32>(), any::<u32>(), span()).prop_map(
+        |(kind, probe, interval, timeout, failures, successes, limit)| Check {
+            kind,
+            probe,
+            interval,
+            timeout,
+            failures,
+            successes,
+            limit,
+        },
+    )
+}
+
+fn container() -> BoxedStrategy<ContainerTemplate> {
+    let rlimits = btree_map("[a-z]{2,6}", (number(), number()), 0..3);
+    let log = (number(), any::<u32>())
+        .prop_map(|(file_max, files)| LogPolicy { file_max: Bytes(file_max), files });
+    let paths = (option::of(text()), option::of(text()), option::of(text()));
+    let limits = (option::of(number()), rlimits, any::<bool>(), log);
+    (text(), vec(text(), 0..4), paths, labels(), limits, vec(check(), 0..3))
+        .prop_map(|(name, command, (user, root, workdir), env, limits, checks)| {
+            let (pids_max, rlimits, cpu_limit, log) = limits;
+            ContainerTemplate {
+                name,
+                command,
+                user,
+                root,
+                workdir,
+                env,
+                pids_max,
+                rlimits,
+                cpu_limit,
+                log,
+                checks,
+            }
+        })
+        .boxed()
+}
+
+fn kill_policy() -> impl Strategy<Value = KillPolicy> {
+    (any::<i32>(), span()).prop_map(|(signal, grace)| KillPolicy { signal, grace })
+}
+
+pub(crate) fn pod_template() -> BoxedStrategy<PodTemplate> {
+    let on_disconnect =
+        prop_oneof![Just(OnDisconnect::Keep), span().prop_map(OnDisconnect::StopAfter)];
+    (vec(container(), 0..3), kill_policy(), on_disconnect, labels())
+        .prop_map(|(containers, kill, on_disconnect, labels)| PodTemplate {
+            containers,
+            kill,
+            on_disconnect,
+            labels,
+        })
+        .boxed()
+}
+
+fn launch() -> BoxedStrategy<TaskLaunch> {
+    (named(), token(), digest(), resources(), labels(), labels(), option::of(named()))
+        .prop_map(|(name, token, template, resources, variables, labels, group)| TaskLaunch {
+            name,
+            token,
+            template,
+            resources,
+            variables,
+            labels,
+            group,
+        })
+        .boxed()
+}
+
+fn operation() -> BoxedStrategy<Operation> {
+    prop_oneof![
+        (agent_id(), vec(launch(), 0..3))
+            .prop_map(|(agent, tasks)| Operation::Launch { agent, tasks }),
+        (agent_id(), resources(), role(), option::of(principal())).prop_map(
+            |(agent, resources, role, principal)| Operation::Reserve {
+                agent,
+                resources,
+                role,
+                principal
+            }
+        ),
+        (agent_id(), resources())
+            .prop_map(|(agent, resources)| Operation::Unreserve { agent, resources }),
+        (agent_id(), resources(), volume()).prop_map(|(agent, resources, volume)| {
+            Operation::CreateVolume { agent, resources, volume }
+        }),
+        (agent_id(), resources())
+            .prop_map(|(agent, resources)| Operation::DestroyVolume { agent, resources }),
+    ]
+    .boxed()
+}
+
+fn accept() -> BoxedStrategy<Accept> {
+    let offers = vec((offer_id(), number().prop_map(AgentVersion)), 0..3);
+    (number(), offers, vec(operation(), 0..3), span())
+        .prop_map(|(accept, offers, operations, refuse_for)| Accept {
+            accept,
+            offers,
+            operations,
+            refuse_for,
+        })
+        .boxed()
+}
+
+fn state_key() -> impl Strategy<Value = String> {
+    "[a-z/]{1,20}"
+}
+
+fn state_call() -> impl Strategy<Value = StateCall> {
+    let change = (state_key(), option::of(number()), option::of(vec(any::<u8>(), 0..20)))
+        .prop_map(|(key, expected, value)| StateChange { key, expected, value });
+    prop_oneof![
+        ("[a-z/]{0,8}", option::of(state_key()), any::<u32>())
+            .prop_map(|(prefix, after, limit)| StateCall::List { prefix, after, limit }),
+        vec(change, 0..4).prop_map(|changes| StateCall::Commit { changes }),
+    ]
+}
+
+fn state_answer() -> impl Strategy<Value = StateAnswer> {
+    let entry = (state_key(), number(), vec(any::<u8>(), 0..20))
+        .prop_map(|(key, version, value)| StateEntry { key, version, value });
+    prop_oneof![
+        (vec(entry, 0..3), any::<bool>())
+            .prop_map(|(entries, more)| StateAnswer::Page { entries, more }),
+        vec(number(), 0..4).prop_map(|versions| StateAnswer::Committed { versions }),
+        refusal().prop_map(StateAnswer::Refused),
+    ]
+}
+
+fn call() -> BoxedStrategy<Call> {
+    let except = btree_set(number(), 0..4);
+    prop_oneof![
+        (framework_info(), named(), any::<bool>())
+            .prop_map(|(info, replica, take_over)| Call::Subscribe { info, replica, take_over }),
+        vec(demand_group(), 0..3).prop_map(|groups| Call::Demand { groups }),
+        (digest(), pod_template())
+            .prop_map(|(digest, template)| Call::Template { digest, template }),
+        accept().prop_map(Call::Accept),
+        (vec(offer_id(), 0..3), span())
+            .prop_map(|(offers, refuse_for)| Call::Decline { offers, refuse_for }),
+        vec(offer_id(), 0..3).prop_map(|offers| Call::Renew { offers }),
+        roles().prop_map(|roles| Call::Suppress { roles }),
+        roles().prop_map(|roles| Call::Revive { roles }),
+        (named(), option::of(kill_policy())).prop_map(|(task, policy)| Call::Kill { task, policy }),
+        (agent_id(), number(), number(), except).prop_map(
+            |(agent, incarnation, through, except)| Call::Acknowledge {
+                agent,
+                incarnation: LogIncarnation(incarnation),
+                through,
+                except,
+            }
+        ),
+        Just(Call::Snapshot),
+        (number(), state_call()).prop_map(|(request, call)| Call::State { request, call }),
+        Just(Call::Teardown),
+        Just(Call::Heartbeat),
+    ]
+    .boxed()
+}
+
+pub(crate) fn scheduler_up() -> impl Strategy<Value = SchedulerUp> {
+    (number(), vec(call(), 0..5))
+        .prop_map(|(epoch, calls)| SchedulerUp { epoch: FrameworkEpoch(epoch), calls })
+}
+
+pub(crate) fn offer() -> BoxedStrategy<Offer> {
+    let head = (offer_id(), framework_id(), role(), agent_id(), named(), text(), number());
+    let tail = (resources(), attributes(), option::of(named()), any::<u32>(), span());
+    (head, tail)
+        .prop_map(|((id, framework, role, agent, agent_name, address, version), tail)| {
+            let (resources, attributes, group, count, expires_in) = tail;
+            Offer {
+                id,
+                framework,
+                role,
+                agent,
+                agent_name,
+                address,
+                agent_version: AgentVersion(version),
+                resources,
+                attributes,
+                group,
+                count,
+                expires_in,
+            }
+        })
+        .boxed()
+}
+
+fn absence() -> impl Strategy<Value = Absence> {
+    prop_oneof![
+        Just(Absence::Awaited),
+        moment().prop_map(Absence::UnreachableSince),
+        Just(Absence::Gone),
+    ]
+}
+
+fn event() -> BoxedStrategy<Event> {
+    let absent =
+        (agent_id(), absence()).prop_map(|(agent, absence)| AbsentAgent { agent, absence });
+    prop_oneof![
+        (framework_id(), number(), number(), span(), span()).prop_map(
+            |(framework, epoch, incarnation, heartbeat, offer_ttl)| Event::Subscribed {
+                framework,
+                epoch: FrameworkEpoch(epoch),
+                incarnation: Incarnation(incarnation),
+                heartbeat,
+                offer_ttl,
+            }
+        ),
+        named().prop_map(|active| Event::Standby { active }),
+        vec(task_record(), 0..3).prop_map(|tasks| Event::SnapshotPage { tasks }),
+        (cursor(), vec(absent, 0..3))
+            .prop_map(|(cursor, absent)| Event::SnapshotEnd { cursor, absent }),
+        (agent_id(), option::of(absence()))
+            .prop_map(|(agent, absence)| Event::AgentResolved { agent, absence }),
+        vec(offer(), 0..3).prop_map(|offers| Event::Offers { offers }),
+        (vec(offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Event::Rescinded { offers, reason }),
+        (number(), option::of(refusal()))
+            .prop_map(|(accept, refusal)| Event::Accepted { accept, refusal }),
+        status().prop_map(Event::Status),
+        task_record().prop_map(Event::Task),
+        (number(), state_answer()).prop_map(|(request, answer)| Event::State { request, answer }),
+        (text(), refusal()).prop_map(|(call, refusal)| Event::Refused { call, refusal }),
+        named().prop_map(|by| Event::Superseded { by }),
+        Just(Event::TornDown),
+        Just(Event::Heartbeat),
+    ]
+    .boxed()
+}
+
+pub(crate) fn scheduler_down() -> impl Strategy<Value = SchedulerDown> {
+    (number(), number(), vec(event(), 0..5)).prop_map(|(master_epoch, epoch, events)| {
+        SchedulerDown {
+            master_epoch: MasterEpoch(master_epoch),
+            epoch: FrameworkEpoch(epoch),
+            events,
+        }
+    })
+}
+
+fn agent_message() -> BoxedStrategy<AgentMessage> {
+    let task = (task_record(), any::<bool>())
+        .prop_map(|(record, acknowledged)| AgentTask { record, acknowledged });
+    prop_oneof![
+        (agent_info(), number())
+            .prop_map(|(info, log)| AgentMessage::Register { info, log: LogIncarnation(log) }),
+        vec(task, 0..3).prop_map(|tasks| AgentMessage::Tasks { tasks }),
+        Just(AgentMessage::RegisterEnd),
+        vec(status(), 0..3).prop_map(|statuses| AgentMessage::Statuses { statuses }),
+        Just(AgentMessage::Heartbeat),
+        Just(AgentMessage::Leaving),
+    ]
+    .boxed()
+}
+
+pub(crate) fn agent_up() -> impl Strategy<Value = AgentUp> {
+    (option::of(agent_id()), number(), number(), vec(agent_message(), 0..4)).prop_map(
+        |(agent, session, master_epoch, messages)| AgentUp {
+            agent,
+            session: AgentSession(session),
+            master_epoch: MasterEpoch(master_epoch),
+            messages,
+        },
+    )
+}
+
+fn agent_order() -> BoxedStrategy<AgentOrder> {
+    let agent_launch = (framework_id(), role(), launch())
+        .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch });
+    prop_oneof![
+        (span(), span(), vec(any::<u8>(), 0..33)).prop_map(|(heartbeat, grant, capability_key)| {
+            AgentOrder::Registered { heartbeat, grant, capability_key }
+        }),
+        (refusal(), any::<bool>())
+            .prop_map(|(refusal, gone)| AgentOrder::Refused { refusal, gone }),
+        span().prop_map(|grant| AgentOrder::Grant { grant }),
+        (digest(), pod_template())
+            .prop_map(|(digest, template)| AgentOrder::Template { digest, template }),
+        vec(agent_launch, 0..3).prop_map(|tasks| AgentOrder::Launch { tasks }),
+        (framework_id(), named(), option::of(kill_policy()), any::<bool>()).prop_map(
+            |(framework, task, policy, by_operator)| AgentOrder::Kill {
+                framework,
+                task,
+                policy,
+                by_operator
+            }
+        ),
+        (framework_id(), number(), number(), btree_set(number(), 0..4)).prop_map(
+            |(framework, incarnation, through, except)| AgentOrder::Acknowledge {
+                framework,
+                incarnation: LogIncarnation(incarnation),
+                through,
+                except,
+            }
+        ),
+        framework_id().prop_map(|framework| AgentOrder::EndFramework { framework }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn agent_down() -> impl Strategy<Value = AgentDown> {
+    (agent_id(), number(), number(), vec(agent_order(), 0..4)).prop_map(
+        |(agent, session, master_epoch, orders)| AgentDown {
+            agent,
+            session: AgentSession(session),
+            master_epoch: MasterEpoch(master_epoch),
+            orders,
+        },
+    )
+}
+
+pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
+    let condition = of_words(AgentCondition::WORDS);
+    let tail = (number(), number(), resources(), resources(), any::<u32>());
+    (agent_id(), agent_info(), condition, moment(), tail)
+        .prop_map(
+            |(id, info, condition, since, (session, version, allocated, offered, tasks_active))| {
+                AgentRow {
+                    id,
+                    info,
+                    condition,
+                    since,
+                    session: AgentSession(session),
+                    version: AgentVersion(version),
+                    allocated,
+                    offered,
+                    tasks_active,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn demand_row() -> BoxedStrategy<DemandRow> {
+    (demand_group(), any::<u32>(), option::of(moment()))
+        .prop_map(|(group, unmet, waiting_since)| DemandRow { group, unmet, waiting_since })
+        .boxed()
+}
+
+pub(crate) fn framework_row() -> BoxedStrategy<FrameworkRow> {
+    let head = (
+        framework_id(),
+        framework_info(),
+        principal(),
+        any::<bool>(),
+        named(),
+        vec(named(), 0..3),
+        number(),
+        moment(),
+    );
+    let tail = (
+        resources(),
+        resources(),
+        roles(),
+        vec(demand_row(), 0..3),
+        any::<u32>(),
+        number(),
+        number(),
+    );
+    (head, tail)
+        .prop_map(|((id, info, principal, connected, replica, standbys, epoch, since), tail)| {
+            let (allocated, offered, suppressed, demand, tasks_active, bytes, keys) = tail;
+            FrameworkRow {
+                id,
+                info,
+                principal,
+                connected,
+                replica,
+                standbys,
+                epoch: FrameworkEpoch(epoch),
+                since,
+                allocated,
+                offered,
+                suppressed,
+                demand,
+                tasks_active,
+                state_bytes: bytes,
+                state_keys: keys,
+            }
+        })
+        .boxed()
+}
+
+pub(crate) fn role_row() -> BoxedStrategy<RoleRow> {
+    (role(), role_config(), resources(), number(), vec(framework_id(), 0..4))
+        .prop_map(|(name, config, allocated, dominant_share_ppm, frameworks)| RoleRow {
+            name,
+            config,
+            allocated,
+            dominant_share_ppm,
+            frameworks,
+        })
+        .boxed()
+}
+
+fn task_key() -> impl Strategy<Value = TaskKey> {
+    (framework_id(), named()).prop_map(|(framework, name)| TaskKey { framework, name })
+}
+
+pub(crate) fn change() -> BoxedStrategy<Change> {
+    let event = (moment(), text(), text(), text())
+        .prop_map(|(at, kind, subject, message)| EventRow { at, kind, subject, message });
+    prop_oneof![
+        agent_row().prop_map(Change::Agent),
+        agent_id().prop_map(Change::AgentRemoved),
+        framework_row().prop_map(Change::Framework),
+        framework_id().prop_map(Change::FrameworkRemoved),
+        task_record().prop_map(Change::Task),
+        task_key().prop_map(Change::TaskRemoved),
+        offer().prop_map(Change::Offer),
+        offer_id().prop_map(Change::OfferRemoved),
+        role_row().prop_map(Change::Role),
+        event.prop_map(Change::Event),
+    ]
+    .boxed()
+}
+
+pub(crate) fn explanation() -> impl Strategy<Value = Explanation> {
+    let subject = prop_oneof![
+        framework_id().prop_map(Subject::Framework),
+        (framework_id(), named()).prop_map(|(framework, group)| Subject::Demand(framework, group)),
+        task_key().prop_map(Subject::Task),
+        agent_id().prop_map(Subject::Agent),
+    ];
+    let step = (text(), any::<u32>()).prop_map(|(rule, remaining)| FunnelStep { rule, remaining });
+    (subject, text(), vec(step, 0..4), text(), vec(text(), 0..3)).prop_map(
+        |(subject, summary, funnel, nearest_miss, hints)| Explanation {
+            subject,
+            summary,
+            funnel,
+            nearest_miss,
+            hints,
+        },
+    )
+}
+
+pub(crate) fn overview() -> impl Strategy<Value = Overview> {
+    let counts = || btree_map("[a-z]{1,8}", any::<u32>(), 0..4);
+    let sums = (resources(), resources(), resources());
+    (cursor(), sums, counts(), counts(), counts(), any::<u32>(), any::<u32>()).prop_map(
+        |(cursor, (total, allocated, offered), agents, frameworks, tasks, offers, unmet)| {
+            Overview { cursor, total, allocated, offered, agents, frameworks, tasks, offers, unmet }
+        },
+    )
+}
