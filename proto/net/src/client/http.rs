@@ -133,6 +133,22 @@ impl HttpClient {
             .map_err(|error| wrong(format!("not the JSON expected: {error}")))
     }
 
+    /// Sends bytes, reads JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn bytes<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        let answer = self.send(method.clone(), path, Request::new(Body::from(body))).await?;
+        let bytes = whole(answer).await.map_err(|why| answer_error(&method, path, why))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| answer_error(&method, path, format!("not the JSON expected: {error}")))
+    }
+
     /// Reads a body as it comes: logs, files.
     ///
     /// # Errors
