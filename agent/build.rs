@@ -45,7 +45,7 @@ fn main() {
     }
 
     let mut cargo = Command::new(variable("CARGO"));
-    cargo.args(["build", "--release", "--bin", "proffer-supervisor", "--locked", "--offline"]);
+    cargo.args(["build", "--release", "--bin", "proffer-supervisor", "--offline"]);
     cargo.arg("--manifest-path").arg(package.join("Cargo.toml"));
     cargo.arg("--target-dir").arg(&target_dir);
     // Named even where it is the host's, so that the flags do not reach build scripts and macros.

@@ -102,7 +102,7 @@ impl LinuxContainerizer {
     /// # Errors
     /// When the wanted isolation cannot be had, or another agent uses the run root.
     pub fn new(config: LinuxConfig) -> ContainerResult<(Self, mpsc::Receiver<ContainerEvent>)> {
-        let run_dirs = RunDirs::open(config.run_root)?;
+        let run_dirs = RunDirs::open(&config.run_root)?;
         let (cgroups, isolation) = decide(config.isolation, config.cgroup_root)?;
         let place = Place {
             level: isolation.level,
@@ -321,14 +321,12 @@ impl Shared {
             Ok(None) => return Err(failed(self.run_dirs.last_words(id))),
             Ok(Some(status)) => status,
         };
-        match status.phase() {
-            Phase::Prepared => {}
-            Phase::Failed => {
-                let failure = status.failure.unwrap_or_default();
-                let (step, errno) = (failure.step, failure.errno);
-                return Err(ContainerError::LaunchFailed { id: id.clone(), step, errno });
-            }
-            other => return Err(failed(format!("it is in phase {other:?}"))),
+        if let Some(failure) = status.failure {
+            let (step, errno) = (failure.step, failure.errno);
+            return Err(ContainerError::LaunchFailed { id: id.clone(), step, errno });
+        }
+        if status.phase() != Phase::Prepared {
+            return Err(failed(format!("it is in phase {:?}", status.phase())));
         }
         self.adopt(id, link, statuses, stop);
         Ok(PreparedContainer { id: id.clone(), supervisor_pid, level: self.isolation.level })

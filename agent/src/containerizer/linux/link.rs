@@ -66,7 +66,7 @@ impl Link {
             answered.await.map_err(|_| NoAnswer::Ended)
         };
         let answer = tokio::time::timeout(patience, conversation).await;
-        answer.unwrap_or_else(|_| Err(NoAnswer::TimedOut(patience)))
+        answer.unwrap_or(Err(NoAnswer::TimedOut(patience)))
     }
 }
 

@@ -30,14 +30,14 @@ pub(super) struct RunDirs {
 
 impl RunDirs {
     /// Makes the root (0700) and locks it: two agents must not share one.
-    pub(super) fn open(root: PathBuf) -> ContainerResult<Self> {
+    pub(super) fn open(root: &Path) -> ContainerResult<Self> {
         let failed = |action, path: &Path| {
             let path = path.to_owned();
             move |source| ContainerError::Io { action, path, source }
         };
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&root).map_err(failed("create", &root))?;
-        let root = root.canonicalize().map_err(failed("find", &root))?;
+        builder.recursive(true).mode(0o700).create(root).map_err(failed("create", root))?;
+        let root = root.canonicalize().map_err(failed("find", root))?;
         let path = root.join(ROOT_LOCK);
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
