@@ -2,7 +2,6 @@
 //! that feeds it.
 
 use crate::master::Master;
-use crate::state::agents::Link;
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::offers::OfferEntry;
@@ -262,12 +261,5 @@ impl Master {
         for id in ids {
             self.end_lease(id);
         }
-    }
-
-    /// Whether an agent is known to hold tasks only as its list says.
-    pub(crate) fn is_absent(&self, id: AgentId) -> bool {
-        self.agents.get(id).is_some_and(|agent| {
-            matches!(agent.link, Link::Awaited { .. } | Link::Unreachable | Link::Gone)
-        })
     }
 }

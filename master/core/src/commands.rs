@@ -27,3 +27,5 @@ mod subscribe_framework;
 mod suppress_revive;
 mod task_changes;
 mod templates;
+
+pub use register_agent::capability_key;

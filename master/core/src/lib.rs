@@ -1,11 +1,32 @@
 //! All decisions of the master, pure: commands in, effects out. No clock, no I/O, no randomness.
+//!
+//! ```text
+//!   shell ── Command ──> Master::apply(command, now) ── Effects ──> shell
+//!
+//!   commands/   one file a command: checks, change, effects
+//!   state/      the facts, one table a file, no rules
+//!   allocation  who uses and holds what, and the deltas for the allocator
+//!   turn        the end of a turn: allocate, send what was gathered, publish the changes
+//!   rows        rows of the published view
+//!   registry    what survives a failover
+//! ```
 
+mod allocation;
 mod command;
+mod commands;
 mod config;
 mod effect;
 pub mod limits;
+mod master;
 pub mod registry;
+mod rows;
+mod state;
+mod turn;
 
 pub use command::{Command, Peer, StatePage, WriteResult};
+pub use commands::capability_key;
 pub use config::Config;
 pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLane};
+pub use master::{Counters, Master};
+pub use registry::RegistryImage;
+pub use rows::explain_task;

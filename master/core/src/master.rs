@@ -17,9 +17,7 @@ use crate::state::roles::Roles;
 use crate::state::tasks::Tasks;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::operator::{EventRow, OperatorAnswer};
-use proffer_types::{
-    Cursor, DurationMs, MasterEpoch, Monotonic, Now, Refusal, RefusalCode,
-};
+use proffer_types::{Cursor, DurationMs, MasterEpoch, Monotonic, Now, Refusal, RefusalCode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -284,12 +282,10 @@ impl Master {
     pub(crate) fn check_leading(&self) -> Result<(), Refusal> {
         match self.leadership {
             Leadership::Leading => Ok(()),
-            Leadership::Starting | Leadership::Stopped => Err(Refusal::new(
-                RefusalCode::Unavailable,
-                "",
-                "the master is recovering",
-            )
-            .hint("try again in a moment")),
+            Leadership::Starting | Leadership::Stopped => {
+                Err(Refusal::new(RefusalCode::Unavailable, "", "the master is recovering")
+                    .hint("try again in a moment"))
+            }
         }
     }
 }

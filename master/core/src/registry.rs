@@ -199,8 +199,9 @@ impl RecordKey {
     /// # Errors
     /// [`RegistryError::Key`] for one that no version wrote.
     pub fn decode(key: &[u8]) -> Result<Self, RegistryError> {
-        let unknown =
-            || RegistryError::Key { key: proffer_types::refusal::excerpt(&String::from_utf8_lossy(key)) };
+        let unknown = || RegistryError::Key {
+            key: proffer_types::refusal::excerpt(&String::from_utf8_lossy(key)),
+        };
         let text = std::str::from_utf8(key).map_err(|_| unknown())?;
         if text == "cluster" {
             return Ok(Self::Cluster);
@@ -291,7 +292,10 @@ impl Record {
     /// # Errors
     /// [`RegistryError::Newer`] for a later format, [`RegistryError::Record`] for what does not read.
     pub fn decode(key: &RecordKey, bytes: &[u8]) -> Result<Self, RegistryError> {
-        fn json<T: for<'a> Deserialize<'a>>(key: &RecordKey, bytes: &[u8]) -> Result<T, RegistryError> {
+        fn json<T: for<'a> Deserialize<'a>>(
+            key: &RecordKey,
+            bytes: &[u8],
+        ) -> Result<T, RegistryError> {
             let wrong = |error: serde_json::Error| RegistryError::Record {
                 key: key.encode(),
                 why: error.to_string(),
@@ -522,9 +526,6 @@ mod tests {
             written.apply(change);
         }
         assert_eq!(read, written);
-        assert_eq!(
-            read.state_index[&FrameworkId(1)]["a"],
-            StateMeta { version: 300, bytes: 3 }
-        );
+        assert_eq!(read.state_index[&FrameworkId(1)]["a"], StateMeta { version: 300, bytes: 3 });
     }
 }

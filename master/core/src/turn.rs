@@ -9,7 +9,7 @@ use crate::state::connections::ConnectionKind;
 use crate::state::outbox::Item;
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::Change;
-use proffer_types::scheduler::{AbsentAgent, Absence, Event, SchedulerDown};
+use proffer_types::scheduler::{Absence, AbsentAgent, Event, SchedulerDown};
 use proffer_types::{
     AgentId, Cursor, FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskName,
 };
@@ -153,8 +153,7 @@ impl Master {
         if self.connections.get(connection).is_none() {
             return;
         }
-        let frame =
-            SchedulerDown { master_epoch: self.epoch(), epoch: FrameworkEpoch(0), events };
+        let frame = SchedulerDown { master_epoch: self.epoch(), epoch: FrameworkEpoch(0), events };
         self.effect(Effect::SendFramework { connection, frame });
     }
 
@@ -203,7 +202,7 @@ impl Master {
                 return None;
             }
             let event = match stream.outbox.take()? {
-                Item::Event(event) => Some(event),
+                Item::Event(event) => Some(*event),
                 Item::Task(name) => self.task_event(id, name),
                 Item::Snapshot { after } => Some(self.snapshot_event(id, after.as_ref())),
             };

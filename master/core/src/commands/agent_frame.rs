@@ -1,12 +1,12 @@
 //! A frame from an agent: sorts its messages, drops those of an older session, epoch or connection.
 
+use crate::command::Peer;
 use crate::effect::{ConnectionId, Effect};
 use crate::master::Master;
 use crate::state::agents::Link;
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
 use proffer_types::units::DurationMs;
 use proffer_types::{AgentId, AgentSession, Now, Refusal, RefusalCode};
-use crate::command::Peer;
 
 impl Master {
     pub(crate) fn agent_frame(&mut self, connection: ConnectionId, frame: AgentUp, now: Now) {

@@ -36,10 +36,8 @@ impl Master {
     fn agent_timed_out(&mut self, id: AgentId, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
         let since = now.wall;
-        let record = AgentRecord {
-            standing: AgentStanding::Unreachable(since),
-            ..agent.record.clone()
-        };
+        let record =
+            AgentRecord { standing: AgentStanding::Unreachable(since), ..agent.record.clone() };
         self.write_agent(id, record, Continuation::AgentUnreachable(id, since));
         self.rescind_agent(id, "agent_lost");
     }

@@ -13,11 +13,7 @@ use std::collections::BTreeSet;
 impl Master {
     /// Makes sure that the pairs are durable for the agent; the operation to wait for, if they are not
     /// yet.
-    pub(crate) fn occupy(
-        &mut self,
-        agent: AgentId,
-        pairs: &BTreeSet<Pair>,
-    ) -> Option<OperationId> {
+    pub(crate) fn occupy(&mut self, agent: AgentId, pairs: &BTreeSet<Pair>) -> Option<OperationId> {
         let mut wait = None;
         let mut missing = Vec::new();
         for pair in pairs {

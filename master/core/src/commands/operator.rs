@@ -30,15 +30,11 @@ impl Master {
         self.check_leading()?;
         match call {
             OperatorCall::MarkAgentGone(id) => self.mark_agent_gone(reply_to, id),
-            OperatorCall::DrainAgent(id) => {
-                self.set_agent_mode(reply_to, id, AgentMode::Draining)
-            }
+            OperatorCall::DrainAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Draining),
             OperatorCall::DeactivateAgent(id) => {
                 self.set_agent_mode(reply_to, id, AgentMode::Deactivated)
             }
-            OperatorCall::ActivateAgent(id) => {
-                self.set_agent_mode(reply_to, id, AgentMode::Active)
-            }
+            OperatorCall::ActivateAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Active),
             OperatorCall::TeardownFramework(id) => {
                 let who = format!("{principal} ended it");
                 self.end_framework(id, Some(reply_to), &who, now)
@@ -48,12 +44,7 @@ impl Master {
         }
     }
 
-    fn operator_kill(
-        &mut self,
-        reply_to: ReplyTo,
-        key: &TaskKey,
-        now: Now,
-    ) -> Result<(), Refusal> {
+    fn operator_kill(&mut self, reply_to: ReplyTo, key: &TaskKey, now: Now) -> Result<(), Refusal> {
         self.check_kill(key, None)?;
         self.changing = true;
         self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);

@@ -12,8 +12,9 @@ use proffer_types::{FrameworkId, Now};
 
 impl Master {
     pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
-        let RegistryImage { agents, frameworks, roles, occupancy, state_heads, state_index, .. } =
-            image;
+        let RegistryImage {
+            agents, frameworks, roles, occupancy, state_heads, state_index, ..
+        } = image;
         for (name, config) in roles {
             self.roles.configured.insert(name.clone());
             self.roles.entry(&name).config = Some(config.clone());

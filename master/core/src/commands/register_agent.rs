@@ -16,8 +16,7 @@ use proffer_types::scheduler::Event;
 use proffer_types::task::StatusReason;
 use proffer_types::units::DurationMs;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode, TaskKey,
-    TaskState,
+    AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode, TaskKey, TaskState,
 };
 use sha2::{Digest, Sha256};
 
@@ -112,7 +111,8 @@ impl Master {
         agent: Option<AgentId>,
         registration: &Registration,
     ) -> Result<Admission, (Refusal, bool)> {
-        let refuse = |code, field: &str, message: String| (Refusal::new(code, field, message), false);
+        let refuse =
+            |code, field: &str, message: String| (Refusal::new(code, field, message), false);
         check_info(&registration.info).map_err(|refusal| (refusal, false))?;
         let by_name = self.agents.by_name.get(&registration.info.name).copied();
         let id = match agent {
@@ -321,10 +321,8 @@ impl Master {
         self.order(id, orders);
         self.take_list(id, tasks, now);
         self.repeat_orders(id, now);
-        self.deadlines.set(
-            Deadline::Agent(id),
-            now.monotonic.after(self.config.agent_unreachable_after),
-        );
+        self.deadlines
+            .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));
         self.row(RowKey::Agent(id));
         self.sync_usable(id);
         self.resolve_agent(id);

@@ -33,7 +33,7 @@ impl Master {
             Continuation::SweepFramework(id) => self.sweep_framework(id),
             Continuation::FrameworkSwept(id) => self.framework_swept(id),
             Continuation::SetRole(role, config, reply_to) => {
-                self.role_written(role, config, reply_to, now);
+                self.role_written(&role, config, reply_to, now);
             }
             Continuation::Launch { agent, session, launches, templates } => {
                 self.send_launches(agent, session, launches, &templates);

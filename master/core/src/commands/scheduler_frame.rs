@@ -33,11 +33,10 @@ impl Master {
         self.heard(&[connection], now.monotonic);
         for call in calls {
             self.changing = false;
-            match call {
-                Call::Subscribe { info, replica, take_over } => {
-                    self.subscribe(connection, epoch, info, replica, take_over, now);
-                }
-                call => self.subscribed_call(connection, epoch, call, now),
+            if let Call::Subscribe { info, replica, take_over } = call {
+                self.subscribe(connection, epoch, info, replica, take_over, now);
+            } else {
+                self.subscribed_call(connection, epoch, call, now);
             }
         }
     }
@@ -101,11 +100,8 @@ impl Master {
     }
 
     fn unsubscribed_call(&mut self, connection: ConnectionId, call: &Call) {
-        let waits = self
-            .frameworks
-            .creating
-            .values()
-            .any(|creation| creation.connection == connection);
+        let waits =
+            self.frameworks.creating.values().any(|creation| creation.connection == connection);
         if waits || matches!(call, Call::Heartbeat) {
             return;
         }

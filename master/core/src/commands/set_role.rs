@@ -38,12 +38,12 @@ impl Master {
     /// The role's record is durable. Writes of one record come back in their order.
     pub(crate) fn role_written(
         &mut self,
-        role: RoleName,
+        role: &RoleName,
         config: RoleConfig,
         reply_to: ReplyTo,
         now: Now,
     ) {
-        self.roles.entry(&role).config = Some(config.clone());
+        self.roles.entry(role).config = Some(config.clone());
         let weight = proffer_types::Milli(config.weight_milli);
         self.tell_allocator(Delta::RoleSet { role: role.clone(), config });
         self.row(RowKey::Role(role.clone()));

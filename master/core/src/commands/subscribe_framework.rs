@@ -8,9 +8,7 @@ use crate::registry::{FrameworkRecord, Record, RecordKey, RegistryChange, StateH
 use crate::state::changes::RowKey;
 use crate::state::connections::ConnectionKind;
 use crate::state::deadlines::Deadline;
-use crate::state::frameworks::{
-    Activation, Creation, FrameworkEntry, Standby, StateStore, Stream,
-};
+use crate::state::frameworks::{Activation, Creation, FrameworkEntry, Standby, StateStore, Stream};
 use crate::state::outbox::Outbox;
 use crate::state::pending::Continuation;
 use proffer_allocator::Delta;
@@ -65,7 +63,7 @@ impl Master {
                 self.activate(id, connection, record, limits::FRAMEWORK_WINDOW, now);
             }
             Ok(Plan::Wait(id, active)) => {
-                self.stand_by(id, connection, info, replica, active, now.monotonic);
+                self.stand_by(id, connection, info, replica, active);
             }
         }
     }
@@ -145,9 +143,10 @@ impl Master {
                 over("frameworks", format!("there are {} frameworks", limits::FRAMEWORKS_MAX))
             }
             Plan::Wait(id, _)
-                if self.frameworks.get(*id).is_some_and(|entry| {
-                    entry.standbys.len() >= limits::STANDBYS_MAX
-                }) =>
+                if self
+                    .frameworks
+                    .get(*id)
+                    .is_some_and(|entry| entry.standbys.len() >= limits::STANDBYS_MAX) =>
             {
                 over("replica", format!("{} replicas stand by already", limits::STANDBYS_MAX))
             }
@@ -165,13 +164,8 @@ impl Master {
         self.cluster.framework_mark.0 += 1;
         let framework = self.cluster.framework_mark;
         let name = info.name.clone();
-        let record = FrameworkRecord {
-            info,
-            principal,
-            epoch: FrameworkEpoch(1),
-            replica,
-            ending: false,
-        };
+        let record =
+            FrameworkRecord { info, principal, epoch: FrameworkEpoch(1), replica, ending: false };
         let head = StateHead { epoch: record.epoch, version: 0 };
         let changes = vec![
             self.cluster_change(),
@@ -241,17 +235,14 @@ impl Master {
             framework_change(id, &record),
             RegistryChange::put(RecordKey::StateHead(id), Record::StateHead(head)),
         ];
-        let operation =
-            self.persist(WriteLane::Registry, changes, Continuation::ActivateFramework(id));
-        if let Some(entry) = self.frameworks.get_mut(id) {
-            entry.activation = Some(Activation { operation, connection, record, credits });
-        }
+        entry.activation = Some(Activation { connection, record, credits });
+        self.persist(WriteLane::Registry, changes, Continuation::ActivateFramework(id));
     }
 
     /// The active replica's record is durable.
     pub(crate) fn framework_activated(&mut self, id: FrameworkId, now: Now) {
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        let Some(Activation { connection, record, credits, .. }) = entry.activation.take() else {
+        let Some(Activation { connection, record, credits }) = entry.activation.take() else {
             return;
         };
         if !entry.is_live() {
@@ -408,12 +399,11 @@ impl Master {
         info: FrameworkInfo,
         replica: ReplicaId,
         active: ReplicaId,
-        now: Monotonic,
     ) {
         self.connections.bind_replica(connection, id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         let credits = limits::FRAMEWORK_WINDOW - 1;
-        entry.standbys.push(Standby { connection, replica, info, credits, heard: now });
+        entry.standbys.push(Standby { connection, replica, info, credits });
         self.tell_direct(connection, Event::Standby { active });
         self.row(RowKey::Framework(id));
     }
@@ -473,7 +463,7 @@ impl Master {
         if entry.standbys.is_empty() {
             return;
         }
-        let Standby { connection, replica, info, credits, .. } = entry.standbys.remove(0);
+        let Standby { connection, replica, info, credits } = entry.standbys.remove(0);
         let raised = Some(entry.epoch().next());
         let record = self.next_record(id, info, replica, raised);
         self.activate(id, connection, record, credits, now);
@@ -505,9 +495,6 @@ impl FrameworkEntry {
     pub(crate) fn heard(&mut self, connection: ConnectionId, now: Monotonic) {
         if let Some(stream) = self.stream.as_mut().filter(|s| s.connection == connection) {
             stream.heard = stream.heard.max(now);
-        }
-        if let Some(standby) = self.standbys.iter_mut().find(|s| s.connection == connection) {
-            standby.heard = standby.heard.max(now);
         }
     }
 }

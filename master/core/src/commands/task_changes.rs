@@ -86,7 +86,14 @@ impl Master {
             TaskState::Killed => "task_killed",
             TaskState::Dropped => "task_dropped",
             TaskState::Gone => "task_gone",
-            _ => "task_failed",
+            TaskState::Failed | TaskState::Error => "task_failed",
+            TaskState::Staging
+            | TaskState::Taken
+            | TaskState::Starting
+            | TaskState::Running
+            | TaskState::Killing
+            | TaskState::Unreachable
+            | TaskState::Unknown => return,
         };
         let message = match (status.reason, status.message.as_str()) {
             (StatusReason::None, "") => format!("{:?}", status.state).to_lowercase(),

@@ -5,8 +5,8 @@ use crate::registry::{AgentMode, AgentRecord, AgentStanding};
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic, OfferId,
-    PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime,
+    AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic,
+    OfferId, PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

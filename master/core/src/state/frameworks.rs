@@ -2,7 +2,7 @@
 
 use super::outbox::Outbox;
 use super::tally::Tally;
-use crate::effect::{ConnectionId, OperationId, ReplyTo};
+use crate::effect::{ConnectionId, ReplyTo};
 use crate::registry::{FrameworkRecord, StateHead, StateMeta};
 use proffer_types::demand::DemandGroup;
 use proffer_types::scheduler::FrameworkInfo;
@@ -37,13 +37,11 @@ pub(crate) struct Standby {
     pub(crate) replica: ReplicaId,
     pub(crate) info: FrameworkInfo,
     pub(crate) credits: u32,
-    pub(crate) heard: Monotonic,
 }
 
 /// A replica whose activation is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct Activation {
-    pub(crate) operation: OperationId,
     pub(crate) connection: ConnectionId,
     pub(crate) record: FrameworkRecord,
     pub(crate) credits: u32,

@@ -53,17 +53,11 @@ impl Occupancy {
         self.table.get(&agent).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The frameworks that may have tasks on an agent, ascending, each once.
-    pub(crate) fn frameworks(&self, agent: AgentId) -> BTreeSet<FrameworkId> {
-        self.pairs(agent).map(|(framework, _)| *framework).collect()
-    }
-
     /// The agents that may have tasks of a framework.
     pub(crate) fn agents(&self, framework: FrameworkId) -> Vec<AgentId> {
-        let first = |pairs: &BTreeMap<Pair, PairState>| {
-            pairs.keys().any(|(id, _)| *id == framework)
-        };
-        self.table.iter().filter(|(_, pairs)| first(pairs)).map(|(agent, _)| *agent).collect()
+        let holds =
+            |pairs: &BTreeMap<Pair, PairState>| pairs.keys().any(|(id, _)| *id == framework);
+        self.table.iter().filter(|(_, pairs)| holds(pairs)).map(|(agent, _)| *agent).collect()
     }
 
     /// Takes pairs out for which `ended` holds; returns whether any was.

@@ -12,11 +12,13 @@ const OFFERS_PER_EVENT_MAX: usize = 64;
 /// One thing to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Item {
-    Event(Event),
+    Event(Box<Event>),
     /// The newest state of a task.
     Task(TaskName),
     /// All tasks after this name, then the end of the snapshot.
-    Snapshot { after: Option<TaskName> },
+    Snapshot {
+        after: Option<TaskName>,
+    },
 }
 
 #[derive(Clone, Default, Debug)]
@@ -40,24 +42,26 @@ impl Outbox {
 
     pub(crate) fn push(&mut self, event: Event) {
         self.events += 1;
-        self.put(Item::Event(event));
+        self.put(Item::Event(Box::new(event)));
     }
 
     /// Adds an offer, to the event before it when that holds offers too.
     pub(crate) fn push_offer(&mut self, offer: Offer) {
-        match self.items.get_mut(&self.next) {
-            Some(Item::Event(Event::Offers { offers })) if offers.len() < OFFERS_PER_EVENT_MAX => {
-                offers.push(offer);
-            }
-            _ => self.push(Event::Offers { offers: vec![offer] }),
+        if let Some(Item::Event(last)) = self.items.get_mut(&self.next)
+            && let Event::Offers { offers } = last.as_mut()
+            && offers.len() < OFFERS_PER_EVENT_MAX
+        {
+            offers.push(offer);
+        } else {
+            self.push(Event::Offers { offers: vec![offer] });
         }
     }
 
     /// The task changed. One that waits already moves to the end, so that statuses of one log leave
     /// in ascending order.
     pub(crate) fn touch(&mut self, task: &TaskName) {
-        let comes_anyway = self.snapshot_queued
-            || self.snapshot_rest.as_ref().is_some_and(|sent| task > sent);
+        let comes_anyway =
+            self.snapshot_queued || self.snapshot_rest.as_ref().is_some_and(|sent| task > sent);
         if comes_anyway {
             return;
         }
@@ -136,7 +140,7 @@ mod tests {
         outbox.push(Event::Heartbeat);
         outbox.touch(&name("b"));
         outbox.touch(&name("a"));
-        assert_eq!(outbox.take(), Some(Item::Event(Event::Heartbeat)));
+        assert_eq!(outbox.take(), Some(Item::Event(Box::new(Event::Heartbeat))));
         assert_eq!(outbox.take(), Some(Item::Task(name("b"))));
         assert_eq!(outbox.take(), Some(Item::Task(name("a"))));
         assert_eq!(outbox.take(), None);

@@ -36,6 +36,8 @@ pub(crate) enum Continuation {
     FrameworkEnded(FrameworkId),
     /// Part of an ended framework's state is deleted: go on.
     SweepFramework(FrameworkId),
+    /// Nothing of an ended framework is stored any more.
+    FrameworkSwept(FrameworkId),
     /// A role's record is set.
     SetRole(RoleName, RoleConfig, ReplyTo),
     /// The pairs of these launches are durable: send them, if they are still wanted.

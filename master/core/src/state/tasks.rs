@@ -66,15 +66,19 @@ impl Tasks {
         after: Option<&TaskName>,
     ) -> impl Iterator<Item = (&'a TaskKey, &'a TaskEntry)> {
         let range = match after {
-            Some(name) => self
-                .table
-                .range((Bound::Excluded(TaskKey { framework, name: name.clone() }), Bound::Unbounded)),
+            Some(name) => self.table.range((
+                Bound::Excluded(TaskKey { framework, name: name.clone() }),
+                Bound::Unbounded,
+            )),
             None => self.table.range(first_key(framework)..),
         };
         range.take_while(move |(key, _)| key.framework == framework)
     }
 
-    pub(crate) fn of(&self, framework: FrameworkId) -> impl Iterator<Item = (&TaskKey, &TaskEntry)> {
+    pub(crate) fn of(
+        &self,
+        framework: FrameworkId,
+    ) -> impl Iterator<Item = (&TaskKey, &TaskEntry)> {
         self.after(framework, None)
     }
 }

@@ -1,0 +1,319 @@
+//! A framework's state store: compare-and-swap is decided here against versions, those being written
+//! included; values go to the store and are read from it (K4, K9).
+
+use crate::StatePage;
+use crate::effect::{Effect, OperationId, StateList, WriteLane};
+use crate::limits;
+use crate::master::Master;
+use crate::registry::{Record, RecordKey, RegistryChange, StateHead, StateMeta, StateValue};
+use crate::state::changes::RowKey;
+use crate::state::frameworks::{FrameworkEntry, StateStore};
+use crate::state::pending::{Continuation, StateRead};
+use proffer_types::scheduler::Event;
+use proffer_types::state_store::{
+    CHANGES_MAX, KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange,
+};
+use proffer_types::{FrameworkEpoch, FrameworkId, Monotonic, Now, Refusal, RefusalCode};
+use std::collections::BTreeSet;
+
+/// One commit, in the units of the rate budget.
+const COMMIT_MILLI_TOKENS: u64 = 1000;
+
+/// Seconds of the rate that may be saved up: a deploy writes in bursts.
+const RATE_BURST_SECONDS: u64 = 5;
+
+impl Master {
+    pub(crate) fn state_call(
+        &mut self,
+        framework: FrameworkId,
+        request: u64,
+        call: StateCall,
+        now: Now,
+    ) {
+        let done = match call {
+            StateCall::List { prefix, after, limit } => {
+                self.state_list(framework, request, prefix, after, limit)
+            }
+            StateCall::Commit { changes } => self.state_commit(framework, request, changes, now),
+        };
+        if let Err(refusal) = done {
+            let answer = StateAnswer::Refused(refusal);
+            self.tell(framework, Event::State { request, answer });
+        }
+    }
+
+    fn state_list(
+        &mut self,
+        framework: FrameworkId,
+        request: u64,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<(), Refusal> {
+        let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
+        check_operations(&entry.state)?;
+        if prefix.len() > KEY_MAX || after.as_ref().is_some_and(|key| key.len() > KEY_MAX) {
+            return Err(Refusal::new(
+                RefusalCode::InvalidArgument,
+                "prefix",
+                format!("is longer than {KEY_MAX} bytes"),
+            ));
+        }
+        let Some(stream) = entry.stream.as_ref() else { return Ok(()) };
+        let (connection, epoch) = (stream.connection, entry.epoch());
+        self.changing = true;
+        let operation = self.pending.next_operation();
+        let read = StateRead { framework, epoch, connection, request };
+        self.pending.reads.insert(operation, read);
+        if let Some(entry) = self.frameworks.get_mut(framework) {
+            entry.state.operations += 1;
+        }
+        let limit = limit.clamp(1, limits::STATE_PAGE_ENTRIES_MAX);
+        let list = StateList { prefix, after, limit };
+        self.effect(Effect::ReadState { operation, framework, list });
+        Ok(())
+    }
+
+    /// A page was read. One for a stream that is gone is dropped.
+    pub(crate) fn state_read(
+        &mut self,
+        operation: OperationId,
+        result: Result<StatePage, Refusal>,
+    ) {
+        let Some(read) = self.pending.reads.remove(&operation) else { return };
+        let StateRead { framework, epoch, connection, request } = read;
+        self.state_operation_ended(framework);
+        let current = self.frameworks.get(framework).is_some_and(|entry| {
+            entry.epoch() == epoch
+                && entry.stream.as_ref().is_some_and(|stream| stream.connection == connection)
+        });
+        if !current {
+            return;
+        }
+        let answer = match result {
+            Ok(StatePage { entries, more }) => StateAnswer::Page { entries, more },
+            Err(refusal) => StateAnswer::Refused(refusal),
+        };
+        self.tell(framework, Event::State { request, answer });
+    }
+
+    fn state_commit(
+        &mut self,
+        framework: FrameworkId,
+        request: u64,
+        changes: Vec<StateChange>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let budget = self.config.state_budget;
+        let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
+        check_operations(&entry.state)?;
+        check_commit(&entry.state, &budget, &changes)?;
+        check_rate(&entry.state, &budget, now.monotonic)?;
+        self.changing = true;
+        let Some(entry) = self.frameworks.get_mut(framework) else { return Ok(()) };
+        spend_rate(&mut entry.state, &budget, now.monotonic);
+        let (batch, versions) = change_state(framework, entry, changes);
+        let epoch = entry.epoch();
+        let then = Continuation::StateCommitted { framework, epoch, request, versions };
+        self.persist(WriteLane::FrameworkState, batch, then);
+        Ok(())
+    }
+
+    /// The commit is durable: the replica that made it is told, if it is still the active one.
+    pub(crate) fn state_committed(
+        &mut self,
+        framework: FrameworkId,
+        epoch: FrameworkEpoch,
+        request: u64,
+        versions: Vec<u64>,
+    ) {
+        self.state_operation_ended(framework);
+        if self.frameworks.get(framework).is_some_and(|entry| entry.epoch() == epoch) {
+            let answer = StateAnswer::Committed { versions };
+            self.tell(framework, Event::State { request, answer });
+            self.row(RowKey::Framework(framework));
+        }
+    }
+
+    fn state_operation_ended(&mut self, framework: FrameworkId) {
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        entry.state.operations = entry.state.operations.saturating_sub(1);
+        if entry.is_ended() && entry.state.operations == 0 {
+            self.sweep_framework(framework);
+        }
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(RefusalCode::Removed, "framework", "the framework is not known")
+}
+
+fn check_operations(state: &StateStore) -> Result<(), Refusal> {
+    if state.operations < limits::STATE_OPERATIONS_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalCode::BudgetExceeded,
+        "state",
+        format!("{} calls are under way", limits::STATE_OPERATIONS_MAX),
+    )
+    .hint("wait for answers"))
+}
+
+/// Every change is legal and expected, and the budget holds afterwards.
+fn check_commit(
+    state: &StateStore,
+    budget: &StateBudget,
+    changes: &[StateChange],
+) -> Result<(), Refusal> {
+    if changes.is_empty() || changes.len() > CHANGES_MAX {
+        return Err(Refusal::new(
+            RefusalCode::InvalidArgument,
+            "changes",
+            format!("a commit has 1 to {CHANGES_MAX} changes"),
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    let (mut bytes, mut keys) = (state.bytes, state.index.len() as u64);
+    let mut written = 0;
+    for (index, change) in changes.iter().enumerate() {
+        let within = |refusal: Refusal| refusal.within(format!("changes[{index}]"));
+        check_change(state, budget, change).map_err(within)?;
+        if !seen.insert(change.key.as_str()) {
+            return Err(within(Refusal::new(
+                RefusalCode::InvalidArgument,
+                "key",
+                format!("{} is changed twice", change.key),
+            )));
+        }
+        if let Some(old) = state.index.get(&change.key) {
+            bytes = bytes.saturating_sub(change.key.len() as u64 + old.bytes);
+            keys -= 1;
+        }
+        if let Some(value) = &change.value {
+            bytes += (change.key.len() + value.len()) as u64;
+            keys += 1;
+        }
+        written += change.key.len() + change.value.as_ref().map_or(0, Vec::len);
+    }
+    if written > limits::STATE_COMMIT_BYTES_MAX {
+        return Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "changes",
+            format!("{written} bytes; one commit has {}", limits::STATE_COMMIT_BYTES_MAX),
+        ));
+    }
+    let grows = bytes > state.bytes || keys > state.index.len() as u64;
+    if grows && (bytes > budget.bytes_max || keys > budget.keys_max) {
+        return Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "state",
+            format!(
+                "{bytes} bytes in {keys} keys; the budget is {} bytes in {} keys",
+                budget.bytes_max, budget.keys_max
+            ),
+        )
+        .hint("delete keys first"));
+    }
+    Ok(())
+}
+
+fn check_change(
+    state: &StateStore,
+    budget: &StateBudget,
+    change: &StateChange,
+) -> Result<(), Refusal> {
+    let legal = !change.key.is_empty()
+        && change.key.len() <= KEY_MAX
+        && change.key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if !legal {
+        return Err(Refusal::new(
+            RefusalCode::InvalidArgument,
+            "key",
+            format!("a key is 1 to {KEY_MAX} printable ASCII characters"),
+        ));
+    }
+    let size = change.value.as_ref().map_or(0, Vec::len) as u64;
+    if size > budget.value_max {
+        return Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "value",
+            format!("{size} bytes; a value has at most {}", budget.value_max),
+        ));
+    }
+    let have = state.index.get(&change.key).map_or(0, |meta| meta.version);
+    match change.expected {
+        Some(expected) if expected != have => Err(Refusal::new(
+            RefusalCode::VersionConflict,
+            "expected",
+            format!("{} has version {have}, not {expected}", change.key),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Tokens at a moment: filled since the last commit, up to the burst.
+fn tokens(state: &StateStore, budget: &StateBudget, now: Monotonic) -> u64 {
+    let rate = u64::from(budget.commits_per_second);
+    let most = rate * COMMIT_MILLI_TOKENS * RATE_BURST_SECONDS;
+    let filled = now.since(state.rate.filled).0.saturating_mul(rate);
+    state.rate.milli_tokens.saturating_add(filled).min(most)
+}
+
+fn check_rate(state: &StateStore, budget: &StateBudget, now: Monotonic) -> Result<(), Refusal> {
+    if tokens(state, budget, now) >= COMMIT_MILLI_TOKENS {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalCode::BudgetExceeded,
+        "state",
+        format!("more than {} commits a second", budget.commits_per_second),
+    )
+    .hint("put several changes into one commit"))
+}
+
+fn spend_rate(state: &mut StateStore, budget: &StateBudget, now: Monotonic) {
+    state.rate.milli_tokens = tokens(state, budget, now).saturating_sub(COMMIT_MILLI_TOKENS);
+    state.rate.filled = now;
+}
+
+/// Changes the index and says what is to be written. Versions come from one counter of the framework, so
+/// a key that was deleted and made anew never has an old version again.
+fn change_state(
+    framework: FrameworkId,
+    entry: &mut FrameworkEntry,
+    changes: Vec<StateChange>,
+) -> (Vec<RegistryChange>, Vec<u64>) {
+    let epoch = entry.epoch();
+    let state = &mut entry.state;
+    state.operations += 1;
+    let mut batch = Vec::with_capacity(changes.len() + 1);
+    let mut versions = Vec::with_capacity(changes.len());
+    for StateChange { key, value, .. } in changes {
+        if let Some(old) = state.index.remove(&key) {
+            state.bytes = state.bytes.saturating_sub(key.len() as u64 + old.bytes);
+        }
+        let record = RecordKey::State(framework, key.clone());
+        match value {
+            None => {
+                versions.push(0);
+                batch.push(RegistryChange::delete(record));
+            }
+            Some(value) => {
+                state.head.version += 1;
+                let version = state.head.version;
+                let bytes = value.len() as u64;
+                state.bytes += key.len() as u64 + bytes;
+                state.index.insert(key, StateMeta { version, bytes });
+                versions.push(version);
+                batch.push(RegistryChange::put(
+                    record,
+                    Record::State(StateValue { version, value }),
+                ));
+            }
+        }
+    }
+    state.head = StateHead { epoch, version: state.head.version };
+    batch.push(RegistryChange::put(RecordKey::StateHead(framework), Record::StateHead(state.head)));
+    (batch, versions)
+}
