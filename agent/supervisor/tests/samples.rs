@@ -19,7 +19,7 @@ fn sample(name: &str, made_now: Vec<u8>) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn is_kept<M: Versioned + PartialEq>(name: &str, expected: &M) {
+fn is_kept<M: Versioned + PartialEq + std::fmt::Debug>(name: &str, expected: &M) {
     let bytes = sample(name, expected.encode_to_vec());
     assert_eq!(&run_dir::decode::<M>(&bytes).unwrap(), expected, "{name}");
 }
