@@ -50,7 +50,8 @@ pub(crate) fn grpc(
     connections: Arc<Connections>,
     inbox: Arc<ArcSwapOption<Inbox>>,
 ) -> Routes {
-    let agents = agents::AgentDoor { connections: Arc::clone(&connections), inbox: Arc::clone(&inbox) };
+    let agents =
+        agents::AgentDoor { connections: Arc::clone(&connections), inbox: Arc::clone(&inbox) };
     let schedulers = schedulers::SchedulerDoor { connections, inbox };
     let mut services = tonic::service::Routes::new(
         AgentServiceServer::new(agents).max_decoding_message_size(FRAME_BYTES_MAX),

@@ -61,7 +61,9 @@ pub fn access(verb: routes::Verb, object: routes::Object) -> Access {
         routes::Object::Role => ObjectKind::Role,
         routes::Object::Sandbox => ObjectKind::Sandbox,
         routes::Object::Service => ObjectKind::Service,
-        routes::Object::Health | routes::Object::Document | routes::Object::Page => ObjectKind::Page,
+        routes::Object::Health | routes::Object::Document | routes::Object::Page => {
+            ObjectKind::Page
+        }
     };
     Access::new(verb, kind)
 }

@@ -28,7 +28,7 @@ enum Line {
 
 /// All connections of this master.
 #[derive(Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     next: AtomicU64,
     lines: Mutex<HashMap<ConnectionId, Line>>,
     /// Connections that bytes came from since the loop last looked.
@@ -82,8 +82,7 @@ impl Connections {
         inbox: &Inbox,
         principal: PrincipalName,
     ) -> Result<Connection, Refusal> {
-        let connection =
-            Connection { id, connections: Arc::clone(self), inbox: inbox.clone() };
+        let connection = Connection { id, connections: Arc::clone(self), inbox: inbox.clone() };
         inbox.send(Command::ConnectionOpened { connection: id, peer, principal }).await?;
         Ok(connection)
     }

@@ -37,7 +37,9 @@ pub(crate) enum After {
 impl Performer {
     pub(crate) fn perform(&self, effect: Effect) -> After {
         match effect {
-            Effect::Persist { operation, lane, changes } => return self.persist(operation, lane, changes),
+            Effect::Persist { operation, lane, changes } => {
+                return self.persist(operation, lane, changes);
+            }
             Effect::ReadState { operation, framework, list } => {
                 let (store, inbox) = (Arc::clone(&self.store), self.inbox.clone());
                 // At most `STATE_OPERATIONS_MAX` a framework are under way: the core counts them.
@@ -46,7 +48,9 @@ impl Performer {
                     drop(inbox.send_inside(Command::StateRead { operation, result }).await);
                 });
             }
-            Effect::SendAgent { connection, frame } => self.connections.send_agent(connection, frame),
+            Effect::SendAgent { connection, frame } => {
+                self.connections.send_agent(connection, frame);
+            }
             Effect::SendFramework { connection, frame } => {
                 self.connections.send_framework(connection, frame);
             }
@@ -60,7 +64,12 @@ impl Performer {
         After::Continue
     }
 
-    fn persist(&self, operation: OperationId, lane: WriteLane, changes: Vec<RegistryChange>) -> After {
+    fn persist(
+        &self,
+        operation: OperationId,
+        lane: WriteLane,
+        changes: Vec<RegistryChange>,
+    ) -> After {
         let batch = changes.into_iter().fold(Batch::new(), |batch, change| {
             let key = change.key.encode();
             match change.record {

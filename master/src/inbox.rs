@@ -14,7 +14,7 @@ const INSIDE_MAX: usize = 4096;
 
 /// Sends commands to the loop. Cheap to clone.
 #[derive(Clone)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     outside: mpsc::Sender<(Instant, Command)>,
     inside: mpsc::Sender<Command>,
 }
@@ -37,7 +37,7 @@ impl Inbox {
     ///
     /// # Errors
     /// When this master does not lead any more.
-    pub async fn send(&self, command: Command) -> Result<(), Refusal> {
+    pub(crate) async fn send(&self, command: Command) -> Result<(), Refusal> {
         self.outside.send((Instant::now(), command)).await.map_err(|_| not_leading())
     }
 

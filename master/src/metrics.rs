@@ -3,13 +3,13 @@
 
 use crate::connections::Connections;
 use crate::view::ViewReader;
+use proffer_types::DurationMs;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use proffer_types::DurationMs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl LoopMetrics {
 }
 
 /// All metrics of one master. A value, so that several masters in one process do not mix.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
 }
 
@@ -67,7 +67,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Only when formatting into memory fails.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -107,7 +107,12 @@ impl Collector for ClusterGauges {
             float_family(&mut encoder, name, help, "resource", &by_name)?;
         }
         one(&mut encoder, "offers", "Offers outstanding", i64::from(overview.offers))?;
-        one(&mut encoder, "unmet_demand", "Tasks wanted and without a place", i64::from(overview.unmet))?;
+        one(
+            &mut encoder,
+            "unmet_demand",
+            "Tasks wanted and without a place",
+            i64::from(overview.unmet),
+        )?;
         let connections = i64::try_from(self.connections.count()).unwrap_or(i64::MAX);
         one(&mut encoder, "connections", "Open streams of agents and frameworks", connections)?;
         let cut = ConstCounter::new(self.connections.cut_count());
@@ -121,7 +126,12 @@ impl Collector for ClusterGauges {
     }
 }
 
-fn one(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> std::fmt::Result {
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: i64,
+) -> std::fmt::Result {
     let gauge = ConstGauge::new(value);
     let descriptor = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
     gauge.encode(descriptor)

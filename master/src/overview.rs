@@ -1,13 +1,13 @@
 //! Counts and sums over the published view, for the overview and the metrics.
 
 use crate::view::View;
-use proffer_types::operator::{AgentCondition, Overview};
 use proffer_types::Resources;
+use proffer_types::operator::{AgentCondition, Overview};
 use std::collections::BTreeMap;
 
 /// The overview of `view`.
 #[must_use]
-pub fn overview(view: &View) -> Overview {
+pub(crate) fn overview(view: &View) -> Overview {
     let mut found = Overview {
         cursor: view.cursor,
         offers: u32::try_from(view.offers.len()).unwrap_or(u32::MAX),
@@ -22,7 +22,10 @@ pub fn overview(view: &View) -> Overview {
         }
     }
     for framework in view.frameworks.values() {
-        count(&mut found.frameworks, if framework.connected { "connected" } else { "disconnected" });
+        count(
+            &mut found.frameworks,
+            if framework.connected { "connected" } else { "disconnected" },
+        );
         for demand in &framework.demand {
             found.unmet = found.unmet.saturating_add(demand.unmet);
         }
@@ -35,8 +38,8 @@ pub fn overview(view: &View) -> Overview {
 
 /// Adds the scalars; numbered and named items of different agents are different things.
 fn add(sum: &mut Resources, part: &Resources) {
-    let scalars = part
-        .filtered(|entry| matches!(entry.quantity, proffer_types::Quantity::Scalar(_)));
+    let scalars =
+        part.filtered(|entry| matches!(entry.quantity, proffer_types::Quantity::Scalar(_)));
     if let Ok(total) = sum.checked_add(&scalars) {
         *sum = total;
     }

@@ -1,7 +1,9 @@
 //! Reads the whole registry when a term begins, and pages of a framework's state while it runs.
 
 use crate::store::{RangeRequest, Store, StoreError};
-use proffer_master_core::registry::{Record, RecordKey, RegistryError, RegistryImage, state_prefix};
+use proffer_master_core::registry::{
+    Record, RecordKey, RegistryError, RegistryImage, state_prefix,
+};
 use proffer_master_core::{StateList, StatePage};
 use proffer_types::state_store::StateEntry;
 use proffer_types::{FrameworkId, Refusal, RefusalCode};
@@ -22,9 +24,10 @@ pub enum ReadError {
 ///
 /// # Errors
 /// See [`ReadError`]; this program must not lead then.
-pub async fn read_registry(store: &Arc<dyn Store>) -> Result<RegistryImage, ReadError> {
+pub(crate) async fn read_registry(store: &Arc<dyn Store>) -> Result<RegistryImage, ReadError> {
     let mut image = RegistryImage::default();
-    let mut request = RangeRequest { limit: store.limits().page_entries_max, ..RangeRequest::default() };
+    let mut request =
+        RangeRequest { limit: store.limits().page_entries_max, ..RangeRequest::default() };
     loop {
         let page = store.range(request.clone()).await?;
         for entry in &page.entries {
@@ -63,7 +66,11 @@ pub(crate) async fn read_state(
             (&key, Record::decode(&key, &entry.value).map_err(broken)?)
         {
             debug_assert!(entry.key.starts_with(own.as_bytes()));
-            entries.push(StateEntry { key: name.clone(), version: value.version, value: value.value });
+            entries.push(StateEntry {
+                key: name.clone(),
+                version: value.version,
+                value: value.value,
+            });
         }
     }
     Ok(StatePage { entries, more: page.more })

@@ -77,7 +77,8 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         () = around.shutdown.cancelled() => return Ok(()),
     };
     let image = read_registry(&around.store).await?;
-    let master = Master::recover(around.config.clone(), image, now()).map_err(TermError::Recovery)?;
+    let master =
+        Master::recover(around.config.clone(), image, now()).map_err(TermError::Recovery)?;
     let (inbox, inside) = queues();
     let commits = leadership.commits();
     let performer = Performer {
@@ -119,7 +120,9 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
     match reason {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(TermError::Stopped(reason)),
-        Err(_) => Err(TermError::Stopped("the loop panicked; its last words are in the log".to_owned())),
+        Err(_) => {
+            Err(TermError::Stopped("the loop panicked; its last words are in the log".to_owned()))
+        }
     }
 }
 
@@ -149,13 +152,16 @@ fn lease_until(state: LeaseState) -> Monotonic {
 async fn tell_lease(commits: Commits, inbox: Inbox, ended: CancellationToken) {
     let mut seen = commits.lease();
     while !ended.is_cancelled() {
-        let state = match tokio::time::timeout(LEASE_TOLD_EVERY, commits.lease_changed(seen)).await {
+        let state = match tokio::time::timeout(LEASE_TOLD_EVERY, commits.lease_changed(seen)).await
+        {
             Ok(state) => state,
             Err(_) => commits.lease(),
         };
         seen = state;
         let command = match state {
-            LeaseState::Confirmed { .. } => Command::LeaseConfirmed { lease_until: lease_until(state) },
+            LeaseState::Confirmed { .. } => {
+                Command::LeaseConfirmed { lease_until: lease_until(state) }
+            }
             LeaseState::Suspended | LeaseState::Lost => Command::Suspended,
         };
         if inbox.send_inside(command).await.is_err() {
@@ -217,12 +223,10 @@ impl Turning {
             if let Err(reason) = self.turn(command.take()) {
                 return Some(reason);
             }
-            command = loop {
-                match self.wait() {
-                    Waited::Command(command) => break Some(command),
-                    Waited::Due => break None,
-                    Waited::Shutdown => return None,
-                }
+            command = match self.wait() {
+                Waited::Command(command) => Some(command),
+                Waited::Due => None,
+                Waited::Shutdown => return None,
             };
         }
     }

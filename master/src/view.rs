@@ -9,7 +9,9 @@ use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::operator::{
     AgentRow, Change, EventRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
 };
-use proffer_types::{AgentId, Cursor, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey};
+use proffer_types::{
+    AgentId, Cursor, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey,
+};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -123,13 +125,13 @@ impl View {
 
 /// The changes of one turn.
 #[derive(Debug)]
-pub struct TurnChanges {
+pub(crate) struct TurnChanges {
     /// Number of the first one.
-    pub first: Cursor,
+    pub(crate) first: Cursor,
     /// In order.
-    pub changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// What the allocator was told.
-    pub deltas: Vec<Delta>,
+    pub(crate) deltas: Vec<Delta>,
 }
 
 enum Request {
@@ -146,7 +148,7 @@ pub struct ViewReader {
 }
 
 /// Feeds the view. The loop has the only one.
-pub struct ViewWriter {
+pub(crate) struct ViewWriter {
     requests: SyncSender<Request>,
 }
 
@@ -154,7 +156,7 @@ pub struct ViewWriter {
 ///
 /// # Errors
 /// When the machine gives no thread.
-pub fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
+pub(crate) fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
     let (requests, inbox) = sync_channel(TURNS_WAITING_MAX);
     let published = Arc::new(ArcSwap::from_pointee(View::default()));
     let (announce, moved) = watch::channel(Cursor::default());
@@ -170,7 +172,7 @@ pub fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
 
 impl ViewWriter {
     /// Hands over the changes of a turn; waits while the view thread is far behind.
-    pub fn publish(&self, turn: TurnChanges) {
+    pub(crate) fn publish(&self, turn: TurnChanges) {
         // The thread outlives the writer; should it have panicked, readers see an old view and
         // `lag` grows, which is exported.
         let _ = self.requests.send(Request::Turn(turn));
@@ -318,7 +320,11 @@ mod tests {
 
     fn turn(epoch: u64, change: u64, messages: &[&str]) -> TurnChanges {
         TurnChanges {
-            first: Cursor { incarnation: proffer_types::Incarnation(1), epoch: MasterEpoch(epoch), change },
+            first: Cursor {
+                incarnation: proffer_types::Incarnation(1),
+                epoch: MasterEpoch(epoch),
+                change,
+            },
             changes: messages.iter().map(|message| event(message)).collect(),
             deltas: Vec::new(),
         }
@@ -338,7 +344,10 @@ mod tests {
         assert!(view.changes_since(Cursor { epoch: MasterEpoch(2), ..end }, 10).is_none());
 
         writer.publish(turn(4, 0, &["d"]));
-        let view = reader.at_least(Cursor { epoch: MasterEpoch(4), change: 1, ..end }).await.expect("published");
+        let view = reader
+            .at_least(Cursor { epoch: MasterEpoch(4), change: 1, ..end })
+            .await
+            .expect("published");
         assert!(view.changes_since(end, 10).is_none(), "an older epoch is not known any more");
     }
 }

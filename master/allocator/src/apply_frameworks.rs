@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Allocator {
     fn known(&self, framework: FrameworkId) -> Result<(), DeltaError> {
-        let known = self.frameworks.contains_key(&framework);
+        let known = self.frameworks.get(&framework).is_some_and(|entry| entry.registered);
         known.then_some(()).ok_or(DeltaError::UnknownFramework(framework))
     }
 
@@ -20,7 +20,7 @@ impl Allocator {
     }
 
     pub(crate) fn add_framework(&mut self, framework: FrameworkId, roles: &BTreeSet<RoleName>) {
-        self.frameworks.entry(framework).or_default();
+        self.frameworks.entry(framework).or_default().registered = true;
         let left: Vec<u32> = self.frameworks[&framework]
             .clients
             .iter()
@@ -45,6 +45,9 @@ impl Allocator {
         self.set_framework_active(framework, false)?;
         self.set_demand(framework, None)?;
         self.add_framework(framework, &BTreeSet::new());
+        if let Some(entry) = self.frameworks.get_mut(&framework) {
+            entry.registered = false;
+        }
         self.forget_framework(framework);
         Ok(())
     }
@@ -54,6 +57,7 @@ impl Allocator {
         framework: FrameworkId,
         active: bool,
     ) -> Result<(), DeltaError> {
+        self.known(framework)?;
         let entry = self.frameworks.get_mut(&framework);
         entry.ok_or(DeltaError::UnknownFramework(framework))?.active = active;
         if !active {
@@ -84,6 +88,7 @@ impl Allocator {
         framework: FrameworkId,
         groups: Option<&[DemandGroup]>,
     ) -> Result<(), DeltaError> {
+        self.known(framework)?;
         let entry = self.frameworks.get_mut(&framework);
         let entry = entry.ok_or(DeltaError::UnknownFramework(framework))?;
         entry.states_demand = groups.is_some();

@@ -30,11 +30,15 @@ mod apply_agents;
 mod apply_frameworks;
 mod delta;
 mod demand;
+#[cfg(test)]
+mod equivalence;
 mod explain;
 mod fair_tree;
 mod filters;
 mod fit_tree;
 mod place;
+#[cfg(any(test, feature = "reference"))]
+pub mod reference;
 mod report;
 mod rescind;
 mod share;

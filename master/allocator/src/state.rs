@@ -45,6 +45,8 @@ pub struct Allocator {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Framework {
+    /// Added and not removed; else the entry stands only for what is still held.
+    pub(crate) registered: bool,
     pub(crate) active: bool,
     pub(crate) states_demand: bool,
     /// By role; also roles it left while it holds something in them.
@@ -220,9 +222,9 @@ impl Allocator {
         self.forget_framework(entry.framework);
     }
 
-    /// Drops the entry of a framework that is not subscribed anywhere and holds nothing.
+    /// Drops the entry of a framework that was removed and holds nothing.
     pub(crate) fn forget_framework(&mut self, framework: FrameworkId) {
-        let unneeded = |f: &Framework| !f.active && f.clients.is_empty() && f.groups.is_empty();
+        let unneeded = |f: &Framework| !f.registered && f.clients.is_empty() && f.groups.is_empty();
         if self.frameworks.get(&framework).is_some_and(unneeded) {
             self.frameworks.remove(&framework);
         }

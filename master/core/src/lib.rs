@@ -16,11 +16,14 @@ mod command;
 mod commands;
 mod config;
 mod effect;
+mod invariants;
 pub mod limits;
 mod master;
 pub mod registry;
 mod rows;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod turn;
 
 pub use command::{Command, Peer, StatePage, WriteResult};

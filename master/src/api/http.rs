@@ -141,9 +141,9 @@ impl Asked {
             "DrainAgent" => {
                 OperatorCall::DrainAgent(self.read::<pb::DrainAgentRequest>()?.id.parse()?)
             }
-            "DeactivateAgent" => {
-                OperatorCall::DeactivateAgent(self.read::<pb::DeactivateAgentRequest>()?.id.parse()?)
-            }
+            "DeactivateAgent" => OperatorCall::DeactivateAgent(
+                self.read::<pb::DeactivateAgentRequest>()?.id.parse()?,
+            ),
             "ActivateAgent" => {
                 OperatorCall::ActivateAgent(self.read::<pb::ActivateAgentRequest>()?.id.parse()?)
             }
@@ -161,8 +161,11 @@ impl Asked {
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
-        let pairs: Vec<(String, String)> =
-            self.parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let pairs: Vec<(String, String)> = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let query: Vec<(String, String)> =
             form_urlencoded::parse(self.query.as_deref().unwrap_or_default().as_bytes())
                 .into_owned()

@@ -48,7 +48,9 @@ fn optional<T: std::str::FromStr<Err = Refusal>>(text: &str, field: &str) -> Ans
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|refusal: Refusal| Refusal { field: field.to_owned(), ..refusal })
+    text.parse()
+        .map(Some)
+        .map_err(|refusal: Refusal| Refusal { field: field.to_owned(), ..refusal })
 }
 
 /// The rows of `map` after `after`, at most `size`, and the key to go on from.
@@ -257,9 +259,9 @@ pub(crate) fn task_key(framework: &str, task: &str) -> Answer<TaskKey> {
 }
 
 pub(crate) fn set_role(ask: pb::SetRoleRequest) -> Answer<OperatorCall> {
-    let config = ask.config.ok_or_else(|| {
-        Refusal::new(RefusalCode::InvalidArgument, "config", "is missing")
-    })?;
+    let config = ask
+        .config
+        .ok_or_else(|| Refusal::new(RefusalCode::InvalidArgument, "config", "is missing"))?;
     let config = RoleConfig::try_from(config).map_err(|refusal| refusal.within("config"))?;
     Ok(OperatorCall::SetRole { role: RoleName::new(&ask.role)?, config })
 }
@@ -280,7 +282,8 @@ fn subject(kind: &str, text: &str) -> Answer<Subject> {
             Subject::Demand(framework.parse()?, group.parse()?)
         }
         other => {
-            let message = format!("{:?} cannot be asked about", proffer_types::refusal::excerpt(other));
+            let message =
+                format!("{:?} cannot be asked about", proffer_types::refusal::excerpt(other));
             return Err(Refusal::new(RefusalCode::InvalidArgument, "kind", message)
                 .hint("framework, demand, task or agent"));
         }

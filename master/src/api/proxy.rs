@@ -51,12 +51,7 @@ pub(crate) async fn services(State(doors): State<Doors>, request: Request) -> Re
 }
 
 impl Proxy {
-    async fn to_agent(
-        &self,
-        framework: &str,
-        task: &str,
-        uri: &Uri,
-    ) -> Result<Response, Refusal> {
+    async fn to_agent(&self, framework: &str, task: &str, uri: &Uri) -> Result<Response, Refusal> {
         let key = super::operator::task_key(framework, task)?;
         let view = self.view.load();
         let row = view.tasks.get(&key).ok_or_else(|| {
@@ -96,7 +91,9 @@ impl Proxy {
         })?;
         if !row.connected || row.info.api_url.is_empty() {
             let message = "the service framework is not connected right now";
-            return Err(Refusal::new(RefusalCode::Unavailable, "framework", message).hint("try again"));
+            return Err(
+                Refusal::new(RefusalCode::Unavailable, "framework", message).hint("try again")
+            );
         }
         let client = self.client(&row.info.api_url, self.token.clone())?;
         let (parts, body) = request.into_parts();

@@ -40,7 +40,8 @@ impl Kinds {
         let mut kinds = BTreeSet::new();
         for name in asked {
             let known = KINDS.iter().find(|kind| *kind == name).ok_or_else(|| {
-                let message = format!("{:?} is no kind of change", proffer_types::refusal::excerpt(name));
+                let message =
+                    format!("{:?} is no kind of change", proffer_types::refusal::excerpt(name));
                 Refusal::new(RefusalCode::InvalidArgument, "kinds", message)
                     .hint(format!("one of {}", KINDS.join(", ")))
             })?;

@@ -1,0 +1,637 @@
+//! The indexed allocator against the naive reference: after every random sequence of changes the
+//! next decision of one is the next decision of the other, down to the end of all work (T18, R6),
+//! and no resource is ever given twice (I3, I4).
+
+use crate::reference::Reference;
+use crate::{Allocator, Decision, Delta, LeaseId, Use};
+use proffer_types::demand::DemandGroup;
+use proffer_types::role::RoleConfig;
+use proffer_types::{
+    AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
+    Resources, RoleName, attributes,
+};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ROLES: [&str; 5] = ["*", "a", "a/x", "a/y", "b/z"];
+const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
+
+#[derive(Clone, Debug)]
+struct Shape {
+    cpus: u8,
+    mem: u8,
+    gpus: u8,
+    licences: u8,
+    ports: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Stated {
+    name: usize,
+    role: usize,
+    shape: Shape,
+    fixed_ports: bool,
+    target: u8,
+    zone: Option<(bool, u8)>,
+    host: Option<u8>,
+    priority: i8,
+    per_agent_max: Option<u8>,
+    spread: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    AddAgent {
+        has: Shape,
+        zone: u8,
+        usable: bool,
+    },
+    ChangeAgent {
+        which: u8,
+        has: Shape,
+        zone: u8,
+    },
+    RemoveAgent {
+        which: u8,
+    },
+    Usable {
+        which: u8,
+        usable: bool,
+    },
+    Weight {
+        role: usize,
+        milli: u64,
+    },
+    AddFramework {
+        framework: u8,
+        roles: u8,
+    },
+    RemoveFramework {
+        framework: u8,
+    },
+    Active {
+        framework: u8,
+        active: bool,
+    },
+    Demand {
+        framework: u8,
+        groups: Option<Vec<Stated>>,
+    },
+    Suppressed {
+        framework: u8,
+        role: usize,
+        suppressed: bool,
+    },
+    Filter {
+        framework: u8,
+        role: usize,
+        agent: u8,
+        refused: Shape,
+        for_ms: u8,
+    },
+    Clear {
+        framework: u8,
+        roles: u8,
+    },
+    /// Ends a lease: nothing, or tasks of part of it, and perhaps a refusal of all it held.
+    EndLease {
+        which: u8,
+        tasks: u8,
+        refuse_for_ms: u8,
+    },
+    /// A task that comes with its agent, whether there is room or not (K12).
+    Allocate {
+        framework: u8,
+        role: usize,
+        agent: u8,
+        held: Shape,
+        group: Option<usize>,
+    },
+    Release {
+        which: u8,
+    },
+    Advance {
+        ms: u8,
+    },
+    Decide {
+        decisions: u8,
+        obey_rescinds: bool,
+    },
+}
+
+/// What an agent has: most have room for several tasks.
+fn has() -> impl Strategy<Value = Shape> {
+    (0u8..=9, 0u8..=9, 0u8..=1, 0u8..=2, 0u8..=8)
+        .prop_map(|(cpus, mem, gpus, licences, ports)| Shape { cpus, mem, gpus, licences, ports })
+}
+
+/// What a task needs: seldom more than cpus and memory.
+fn needs() -> impl Strategy<Value = Shape> {
+    let seldom = || prop::bool::weighted(0.1).prop_map(u8::from);
+    let ports = prop_oneof![3 => Just(0u8), 1 => 1u8..=2];
+    (0u8..=3, 0u8..=3, seldom(), seldom(), ports)
+        .prop_map(|(cpus, mem, gpus, licences, ports)| Shape { cpus, mem, gpus, licences, ports })
+}
+
+fn stated() -> impl Strategy<Value = Stated> {
+    (
+        (0usize..3, any::<usize>(), needs(), any::<bool>(), 0u8..7),
+        (
+            prop::option::weighted(0.3, (any::<bool>(), 0u8..2)),
+            prop::option::weighted(0.1, 0u8..4),
+            -1i8..2,
+            prop::option::weighted(0.4, 1u8..3),
+            any::<bool>(),
+        ),
+    )
+        .prop_map(
+            |((name, role, shape, fixed_ports, target), (zone, host, priority, max, spread))| {
+                Stated {
+                    name,
+                    role,
+                    shape,
+                    fixed_ports,
+                    target,
+                    zone,
+                    host,
+                    priority,
+                    per_agent_max: max,
+                    spread,
+                }
+            },
+        )
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (has(), 0u8..2, prop::bool::weighted(0.9))
+            .prop_map(|(has, zone, usable)| Op::AddAgent { has, zone, usable }),
+        1 => (any::<u8>(), has(), 0u8..2)
+            .prop_map(|(which, has, zone)| Op::ChangeAgent { which, has, zone }),
+        1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
+        1 => (0usize..5, prop::sample::select(vec![1, 500, 1000, 2000, 3000]))
+            .prop_map(|(role, milli)| Op::Weight { role, milli }),
+        3 => (1u8..5, any::<u8>())
+            .prop_map(|(framework, roles)| Op::AddFramework { framework, roles }),
+        1 => (1u8..5).prop_map(|framework| Op::RemoveFramework { framework }),
+        3 => (1u8..5, prop::bool::weighted(0.8))
+            .prop_map(|(framework, active)| Op::Active { framework, active }),
+        5 => (1u8..5, prop::option::weighted(0.8, prop::collection::vec(stated(), 0..4)))
+            .prop_map(|(framework, groups)| Op::Demand { framework, groups }),
+        1 => (1u8..5, 0usize..5, any::<bool>()).prop_map(|(framework, role, suppressed)| {
+            Op::Suppressed { framework, role, suppressed }
+        }),
+        2 => (1u8..5, any::<usize>(), any::<u8>(), has(), any::<u8>()).prop_map(
+            |(framework, role, agent, refused, for_ms)| {
+                Op::Filter { framework, role, agent, refused, for_ms }
+            }
+        ),
+        1 => (1u8..5, any::<u8>()).prop_map(|(framework, roles)| Op::Clear { framework, roles }),
+        6 => (any::<u8>(), 0u8..4, prop_oneof![Just(0u8), any::<u8>()]).prop_map(
+            |(which, tasks, refuse_for_ms)| Op::EndLease { which, tasks, refuse_for_ms }
+        ),
+        1 => (1u8..5, 0usize..5, any::<u8>(), needs(), prop::option::of(0usize..3)).prop_map(
+            |(framework, role, agent, held, group)| {
+                Op::Allocate { framework, role, agent, held, group }
+            }
+        ),
+        3 => any::<u8>().prop_map(|which| Op::Release { which }),
+        2 => any::<u8>().prop_map(|ms| Op::Advance { ms }),
+        5 => (1u8..8, any::<bool>()).prop_map(|(decisions, obey_rescinds)| {
+            Op::Decide { decisions, obey_rescinds }
+        }),
+    ]
+}
+
+/// Agents and connected frameworks to begin with, then anything.
+fn sequence() -> impl Strategy<Value = Vec<Op>> {
+    let agent = (has(), 0u8..2).prop_map(|(has, zone)| Op::AddAgent { has, zone, usable: true });
+    let demand = prop::option::weighted(0.7, prop::collection::vec(stated(), 1..4));
+    let framework = (1u8..5, 1u8..32, demand).prop_map(|(framework, roles, groups)| {
+        vec![
+            Op::AddFramework { framework, roles },
+            Op::Demand { framework, groups },
+            Op::Active { framework, active: true },
+        ]
+    });
+    let agents = prop::collection::vec(agent, 1..4);
+    let frameworks = prop::collection::vec(framework, 1..4);
+    (any::<bool>(), agents, frameworks, prop::collection::vec(op(), 0..40)).prop_map(
+        |(agents_first, agents, frameworks, rest)| {
+            let frameworks = frameworks.concat();
+            let (a, b) = if agents_first { (agents, frameworks) } else { (frameworks, agents) };
+            a.into_iter().chain(b).chain(rest).collect()
+        },
+    )
+}
+
+fn role(index: usize) -> RoleName {
+    RoleName::new(ROLES[index]).expect("valid")
+}
+
+fn group_name(index: usize) -> GroupName {
+    GroupName::new(GROUPS[index]).expect("valid")
+}
+
+fn roles(mask: u8) -> BTreeSet<RoleName> {
+    (0..ROLES.len()).filter(|bit| mask & (1 << bit) != 0).map(role).collect()
+}
+
+fn resources(shape: &Shape, first_port: u64) -> Resources {
+    let mut text = format!(
+        "cpus:{};mem:{}MiB;gpus:{};licences:{}",
+        shape.cpus,
+        u64::from(shape.mem) * 64,
+        shape.gpus,
+        shape.licences
+    );
+    if shape.ports > 0 {
+        let last = first_port + u64::from(shape.ports) - 1;
+        text += &format!(";ports:[{first_port}-{last}]");
+    }
+    text.parse().expect("valid")
+}
+
+fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
+    let one_of = |word: String| BTreeSet::from([word]);
+    let zone = stated.zone.map(|(is, zone)| Constraint {
+        attribute: "zone".to_owned(),
+        rule: match is {
+            true => ConstraintRule::In(one_of(format!("z{zone}"))),
+            false => ConstraintRule::NotIn(one_of(format!("z{zone}"))),
+        },
+    });
+    let host = stated.host.map(|host| Constraint {
+        attribute: "hostname".to_owned(),
+        rule: ConstraintRule::In(one_of(format!("host{host}"))),
+    });
+    let group = DemandGroup {
+        name: group_name(stated.name),
+        generation: Generation(1),
+        role: roles.get(stated.role % roles.len().max(1))?.clone(),
+        shape: resources(&stated.shape, 101),
+        fixed_ports: stated.fixed_ports,
+        target: u32::from(stated.target),
+        constraints: zone.into_iter().chain(host).collect(),
+        priority: i32::from(stated.priority),
+        per_agent_max: stated.per_agent_max.map(u32::from),
+        spread: stated.spread,
+        gang_size: 1,
+        deadline: None,
+    };
+    group.validate().is_ok().then_some(group)
+}
+
+/// Both allocators under the same changes, and the little that their caller keeps.
+#[derive(Default)]
+struct Pair {
+    indexed: Allocator,
+    reference: Reference,
+    /// Fed with changes and decisions only, as the one that explains is.
+    mirror: Allocator,
+    now: Monotonic,
+    agents: BTreeMap<AgentId, Resources>,
+    agent_next: u64,
+    frameworks: BTreeMap<FrameworkId, Vec<RoleName>>,
+    stated: BTreeMap<FrameworkId, Vec<DemandGroup>>,
+    leases: BTreeMap<LeaseId, Decision>,
+    uses: Vec<Use>,
+    seen: Seen,
+}
+
+/// What a run exercised.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    tasks: u64,
+    spread: u64,
+    classical: u64,
+    rescinds: u64,
+    accepts: u64,
+    contested: u64,
+}
+
+impl Pair {
+    fn tell(&mut self, delta: &Delta) {
+        self.indexed.on_change(delta).expect("a consistent change");
+        self.mirror.on_change(delta).expect("a consistent change");
+        self.reference.on_change(delta);
+    }
+
+    fn agent(&self, which: u8) -> Option<AgentId> {
+        let count = self.agents.len();
+        self.agents.keys().nth(usize::from(which) % count.max(1)).copied()
+    }
+
+    fn attributes(agent: AgentId, zone: u8) -> attributes::Attributes {
+        let text = format!("zone:z{zone};hostname:host{}", agent.0 % 4);
+        attributes::parse_attributes(&text).expect("valid")
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::AddAgent { has, zone, usable } if self.agents.len() < 5 => {
+                let agent = AgentId(self.agent_next);
+                self.agent_next += 1;
+                let resources = resources(has, 100);
+                self.agents.insert(agent, resources.clone());
+                self.tell(&Delta::AgentAdded {
+                    agent,
+                    name: AgentName::new(&agent.to_string()).expect("valid"),
+                    resources,
+                    attributes: Self::attributes(agent, *zone),
+                    usable: *usable,
+                });
+            }
+            Op::AddAgent { .. } => {}
+            Op::ChangeAgent { which, has, zone } => {
+                let Some(agent) = self.agent(*which) else { return Ok(()) };
+                let resources = resources(has, 100);
+                self.agents.insert(agent, resources.clone());
+                let attributes = Self::attributes(agent, *zone);
+                self.tell(&Delta::AgentChanged { agent, resources, attributes });
+            }
+            Op::RemoveAgent { which } => {
+                let Some(agent) = self.agent(*which) else { return Ok(()) };
+                self.agents.remove(&agent);
+                self.leases.retain(|_, lease| lease.agent != agent);
+                self.uses.retain(|held| held.agent != agent);
+                self.tell(&Delta::AgentRemoved { agent });
+            }
+            Op::Usable { which, usable } => {
+                let Some(agent) = self.agent(*which) else { return Ok(()) };
+                self.tell(&Delta::AgentUsable { agent, usable: *usable });
+            }
+            Op::Weight { role: index, milli } => {
+                let config = RoleConfig { weight_milli: *milli, ..RoleConfig::default() };
+                self.tell(&Delta::RoleSet { role: role(*index), config });
+            }
+            _ => return self.apply_of_framework(op),
+        }
+        Ok(())
+    }
+
+    fn known(&self, framework: u8) -> Option<FrameworkId> {
+        let framework = FrameworkId(u64::from(framework));
+        self.frameworks.contains_key(&framework).then_some(framework)
+    }
+
+    fn apply_of_framework(&mut self, op: &Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::AddFramework { framework, roles: mask } => {
+                let framework = FrameworkId(u64::from(*framework));
+                self.frameworks.insert(framework, roles(*mask).into_iter().collect());
+                self.tell(&Delta::FrameworkAdded { framework, roles: roles(*mask) });
+            }
+            Op::RemoveFramework { framework } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                self.frameworks.remove(&framework);
+                self.stated.remove(&framework);
+                self.tell(&Delta::FrameworkRemoved { framework });
+            }
+            Op::Active { framework, active } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                self.tell(&Delta::FrameworkActive { framework, active: *active });
+            }
+            Op::Demand { framework, groups } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                let groups = groups.as_ref().map(|groups| {
+                    let by_name: BTreeMap<usize, &Stated> =
+                        groups.iter().map(|group| (group.name, group)).collect();
+                    let roles = &self.frameworks[&framework];
+                    by_name.into_values().filter_map(|g| demand(g, roles)).collect::<Vec<_>>()
+                });
+                self.stated.insert(framework, groups.clone().unwrap_or_default());
+                self.tell(&Delta::Demand { framework, groups });
+            }
+            Op::Suppressed { framework, role: index, suppressed } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                let (role, suppressed) = (role(*index), *suppressed);
+                self.tell(&Delta::Suppressed { framework, role, suppressed });
+            }
+            Op::Filter { framework, role: index, agent, refused, for_ms } => {
+                let known = self.known(*framework).zip(self.agent(*agent));
+                let Some((framework, agent)) = known else { return Ok(()) };
+                let until = Monotonic(self.now.0 + u64::from(*for_ms));
+                let roles = &self.frameworks[&framework];
+                let Some(role) = roles.get(*index % roles.len().max(1)).cloned() else {
+                    return Ok(());
+                };
+                let resources = resources(refused, 100);
+                self.tell(&Delta::Filtered { framework, role, agent, resources, until });
+            }
+            Op::Clear { framework, roles: mask } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                self.tell(&Delta::FiltersCleared { framework, roles: roles(*mask) });
+            }
+            _ => return self.apply_of_lease(op),
+        }
+        Ok(())
+    }
+
+    fn apply_of_lease(&mut self, op: &Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::EndLease { which, tasks, refuse_for_ms } => {
+                let at = usize::from(*which) % self.leases.len().max(1);
+                let Some(id) = self.leases.keys().nth(at).copied() else { return Ok(()) };
+                self.end_lease(id, *tasks, *refuse_for_ms);
+            }
+            Op::Allocate { framework, role: index, agent, held, group } => {
+                let known = self.known(*framework).zip(self.agent(*agent));
+                let Some((framework, agent)) = known else { return Ok(()) };
+                let held = Use {
+                    agent,
+                    framework,
+                    role: role(*index),
+                    resources: resources(held, 100),
+                    group: group.map(group_name),
+                    tasks: 1,
+                };
+                self.uses.push(held.clone());
+                self.tell(&Delta::Allocated(held));
+            }
+            Op::Release { which } => {
+                if !self.uses.is_empty() {
+                    let held = self.uses.remove(usize::from(*which) % self.uses.len());
+                    self.tell(&Delta::Released(held));
+                }
+            }
+            Op::Advance { ms } => self.now.0 += u64::from(*ms),
+            Op::Decide { decisions, obey_rescinds } => {
+                for _ in 0..*decisions {
+                    if !self.decide(*obey_rescinds)? {
+                        break;
+                    }
+                }
+            }
+            other => unreachable!("applied elsewhere: {other:?}"),
+        }
+        Ok(())
+    }
+
+    /// An accept (`tasks` above zero), a decline or an expiry, as the master tells it.
+    fn end_lease(&mut self, id: LeaseId, tasks: u8, refuse_for_ms: u8) {
+        let lease = self.leases.remove(&id).expect("held");
+        self.tell(&Delta::Returned { lease: id });
+        let tasks = u32::from(tasks).min(lease.count);
+        if tasks > 0 {
+            self.seen.accepts += 1;
+            // All of it serves `tasks` tasks of the lease's count; shares stay as they were.
+            let held = Use {
+                agent: lease.agent,
+                framework: lease.framework,
+                role: lease.role.clone(),
+                resources: lease.resources.clone(),
+                group: lease.group.clone(),
+                tasks,
+            };
+            self.uses.push(held.clone());
+            self.tell(&Delta::Allocated(held));
+        }
+        if refuse_for_ms > 0 && self.frameworks.contains_key(&lease.framework) {
+            let until = Monotonic(self.now.0 + u64::from(refuse_for_ms));
+            self.tell(&Delta::Filtered {
+                framework: lease.framework,
+                role: lease.role,
+                agent: lease.agent,
+                resources: lease.resources,
+                until,
+            });
+        }
+    }
+
+    /// Makes both take one decision and compares; `false` when there is none.
+    fn decide(&mut self, obey_rescinds: bool) -> Result<bool, TestCaseError> {
+        let expected = self.reference.next(self.now);
+        let (mut decided, mut rescinds) = (Vec::new(), Vec::new());
+        loop {
+            let turn = self.indexed.offers(1, self.now);
+            prop_assert!(turn.steps_used > 0 || !turn.more, "a turn makes progress");
+            decided.extend(turn.decisions);
+            rescinds.extend(turn.rescinds);
+            if !decided.is_empty() || !turn.more {
+                break;
+            }
+        }
+        prop_assert!(decided.len() <= 1, "one step decides one thing");
+        let decided = decided.pop();
+        let unnamed = decided.clone().map(|one| Decision { lease: LeaseId(0), ..one });
+        prop_assert_eq!(&unnamed, &expected, "the next decision");
+        let is_any = decided.is_some();
+        if let Some(decision) = decided {
+            self.note(&decision);
+            let offered = Delta::Offered(decision.clone());
+            self.reference.on_change(&offered);
+            self.mirror.on_change(&offered).expect("a consistent change");
+            self.leases.insert(decision.lease, decision);
+        }
+        for id in rescinds {
+            prop_assert!(self.leases.get(&id).is_some_and(|lease| lease.group.is_none()));
+            self.seen.rescinds += 1;
+            if obey_rescinds {
+                self.end_lease(id, 0, 0);
+            }
+        }
+        self.check_books()?;
+        Ok(is_any || obey_rescinds && self.reference.next(self.now).is_some())
+    }
+
+    fn note(&mut self, decision: &Decision) {
+        match &decision.group {
+            None => self.seen.classical += 1,
+            Some(name) => {
+                let stated = &self.stated[&decision.framework];
+                let is_spread = stated.iter().any(|group| group.name == *name && group.spread);
+                self.seen.spread += u64::from(is_spread);
+                self.seen.tasks += 1;
+            }
+        }
+        let frameworks: BTreeSet<FrameworkId> =
+            self.leases.values().map(|lease| lease.framework).collect();
+        self.seen.contested += u64::from(frameworks.len() > 1);
+    }
+
+    /// I3, I4: what is free, used and leased is what there is; K10: unmet is what it says.
+    fn check_books(&self) -> Result<(), TestCaseError> {
+        for (agent, total) in &self.agents {
+            let leased = self.leases.values().filter(|l| l.agent == *agent).map(|l| &l.resources);
+            let used = self.uses.iter().filter(|u| u.agent == *agent).map(|u| &u.resources);
+            // Uses told by agents may overlap (K12); then there is no sum to compare with.
+            if let Ok(held) = Resources::sum(leased.chain(used))
+                && let Ok(rest) = total.checked_sub(&held)
+            {
+                prop_assert_eq!(&self.indexed.free(*agent), &rest, "free on {}", agent);
+            }
+            prop_assert!(total.contains(&self.indexed.free(*agent)));
+            prop_assert_eq!(self.indexed.free(*agent), self.mirror.free(*agent));
+        }
+        for (framework, groups) in &self.stated {
+            for group in groups {
+                let unmet = self.reference.unmet(*framework, group);
+                prop_assert_eq!(self.indexed.unmet(*framework, &group.name), unmet);
+                prop_assert_eq!(self.mirror.unmet(*framework, &group.name), unmet);
+            }
+        }
+        for index in 0..ROLES.len() {
+            let role = role(index);
+            let here = |framework: &FrameworkId| {
+                self.indexed.framework_share_ppm(*framework, &role)
+                    == self.mirror.framework_share_ppm(*framework, &role)
+            };
+            prop_assert!(self.frameworks.keys().all(here), "shares in {}", role);
+            prop_assert_eq!(self.indexed.allocated(&role), self.mirror.allocated(&role));
+        }
+        Ok(())
+    }
+}
+
+fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
+    let mut pair = Pair { agent_next: 1, now: Monotonic(1000), ..Pair::default() };
+    for op in ops {
+        pair.apply(op)?;
+    }
+    while pair.decide(true)? {}
+    let ids: Vec<LeaseId> = pair.leases.keys().copied().collect();
+    for id in ids {
+        pair.end_lease(id, 0, 0);
+    }
+    for held in std::mem::take(&mut pair.uses) {
+        pair.tell(&Delta::Released(held));
+    }
+    for (agent, total) in &pair.agents {
+        prop_assert_eq!(&pair.indexed.free(*agent), total, "all is free again");
+    }
+    Ok(pair.seen)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_next_decision_is_the_references(ops in sequence()) {
+        run(&ops)?;
+    }
+}
+
+/// The comparison above is worth what its sequences reach.
+#[test]
+fn the_sequences_reach_every_kind_of_decision() {
+    let mut runner = TestRunner::deterministic();
+    let sequences = sequence();
+    let mut sum = Seen::default();
+    for _ in 0..400 {
+        let ops = sequences.new_tree(&mut runner).expect("generates").current();
+        let seen = run(&ops).expect("equal");
+        sum.tasks += seen.tasks;
+        sum.spread += seen.spread;
+        sum.classical += seen.classical;
+        sum.rescinds += seen.rescinds;
+        sum.accepts += seen.accepts;
+        sum.contested += seen.contested;
+    }
+    println!("{sum:?}");
+    assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
+    assert!(sum.rescinds > 20 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
+}

@@ -1,0 +1,502 @@
+//! The same policy written down as plainly as possible: every decision from scratch, by looking at
+//! everything. The indexed allocator is compared with it, decision by decision (T18). Not for
+//! production: one decision costs the whole cluster. Plain scalars and ports only.
+
+use crate::delta::{Decision, Delta, LeaseId, Use};
+use proffer_types::demand::DemandGroup;
+use proffer_types::{
+    AgentId, Attributes, FrameworkId, GroupName, Monotonic, ResourceName, Resources, RoleName,
+};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Key = (FrameworkId, RoleName);
+
+#[derive(Clone, Debug)]
+struct Agent {
+    slot: u32,
+    total: Resources,
+    attributes: Attributes,
+    usable: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Framework {
+    active: bool,
+    groups: Option<Vec<DemandGroup>>,
+    roles: BTreeSet<RoleName>,
+    suppressed: BTreeSet<RoleName>,
+}
+
+#[derive(Clone, Debug)]
+struct Filter {
+    client: Key,
+    agent: AgentId,
+    refused: Resources,
+    until: Monotonic,
+}
+
+/// All that is known, in the form in which it was told.
+#[derive(Clone, Debug, Default)]
+pub struct Reference {
+    agents: BTreeMap<AgentId, Agent>,
+    frameworks: BTreeMap<FrameworkId, Framework>,
+    weights: BTreeMap<RoleName, u64>,
+    filters: Vec<Filter>,
+    uses: Vec<Use>,
+    leases: BTreeMap<LeaseId, Decision>,
+    /// Grants so far of clients, of a role's own frameworks, and of whole roles.
+    client_grants: BTreeMap<Key, u64>,
+    direct_grants: BTreeMap<RoleName, u64>,
+    role_grants: BTreeMap<RoleName, u64>,
+}
+
+/// A place in the role tree, for comparison among siblings.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Place {
+    Direct(RoleName),
+    Role(RoleName),
+    Client(Key),
+}
+
+/// Classical offers hold at least one of these.
+const CPUS_MILLI_MIN: u64 = 10;
+const MEM_BYTES_MIN: u64 = 32 << 20;
+const FILTERS_MAX: usize = 4;
+
+impl Reference {
+    /// Notes a change that the indexed allocator took without an error.
+    pub fn on_change(&mut self, delta: &Delta) {
+        match delta.clone() {
+            Delta::AgentAdded { agent, resources, attributes, usable, .. } => {
+                let taken: BTreeSet<u32> = self.agents.values().map(|a| a.slot).collect();
+                let slot = (0..).find(|slot| !taken.contains(slot)).expect("slots do not run out");
+                self.agents.insert(agent, Agent { slot, total: resources, attributes, usable });
+            }
+            Delta::AgentChanged { agent, resources, attributes } => {
+                let entry = self.agents.get_mut(&agent).expect("known");
+                let gpus = |r: &Resources| r.scalar(&ResourceName::Gpus) > 0;
+                if entry.attributes != attributes || gpus(&entry.total) != gpus(&resources) {
+                    self.filters.retain(|filter| filter.agent != agent);
+                }
+                (entry.total, entry.attributes) = (resources, attributes);
+            }
+            Delta::AgentRemoved { agent } => {
+                self.agents.remove(&agent);
+                self.filters.retain(|filter| filter.agent != agent);
+                self.leases.retain(|_, lease| lease.agent != agent);
+                self.uses.retain(|held| held.agent != agent);
+            }
+            Delta::AgentUsable { agent, usable } => {
+                self.agents.get_mut(&agent).expect("known").usable = usable;
+            }
+            Delta::RoleSet { role, config } => {
+                self.weights.insert(role, config.weight_milli);
+            }
+            Delta::FrameworkAdded { framework, roles } => {
+                let entry = self.frameworks.entry(framework).or_default();
+                entry.suppressed.retain(|role| roles.contains(role));
+                entry.roles = roles;
+            }
+            Delta::FrameworkRemoved { framework } => {
+                self.filters.retain(|filter| filter.client.0 != framework);
+                self.frameworks.remove(&framework);
+            }
+            Delta::FrameworkActive { framework, active } => {
+                self.frameworks.get_mut(&framework).expect("known").active = active;
+                if !active {
+                    self.filters.retain(|filter| filter.client.0 != framework);
+                }
+            }
+            Delta::Demand { framework, groups } => {
+                self.frameworks.get_mut(&framework).expect("known").groups = groups;
+            }
+            Delta::Suppressed { framework, role, suppressed } => {
+                let entry = self.frameworks.get_mut(&framework).expect("known");
+                if suppressed && entry.roles.contains(&role) {
+                    entry.suppressed.insert(role);
+                } else {
+                    entry.suppressed.remove(&role);
+                }
+            }
+            Delta::Filtered { framework, role, agent, resources, until } => {
+                let client = (framework, role);
+                if self.clients().contains(&client) {
+                    self.filter(Filter { client, agent, refused: resources, until });
+                }
+            }
+            Delta::FiltersCleared { framework, roles } => self.filters.retain(|filter| {
+                filter.client.0 != framework
+                    || !(roles.is_empty() || roles.contains(&filter.client.1))
+            }),
+            Delta::Allocated(held) => self.uses.push(held),
+            Delta::Released(held) => {
+                let at = self.uses.iter().position(|have| *have == held);
+                self.uses.remove(at.expect("released as it was allocated"));
+            }
+            Delta::Offered(decision) => self.grant(decision),
+            Delta::Returned { lease } => {
+                self.leases.remove(&lease);
+            }
+        }
+        self.forget();
+    }
+
+    fn filter(&mut self, new: Filter) {
+        let same = |have: &Filter| have.client == new.client && have.agent == new.agent;
+        self.filters
+            .retain(|have| !(same(have) && have.refused == new.refused && have.until <= new.until));
+        let mine = self.filters.iter().enumerate().filter(|(_, have)| same(have));
+        if mine.clone().count() >= FILTERS_MAX {
+            let first = mine.min_by_key(|(_, have)| have.until).map(|(at, _)| at);
+            self.filters.remove(first.expect("there are several"));
+        }
+        self.filters.insert(0, new);
+    }
+
+    fn grant(&mut self, decision: Decision) {
+        let grants = if decision.group.is_some() { u64::from(decision.count) } else { 1 };
+        let key = (decision.framework, decision.role.clone());
+        *self.client_grants.entry(key).or_default() += grants;
+        *self.direct_grants.entry(decision.role.clone()).or_default() += grants;
+        let mut role = Some(decision.role.clone());
+        while let Some(name) = role {
+            *self.role_grants.entry(name.clone()).or_default() += grants;
+            role = name.parent();
+        }
+        self.leases.insert(decision.lease, decision);
+    }
+
+    /// Who is somebody: subscribed, holding something, or stating demand.
+    fn clients(&self) -> BTreeSet<Key> {
+        let subscribed = self
+            .frameworks
+            .iter()
+            .flat_map(|(id, entry)| entry.roles.iter().map(|role| (*id, role.clone())));
+        let stated = self.frameworks.iter().flat_map(|(id, entry)| {
+            entry.groups.iter().flatten().map(|group| (*id, group.role.clone()))
+        });
+        let held = self.uses.iter().filter(|held| !held.resources.is_empty());
+        let held = held.map(|held| (held.framework, held.role.clone()));
+        let leased = self.leases.values().map(|lease| (lease.framework, lease.role.clone()));
+        subscribed.chain(stated).chain(held).chain(leased).collect()
+    }
+
+    /// Grants and refusals end with the client, grants of a role with its last client or weight.
+    fn forget(&mut self) {
+        let clients = self.clients();
+        self.client_grants.retain(|key, _| clients.contains(key));
+        self.filters.retain(|filter| clients.contains(&filter.client));
+        let needed: BTreeSet<RoleName> = clients
+            .iter()
+            .map(|(_, role)| role)
+            .chain(self.weights.iter().filter(|(_, weight)| **weight != 1000).map(|(r, _)| r))
+            .flat_map(|role| std::iter::successors(Some(role.clone()), RoleName::parent))
+            .collect();
+        self.direct_grants.retain(|role, _| needed.contains(role));
+        self.role_grants.retain(|role, _| needed.contains(role));
+    }
+
+    fn cluster(&self, name: &ResourceName) -> u128 {
+        self.agents.values().map(|agent| u128::from(agent.total.scalar(name))).sum()
+    }
+
+    /// Everything that is charged below a place.
+    fn charged(&self, place: &Place) -> Vec<&Resources> {
+        let within = |framework: FrameworkId, role: &RoleName| match place {
+            Place::Direct(name) => role == name,
+            Place::Role(name) => role.is_within(name),
+            Place::Client(key) => *key == (framework, role.clone()),
+        };
+        let used = self.uses.iter().filter(|held| within(held.framework, &held.role));
+        let leased = self.leases.values().filter(|lease| within(lease.framework, &lease.role));
+        used.map(|held| &held.resources).chain(leased.map(|lease| &lease.resources)).collect()
+    }
+
+    /// The dominant share as a fraction.
+    fn share(&self, place: &Place) -> (u128, u128) {
+        let charged = self.charged(place);
+        let names: BTreeSet<ResourceName> = self
+            .agents
+            .values()
+            .flat_map(|agent| agent.total.entries())
+            .map(|entry| entry.key.name.clone())
+            .filter(|name| *name != ResourceName::Ports)
+            .collect();
+        let fractions = names.iter().map(|name| {
+            let part: u128 = charged.iter().map(|held| u128::from(held.scalar(name))).sum();
+            (part, self.cluster(name))
+        });
+        fractions
+            .filter(|(_, whole)| *whole > 0)
+            .reduce(|a, b| if b.0 * a.1 > a.0 * b.1 { b } else { a })
+            .unwrap_or((0, 1))
+    }
+
+    fn weight(&self, place: &Place) -> u128 {
+        match place {
+            Place::Role(role) => u128::from(self.weights.get(role).copied().unwrap_or(1000)),
+            Place::Direct(_) | Place::Client(_) => 1000,
+        }
+    }
+
+    fn grants(&self, place: &Place) -> u64 {
+        let found = match place {
+            Place::Direct(role) => self.direct_grants.get(role),
+            Place::Role(role) => self.role_grants.get(role),
+            Place::Client(key) => self.client_grants.get(key),
+        };
+        found.copied().unwrap_or(0)
+    }
+
+    fn sibling_cmp(&self, a: &Place, b: &Place) -> Ordering {
+        let ((part_a, whole_a), (part_b, whole_b)) = (self.share(a), self.share(b));
+        let left = part_a * whole_b * self.weight(b);
+        let right = part_b * whole_a * self.weight(a);
+        left.cmp(&right).then(self.grants(a).cmp(&self.grants(b))).then(a.cmp(b))
+    }
+
+    /// From the top: the roles on the way, the role's own frameworks, the client.
+    fn path(key: &Key) -> Vec<Place> {
+        let mut roles: Vec<RoleName> =
+            std::iter::successors(Some(key.1.clone()), RoleName::parent).collect();
+        roles.reverse();
+        let mut path: Vec<Place> = roles.into_iter().map(Place::Role).collect();
+        path.push(Place::Direct(key.1.clone()));
+        path.push(Place::Client(key.clone()));
+        path
+    }
+
+    fn fair_cmp(&self, a: &Key, b: &Key) -> Ordering {
+        let (a, b) = (Self::path(a), Self::path(b));
+        let parted = a.iter().zip(&b).find(|(a, b)| a != b);
+        parted.map_or(Ordering::Equal, |(a, b)| self.sibling_cmp(a, b))
+    }
+
+    fn is_present(&self, key: &Key) -> bool {
+        self.frameworks.get(&key.0).is_some_and(|entry| {
+            entry.active && entry.roles.contains(&key.1) && !entry.suppressed.contains(&key.1)
+        })
+    }
+
+    fn is_below_entitlement(&self, key: &Key) -> bool {
+        let present: Vec<Key> = self.clients().into_iter().filter(|k| self.is_present(k)).collect();
+        let path = Self::path(key);
+        let mut entitled = 1u128 << 64;
+        for (depth, place) in path.iter().enumerate() {
+            let siblings: BTreeSet<Place> = present
+                .iter()
+                .map(Self::path)
+                .filter(|other| other.len() > depth && other[..depth] == path[..depth])
+                .map(|other| other[depth].clone())
+                .collect();
+            let weights: u128 = siblings.iter().map(|sibling| self.weight(sibling)).sum();
+            entitled = entitled * self.weight(place) / weights.max(1);
+        }
+        let (part, whole) = self.share(&Place::Client(key.clone()));
+        (part << 64) / whole < entitled
+    }
+
+    /// Scalars and ports that nobody holds.
+    fn free(&self, id: AgentId) -> (BTreeMap<ResourceName, u64>, BTreeSet<u64>) {
+        let total = &self.agents[&id].total;
+        let held: Vec<&Resources> = self
+            .uses
+            .iter()
+            .filter(|held| held.agent == id)
+            .map(|held| &held.resources)
+            .chain(self.leases.values().filter(|l| l.agent == id).map(|l| &l.resources))
+            .collect();
+        let mut scalars = BTreeMap::new();
+        for entry in total.entries().iter().filter(|e| e.key.name != ResourceName::Ports) {
+            let name = entry.key.name.clone();
+            let used: u64 = held.iter().map(|held| held.scalar(&name)).sum();
+            scalars.insert(name.clone(), total.scalar(&name).saturating_sub(used));
+        }
+        let mut ports: BTreeSet<u64> = total.ports().iter().collect();
+        for held in held {
+            held.ports().iter().for_each(|port| {
+                ports.remove(&port);
+            });
+        }
+        (scalars, ports)
+    }
+
+    fn on_agent(&self, framework: FrameworkId, group: &GroupName, agent: AgentId) -> u32 {
+        let used = self.uses.iter().filter(|held| {
+            held.framework == framework && held.agent == agent && held.group.as_ref() == Some(group)
+        });
+        let leased = self.leases.values().filter(|lease| {
+            lease.framework == framework
+                && lease.agent == agent
+                && lease.group.as_ref() == Some(group)
+        });
+        used.map(|held| held.tasks).sum::<u32>() + leased.map(|lease| lease.count).sum::<u32>()
+    }
+
+    /// `target − leases − launches`.
+    #[must_use]
+    pub fn unmet(&self, framework: FrameworkId, group: &DemandGroup) -> u32 {
+        let met: u32 =
+            self.agents.keys().map(|agent| self.on_agent(framework, &group.name, *agent)).sum();
+        group.target.saturating_sub(met)
+    }
+
+    /// What one task of the group would get on the agent, if it may go there.
+    fn fit(
+        &self,
+        framework: FrameworkId,
+        group: &DemandGroup,
+        id: AgentId,
+        now: Monotonic,
+    ) -> Option<Resources> {
+        let agent = &self.agents[&id];
+        let (scalars, ports) = self.free(id);
+        let wanted_ports = group.shape.ports();
+        let picked: Vec<u64> = if group.fixed_ports {
+            wanted_ports.iter().collect()
+        } else {
+            ports.iter().copied().take(usize::try_from(wanted_ports.count()).ok()?).collect()
+        };
+        let client = (framework, group.role.clone());
+        let refused = self.filters.iter().any(|filter| {
+            filter.client == client
+                && filter.agent == id
+                && filter.until > now
+                && names(&group.shape)
+                    .all(|name| filter.refused.scalar(name) >= group.shape.scalar(name))
+        });
+        let fits = agent.usable
+            && group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
+            && names(&group.shape)
+                .filter(|name| **name != ResourceName::Ports)
+                .all(|name| scalars.get(name).copied().unwrap_or(0) >= group.shape.scalar(name))
+            && picked.len() as u64 == wanted_ports.count()
+            && picked.iter().all(|port| ports.contains(port))
+            && group
+                .per_agent_max
+                .is_none_or(|most| self.on_agent(framework, &group.name, id) < most)
+            && !refused;
+        fits.then(|| {
+            let plain = names(&group.shape).filter(|name| **name != ResourceName::Ports);
+            plain_set(plain.map(|name| (name.clone(), group.shape.scalar(name))), picked)
+        })
+    }
+
+    fn demand_step(&self, now: Monotonic) -> Option<Decision> {
+        let mut clients: Vec<Key> =
+            self.clients().into_iter().filter(|key| self.is_present(key)).collect();
+        clients.sort_by(|a, b| self.fair_cmp(a, b));
+        clients.into_iter().find_map(|(framework, role)| {
+            let stated = self.frameworks[&framework].groups.iter().flatten();
+            let mut groups: Vec<&DemandGroup> = stated
+                .filter(|group| group.role == role && self.unmet(framework, group) > 0)
+                .collect();
+            groups.sort_by_key(|group| (Reverse(group.priority), group.name.clone()));
+            groups.into_iter().find_map(|group| {
+                let fits = self
+                    .agents
+                    .keys()
+                    .filter_map(|id| Some((*id, self.fit(framework, group, *id, now)?)));
+                let (agent, resources) =
+                    fits.min_by_key(|(id, _)| self.preference(framework, group, *id))?;
+                Some(Decision {
+                    lease: LeaseId(0),
+                    framework,
+                    role: role.clone(),
+                    agent,
+                    resources,
+                    group: Some(group.name.clone()),
+                    count: 1,
+                })
+            })
+        })
+    }
+
+    /// Smaller is better.
+    fn preference(
+        &self,
+        framework: FrameworkId,
+        group: &DemandGroup,
+        id: AgentId,
+    ) -> (u32, bool, Reverse<u64>, u32) {
+        let agent = &self.agents[&id];
+        let wastes_gpus = group.shape.scalar(&ResourceName::Gpus) == 0
+            && agent.total.scalar(&ResourceName::Gpus) > 0;
+        if !group.spread {
+            return (0, wastes_gpus, Reverse(0), agent.slot);
+        }
+        let (scalars, _) = self.free(id);
+        let amount = |name| scalars.get(&name).copied().unwrap_or(0);
+        let room = amount(ResourceName::Cpus).min(amount(ResourceName::Mem) >> 22);
+        (self.on_agent(framework, &group.name, id), wastes_gpus, Reverse(room), agent.slot)
+    }
+
+    fn classical_step(&self, now: Monotonic) -> Option<Decision> {
+        let takes = |key: &Key| self.is_present(key) && self.frameworks[&key.0].groups.is_none();
+        let mut clients: Vec<Key> = self.clients().into_iter().filter(takes).collect();
+        clients.sort_by(|a, b| self.fair_cmp(a, b));
+        let mut agents: Vec<(&AgentId, &Agent)> = self.agents.iter().collect();
+        agents.sort_by_key(|(_, agent)| agent.slot);
+        agents.into_iter().filter(|(_, agent)| agent.usable).find_map(|(id, _)| {
+            let (scalars, ports) = self.free(*id);
+            let amount = |name| scalars.get(&name).copied().unwrap_or(0);
+            if amount(ResourceName::Cpus) < CPUS_MILLI_MIN
+                && amount(ResourceName::Mem) < MEM_BYTES_MIN
+            {
+                return None;
+            }
+            let offered = plain_set(scalars, ports);
+            let client = clients.iter().find(|client| {
+                !self.filters.iter().any(|filter| {
+                    filter.client == **client
+                        && filter.agent == *id
+                        && filter.until > now
+                        && filter.refused.contains(&offered)
+                })
+            })?;
+            Some(Decision {
+                lease: LeaseId(0),
+                framework: client.0,
+                role: client.1.clone(),
+                agent: *id,
+                resources: offered,
+                group: None,
+                count: 1,
+            })
+        })
+    }
+
+    /// The next decision, one task or one agent at a time, under lease 0. Books nothing.
+    #[must_use]
+    pub fn next(&self, now: Monotonic) -> Option<Decision> {
+        let (demand, classical) = (self.demand_step(now), self.classical_step(now));
+        match (demand, classical) {
+            (Some(demand), Some(classical)) => {
+                let client = (demand.framework, demand.role.clone());
+                let other = (classical.framework, classical.role.clone());
+                let first = self.is_below_entitlement(&client)
+                    || self.fair_cmp(&client, &other) == Ordering::Less;
+                Some(if first { demand } else { classical })
+            }
+            (demand, classical) => demand.or(classical),
+        }
+    }
+}
+
+fn names(shape: &Resources) -> impl Iterator<Item = &ResourceName> {
+    shape.entries().iter().map(|entry| &entry.key.name)
+}
+
+fn plain_set(
+    scalars: impl IntoIterator<Item = (ResourceName, u64)>,
+    ports: impl IntoIterator<Item = u64>,
+) -> Resources {
+    let ports: Vec<(u64, u64)> = ports.into_iter().map(|port| (port, port)).collect();
+    let ports = proffer_types::Ranges::new(ports).expect("single numbers are disjoint");
+    let mut set = Resources::scalars(scalars);
+    let quantity = proffer_types::Quantity::Ranges(ports);
+    let key = proffer_types::resources::ResourceKey::plain(ResourceName::Ports);
+    set.insert(proffer_types::resources::Resource { key, quantity }).expect("no ports in it yet");
+    set
+}

@@ -1,0 +1,395 @@
+//! Peers of the harness: they remember what they were told and answer when asked.
+
+use super::Harness;
+use crate::{Command, ConnectionId, Effect, Peer};
+use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::offer::{Accept, Offer, Operation};
+use proffer_types::scheduler::{Call, Event, FrameworkInfo, SchedulerUp, TaskRecord};
+use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
+use proffer_types::template::{
+    ContainerTemplate, KillPolicy, OnDisconnect, PodTemplate, TaskLaunch,
+};
+use proffer_types::{
+    AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
+    GroupName, LaunchToken, LogIncarnation, MasterEpoch, OfferId, ReplicaId, Resources, RoleName,
+    StatusId, TaskName, TaskState,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An agent that takes every launch.
+#[derive(Clone, Debug)]
+pub struct AgentPeer {
+    /// What it says of itself.
+    pub info: AgentInfo,
+    /// Its id, once it was told.
+    pub id: Option<AgentId>,
+    /// Its registration.
+    pub session: AgentSession,
+    /// Its connection; `None` when cut.
+    pub connection: Option<ConnectionId>,
+    /// The master that registered it.
+    pub master_epoch: MasterEpoch,
+    /// Every task that it has taken and not forgotten.
+    pub tasks: BTreeMap<(FrameworkId, TaskName), TaskRecord>,
+    /// Every launch that it was sent, taken or not.
+    pub launched: Vec<TaskRecord>,
+    sequences: BTreeMap<FrameworkId, u64>,
+}
+
+impl AgentPeer {
+    /// An agent that has not registered.
+    ///
+    /// # Panics
+    /// When `name` or `resources` are not legal.
+    #[must_use]
+    pub fn new(name: &str, resources: &str) -> Self {
+        Self {
+            info: AgentInfo {
+                name: AgentName::new(name).expect("a legal name"),
+                hostname: name.to_owned(),
+                address: "127.0.0.1".to_owned(),
+                api_url: String::new(),
+                resources: resources.parse().expect("legal resources"),
+                attributes: Attributes::new(),
+                version: "0".to_owned(),
+                isolation: IsolationLevel::Full,
+                boot_id: "boot".to_owned(),
+                insecure: false,
+            },
+            id: None,
+            session: AgentSession(0),
+            connection: None,
+            master_epoch: MasterEpoch(0),
+            tasks: BTreeMap::new(),
+            launched: Vec::new(),
+            sequences: BTreeMap::new(),
+        }
+    }
+
+    /// Connects and registers, listing the tasks for which `lists` holds.
+    pub fn register(&mut self, harness: &mut Harness, lists: impl Fn(&TaskRecord) -> bool) {
+        let connection = harness.connect(Peer::Agent, "cert:agents");
+        self.connection = Some(connection);
+        self.session = AgentSession(self.session.0 + 1);
+        self.tasks.retain(|_, record| lists(record));
+        let tasks = self
+            .tasks
+            .values()
+            .map(|record| AgentTask { record: record.clone(), acknowledged: false })
+            .collect();
+        let messages = vec![
+            AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
+            AgentMessage::Tasks { tasks },
+            AgentMessage::RegisterEnd,
+        ];
+        self.master_epoch = MasterEpoch(0);
+        self.send(harness, messages);
+        self.hear(harness);
+    }
+
+    /// Sends messages on its connection and ends the turn.
+    pub fn send(&self, harness: &mut Harness, messages: Vec<AgentMessage>) {
+        let Some(connection) = self.connection else { return };
+        let frame = AgentUp {
+            agent: self.id,
+            session: self.session,
+            master_epoch: self.master_epoch,
+            messages,
+        };
+        harness.turn(Command::AgentFrame { connection, frame });
+    }
+
+    /// Takes in what it was sent.
+    pub fn hear(&mut self, harness: &Harness) {
+        self.hear_effects(&harness.effects);
+    }
+
+    /// Takes in what it was sent.
+    pub fn hear_effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let Effect::SendAgent { connection, frame } = effect else { continue };
+            if Some(*connection) != self.connection || frame.session != self.session {
+                continue;
+            }
+            for order in &frame.orders {
+                self.obey(frame.agent, frame.master_epoch, order);
+            }
+        }
+    }
+
+    fn obey(&mut self, id: AgentId, master_epoch: MasterEpoch, order: &AgentOrder) {
+        match order {
+            AgentOrder::Registered { .. } => {
+                self.id = Some(id);
+                self.master_epoch = master_epoch;
+            }
+            AgentOrder::Refused { gone: true, .. } => {
+                self.id = None;
+                self.tasks.clear();
+            }
+            AgentOrder::Launch { tasks } => {
+                for task in tasks {
+                    let record = TaskRecord {
+                        status: TaskStatus {
+                            id: None,
+                            framework: task.framework,
+                            task: task.launch.name.clone(),
+                            token: task.launch.token,
+                            agent: id,
+                            state: TaskState::Taken,
+                            reason: StatusReason::None,
+                            message: String::new(),
+                            exit: None,
+                            ready: None,
+                            at: Default::default(),
+                            isolation: IsolationLevel::Full,
+                        },
+                        template: task.launch.template,
+                        resources: task.launch.resources.clone(),
+                        role: task.role.clone(),
+                        variables: task.launch.variables.clone(),
+                        labels: task.launch.labels.clone(),
+                        group: task.launch.group.clone(),
+                        agent_name: self.info.name.clone(),
+                        address: self.info.address.clone(),
+                    };
+                    let key = (task.framework, task.launch.name.clone());
+                    let known = self.launched.iter().any(|old| old.status == record.status);
+                    if !known {
+                        self.launched.push(record.clone());
+                        self.tasks.insert(key, record);
+                    }
+                }
+            }
+            AgentOrder::Acknowledge { framework, through, except, .. } => {
+                self.tasks.retain(|(owner, _), record| {
+                    let done = record.status.id.is_some_and(|id| {
+                        id.sequence <= *through && !except.contains(&id.sequence)
+                    });
+                    !(owner == framework && done && record.status.state.is_terminal())
+                });
+            }
+            AgentOrder::Refused { .. }
+            | AgentOrder::Grant { .. }
+            | AgentOrder::Template { .. }
+            | AgentOrder::Kill { .. }
+            | AgentOrder::EndFramework { .. } => {}
+        }
+    }
+
+    /// Reports a new state of one of its tasks.
+    ///
+    /// # Panics
+    /// When it has no such task or was never registered.
+    pub fn report(
+        &mut self,
+        harness: &mut Harness,
+        framework: FrameworkId,
+        task: &str,
+        state: TaskState,
+    ) {
+        let name = TaskName::new(task).expect("a legal name");
+        let sequence = self.sequences.entry(framework).or_default();
+        *sequence += 1;
+        let id = StatusId {
+            agent: self.id.expect("registered before"),
+            incarnation: LogIncarnation(1),
+            sequence: *sequence,
+        };
+        let record = self.tasks.get_mut(&(framework, name)).expect("it has the task");
+        record.status.id = Some(id);
+        record.status.state = state;
+        let status = record.status.clone();
+        self.send(harness, vec![AgentMessage::Statuses { statuses: vec![status] }]);
+    }
+}
+
+/// A framework replica.
+#[derive(Clone, Debug)]
+pub struct FrameworkPeer {
+    /// What it says of itself.
+    pub info: FrameworkInfo,
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// Who it is to the master.
+    pub principal: String,
+    /// Its connection; `None` when cut.
+    pub connection: Option<ConnectionId>,
+    /// Its id, once it was told.
+    pub id: FrameworkId,
+    /// Its epoch, once it was told.
+    pub epoch: FrameworkEpoch,
+    /// The offers that it holds.
+    pub offers: BTreeMap<OfferId, Offer>,
+    /// The newest status of each task that it was told.
+    pub statuses: BTreeMap<TaskName, TaskStatus>,
+    token: u64,
+    numbers: u64,
+}
+
+impl FrameworkPeer {
+    /// A replica that has not subscribed.
+    ///
+    /// # Panics
+    /// When a name is not legal.
+    #[must_use]
+    pub fn new(name: &str, replica: &str, role: &str) -> Self {
+        Self {
+            info: FrameworkInfo {
+                name: name.parse().expect("a legal name"),
+                roles: BTreeSet::from([RoleName::new(role).expect("a legal role")]),
+                api_url: String::new(),
+                failover_timeout: None,
+                labels: BTreeMap::new(),
+            },
+            replica: replica.parse().expect("a legal replica"),
+            principal: "token:test".to_owned(),
+            connection: None,
+            id: FrameworkId(0),
+            epoch: FrameworkEpoch(0),
+            offers: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            token: 0,
+            numbers: 0,
+        }
+    }
+
+    /// Connects and subscribes.
+    pub fn subscribe(&mut self, harness: &mut Harness, take_over: bool) {
+        let connection = harness.connect(Peer::Framework, &self.principal);
+        self.connection = Some(connection);
+        self.offers.clear();
+        let (info, replica) = (self.info.clone(), self.replica.clone());
+        self.call(harness, Call::Subscribe { info, replica, take_over });
+    }
+
+    /// Makes one call and ends the turn.
+    pub fn call(&mut self, harness: &mut Harness, call: Call) {
+        self.calls(harness, vec![call]);
+    }
+
+    /// Makes calls in one frame and ends the turn.
+    pub fn calls(&mut self, harness: &mut Harness, calls: Vec<Call>) {
+        let Some(connection) = self.connection else { return };
+        let frame = SchedulerUp { epoch: self.epoch, calls };
+        harness.turn(Command::SchedulerFrame { connection, frame });
+    }
+
+    /// Takes in what it was sent.
+    pub fn hear_effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::SendFramework { connection, frame }
+                    if Some(*connection) == self.connection =>
+                {
+                    for event in &frame.events {
+                        self.hear_event(event);
+                    }
+                }
+                Effect::Close { connection, .. } if Some(*connection) == self.connection => {
+                    self.connection = None;
+                    self.offers.clear();
+                }
+                Effect::SendFramework { .. }
+                | Effect::Close { .. }
+                | Effect::Persist { .. }
+                | Effect::ReadState { .. }
+                | Effect::SendAgent { .. }
+                | Effect::Reply { .. }
+                | Effect::Publish { .. }
+                | Effect::Stop { .. } => {}
+            }
+        }
+    }
+
+    fn hear_event(&mut self, event: &Event) {
+        match event {
+            Event::Subscribed { framework, epoch, .. } => {
+                if *epoch != self.epoch {
+                    self.token = 0;
+                }
+                self.id = *framework;
+                self.epoch = *epoch;
+                self.statuses.clear();
+            }
+            Event::Offers { offers } => {
+                self.offers.extend(offers.iter().map(|offer| (offer.id, offer.clone())));
+            }
+            Event::Rescinded { offers, .. } => {
+                self.offers.retain(|id, _| !offers.contains(id));
+            }
+            Event::Status(status) => self.note(status),
+            Event::Task(record) => self.note(&record.status),
+            Event::SnapshotPage { tasks } => {
+                for record in tasks {
+                    self.note(&record.status);
+                }
+            }
+            Event::Standby { .. }
+            | Event::SnapshotEnd { .. }
+            | Event::AgentResolved { .. }
+            | Event::Accepted { .. }
+            | Event::State { .. }
+            | Event::Refused { .. }
+            | Event::Superseded { .. }
+            | Event::TornDown
+            | Event::Heartbeat => {}
+        }
+    }
+
+    fn note(&mut self, status: &TaskStatus) {
+        self.statuses.insert(status.task.clone(), status.clone());
+    }
+
+    /// The framework's next number for an accept or a state call.
+    pub fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A launch with a fresh token.
+    ///
+    /// # Panics
+    /// When a name is not legal.
+    pub fn launch(&mut self, name: &str, resources: Resources, group: Option<&str>) -> TaskLaunch {
+        self.token += 1;
+        TaskLaunch {
+            name: TaskName::new(name).expect("a legal name"),
+            token: LaunchToken { session: self.epoch, sequence: self.token },
+            template: template().digest(),
+            resources,
+            variables: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            group: group.map(|group| GroupName::new(group).expect("a legal group")),
+        }
+    }
+
+    /// An accept of offers on one agent that launches tasks there.
+    pub fn accept(&mut self, offers: &[Offer], tasks: Vec<TaskLaunch>) -> Accept {
+        Accept {
+            accept: self.number(),
+            offers: offers.iter().map(|offer| (offer.id, offer.agent_version)).collect(),
+            operations: offers
+                .first()
+                .map(|offer| Operation::Launch { agent: offer.agent, tasks })
+                .into_iter()
+                .collect(),
+            refuse_for: DurationMs(0),
+        }
+    }
+}
+
+/// The template that tests launch.
+#[must_use]
+pub fn template() -> PodTemplate {
+    PodTemplate {
+        containers: vec![ContainerTemplate {
+            name: "main".to_owned(),
+            command: vec!["/bin/true".to_owned()],
+            ..ContainerTemplate::default()
+        }],
+        kill: KillPolicy::default(),
+        on_disconnect: OnDisconnect::Keep,
+        labels: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,175 @@
+//! A real master on a real port: who is let in, what is answered, what survives a restart.
+
+use proffer_master::{CoreConfig, Running, Settings, StoreChoice};
+use proffer_net::{ClientError, Endpoint, HttpClient, ListenConfig, Token, Tokens};
+use proffer_proto::pb;
+use proffer_proto::routes::{ROUTES, RPCS};
+use proffer_types::RefusalCode;
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+struct Cluster {
+    master: Option<Running>,
+    shutdown: CancellationToken,
+    token: Token,
+}
+
+impl Cluster {
+    async fn start(directory: &Path) -> Self {
+        let token = Token::random().expect("random numbers");
+        let shutdown = CancellationToken::new();
+        let settings = Settings {
+            listen: ListenConfig {
+                address: "127.0.0.1:0".parse().expect("an address"),
+                tls: None,
+                insecure: false,
+                tokens: Tokens::one("test", token.clone()),
+            },
+            store: StoreChoice::Embedded(directory.to_path_buf()),
+            core: CoreConfig::default(),
+            lease_ttl: Duration::from_secs(5),
+            outward_tls: None,
+        };
+        let master = proffer_master::start(settings, shutdown.clone()).await.expect("it starts");
+        Self { master: Some(master), shutdown, token }
+    }
+
+    fn url(&self) -> &str {
+        self.master.as_ref().expect("runs").url()
+    }
+
+    fn client(&self, token: Option<Token>) -> HttpClient {
+        HttpClient::new(&Endpoint::parse(self.url()).expect("an address").with_token(token))
+    }
+
+    /// Waits until the master leads: only then verbs are taken.
+    async fn leading(&self) -> HttpClient {
+        let client = self.client(Some(self.token.clone()));
+        for _ in 0..500 {
+            let set = client
+                .json::<pb::OperatorAnswer>(
+                    hyper::Method::PUT,
+                    "/v1/roles/probe",
+                    Some(&pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() }),
+                )
+                .await;
+            match set {
+                Ok(_) => return client,
+                Err(error) if error.is_transient() => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the master does not lead");
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.master.take().expect("runs").ended().await.expect("a clean end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k20_no_route_and_no_rpc_answers_without_proof() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let stranger = cluster.client(None);
+    for route in ROUTES {
+        let path = route.path.replace("{*", "{").replace(['{', '}'], "");
+        let method: hyper::Method = route.method.as_str().parse().expect("a method");
+        let refused = stranger.bytes::<serde_json::Value>(method, &path, Vec::new()).await;
+        match refused {
+            Err(ClientError::Refused { refusal, .. }) => {
+                assert_eq!(refusal.code, RefusalCode::Unauthenticated, "{path}");
+            }
+            other => panic!("{path} answered a stranger: {other:?}"),
+        }
+    }
+    let channel =
+        proffer_net::client::channel(&Endpoint::parse(cluster.url()).expect("an address"));
+    for rpc in RPCS.iter().filter(|rpc| rpc.service != "ExecutorService") {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.expect("connects");
+        let path = rpc.path().parse().expect("a path");
+        let codec = tonic_prost::ProstCodec::<pb::GetOverviewRequest, pb::Overview>::default();
+        let answer =
+            grpc.unary(tonic::Request::new(pb::GetOverviewRequest::default()), path, codec).await;
+        let status = answer.expect_err("a stranger");
+        assert_eq!(status.code(), tonic::Code::Unauthenticated, "{}: {status}", rpc.path());
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_what_was_answered_survives_the_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let client = cluster.leading().await;
+    let config = pb::RoleConfig { weight_milli: 2500, ..pb::RoleConfig::default() };
+    let answer: pb::OperatorAnswer =
+        client.json(hyper::Method::PUT, "/v1/roles/eng/db", Some(&config)).await.expect("durable");
+    let listed: pb::ListRolesResponse =
+        client.get(&format!("/v1/roles?at_least={}", answer.cursor)).await.expect("listed");
+    assert!(listed.roles.iter().any(|role| role.name == "eng/db"));
+    cluster.stop().await;
+
+    let cluster = Cluster::start(directory.path()).await;
+    let client = cluster.leading().await;
+    let listed: pb::ListRolesResponse = client.get("/v1/roles").await.expect("listed");
+    let role = listed.roles.iter().find(|role| role.name == "eng/db").expect("kept");
+    assert_eq!(role.config.as_ref().expect("has one").weight_milli, 2500);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_name_the_field_and_unknown_parameters_are_said() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let client = cluster.leading().await;
+    let refused = |result: Result<serde_json::Value, ClientError>| match result {
+        Err(ClientError::Refused { refusal, .. }) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let refusal = refused(client.get("/v1/agents?page_sise=3").await);
+    assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::InvalidArgument, "page_sise"));
+    let refusal = refused(client.get("/v1/agents/a99").await);
+    assert_eq!(refusal.code, RefusalCode::NotFound);
+    let refusal = refused(client.get("/v1/agents/nobody").await);
+    assert_eq!(refusal.code, RefusalCode::InvalidArgument);
+    let zero = pb::RoleConfig::default();
+    let refusal = refused(client.json(hyper::Method::PUT, "/v1/roles/eng", Some(&zero)).await);
+    assert_eq!(refusal.code, RefusalCode::InvalidArgument);
+    assert!(refusal.field.contains("weight"), "{refusal}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k17_a_watch_begins_with_a_reset_and_goes_on_from_its_cursor() {
+    use futures_util::StreamExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let client = cluster.leading().await;
+    let frame = |data: String| serde_json::from_str::<pb::WatchFrame>(&data).expect("a frame");
+    let mut events =
+        Box::pin(client.events("/v1/watch?cursor=nonsense", None).await.expect("streams"));
+    let first = frame(events.next().await.expect("more").expect("whole").data);
+    assert!(first.reset && !first.cursor.is_empty());
+    drop(events);
+
+    let config = pb::RoleConfig { weight_milli: 3000, ..pb::RoleConfig::default() };
+    let _: pb::OperatorAnswer =
+        client.json(hyper::Method::PUT, "/v1/roles/later", Some(&config)).await.expect("durable");
+    let path = format!("/v1/watch?cursor={}", first.cursor);
+    let mut events = Box::pin(client.events(&path, None).await.expect("streams"));
+    let mut seen = false;
+    while !seen {
+        let next = frame(events.next().await.expect("more").expect("whole").data);
+        assert!(!next.reset, "resumed, not begun anew");
+        seen = next.changes.iter().any(|change| {
+            matches!(&change.kind, Some(pb::change::Kind::Role(role)) if role.name == "later")
+        });
+    }
+    cluster.stop().await;
+}
