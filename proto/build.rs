@@ -23,13 +23,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = compiler.file_descriptor_set();
     let bytes = compiler.encode_file_descriptor_set();
     std::fs::write(out.join("proffer.v1.descriptor.bin"), &bytes)?;
+    // Messages know their names: the codec looks them up in the schema.
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     tonic_prost_build::configure()
         // Maps are ordered: what is sent and shown is the same for the same content.
         .btree_map(".")
         // Programs make their own channels (keep-alive, TLS); the short form would also clash with
         // the rpc `Connect`.
         .build_transport(false)
-        .compile_fds(set)?;
+        .codec_path("crate::codec::BoundedCodec")
+        .compile_fds_with_config(set, names)?;
     json(&out, &bytes)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::strategies as any;
 use proffer_proto::convert::calls_from_pb;
-use proffer_proto::{pb, request, routes, status};
+use proffer_proto::{codec, pb, request, routes, status};
 use proffer_types::agent::{AgentDown, AgentUp};
 use proffer_types::attributes::Attribute;
 use proffer_types::operator::{Change, OperatorCall};
@@ -11,7 +11,7 @@ use proffer_types::task::{IsolationLevel, StatusReason, TaskState, TaskStatus};
 use proffer_types::{Refusal, RefusalCode};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use prost::Message;
+use prost::{Message, Name};
 
 /// A small generator of our own: the inputs are the same in every run.
 struct Lots(u64);
@@ -64,15 +64,14 @@ fn samples(runner: &mut TestRunner) -> [Vec<u8>; 5] {
 
 /// Reads `bytes` as everything that comes from a peer. Returns how many readings were accepted.
 fn read_all(bytes: &[u8]) -> usize {
-    fn read<P: Message + Default, D: TryFrom<P, Error = Refusal>>(bytes: &[u8]) -> usize {
-        match P::decode(bytes).map(D::try_from) {
-            Ok(Ok(_)) => 1,
-            Ok(Err(refusal)) => {
+    fn read<P: Message + Name + Default, D: TryFrom<P, Error = Refusal>>(bytes: &[u8]) -> usize {
+        match codec::read::<P>(bytes).and_then(D::try_from) {
+            Ok(_) => 1,
+            Err(refusal) => {
                 assert!(!refusal.message.is_empty());
                 assert!(!status::to_status(&refusal).message().is_empty());
                 0
             }
-            Err(_) => 0,
         }
     }
     if let Ok(frame) = pb::SchedulerUp::decode(bytes)
@@ -197,6 +196,18 @@ fn too_long_lists_are_refused_by_name() {
     let refused = calls.into_iter().next().expect("one").expect_err("65 changes");
     assert_eq!(refused.refusal.field, "calls[0].state.call.commit.changes");
     assert!(matches!(refused.answer(), Event::State { request: 4, .. }));
+}
+
+/// A frame within its limit of bytes that would take 200 times as many in memory (I15).
+#[test]
+fn a_frame_of_too_many_parts_is_refused_before_it_is_decoded() {
+    let tasks = pb::agent_message::Tasks { tasks: vec![pb::AgentTask::default(); 250_000] };
+    let message = pb::AgentMessage { kind: Some(pb::agent_message::Kind::Tasks(tasks)) };
+    let bytes = pb::AgentUp { messages: vec![message], ..Default::default() }.encode_to_vec();
+    assert!(bytes.len() < proffer_proto::convert::bounds::FRAME_BYTES_MAX);
+    let refusal = codec::read::<pb::AgentUp>(&bytes).expect_err("too many");
+    assert_eq!(refusal.code, RefusalCode::BudgetExceeded);
+    assert_eq!(refusal.field, "AgentUp");
 }
 
 /// K5: what a later version says is kept as unknown, and no message is refused for it.
