@@ -416,12 +416,14 @@ impl CommitQueue {
                 guard.mark.sequence, flight.transaction.expected.sequence
             );
             self.stop_with(CommitOutcome::Unknown { reason });
-        } else if flight.doubtful && guard.mark != flight.transaction.expected {
-            let reason = "another leader wrote before the outcome could be read".to_owned();
-            self.stop_with(CommitOutcome::Unknown { reason });
-        } else {
-            // The mark is still the old one and our key is gone for good: it can never apply.
+        } else if guard.mark == flight.transaction.expected {
+            // Nobody has written since, and our key is gone for good: it can never apply.
             self.stop_with(CommitOutcome::LeadershipLost);
+        } else {
+            // Even an answer to the first sending proves nothing: the network may have doubled it,
+            // and the other copy may have come before the new leader's write.
+            let reason = "another leader has written since".to_owned();
+            self.stop_with(CommitOutcome::Unknown { reason });
         }
     }
 

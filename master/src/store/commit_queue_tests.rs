@@ -143,8 +143,7 @@ fn i10_a_deposed_leader_learns_that_nothing_of_it_was_written() {
     submit(&mut queue, 1, put("a"));
     transaction(&mut queue);
     submit(&mut queue, 2, put("b"));
-    let theirs = CommitMark { sequence: 42, writer: Revision(9) };
-    queue.transacted(TransactionResult::Guarded(guard(Some(9), theirs)));
+    queue.transacted(TransactionResult::Guarded(guard(Some(9), OLD_MARK)));
     assert_eq!(
         outcomes(&mut queue),
         [(vec![1], CommitOutcome::LeadershipLost), (vec![2], CommitOutcome::LeadershipLost)]
@@ -160,10 +159,23 @@ fn k4_what_cannot_be_settled_stays_unknown() {
     transaction(&mut queue);
     queue.transacted(unknown());
     queue.next_request();
-    queue.guard_read(Some(guard(Some(9), CommitMark { sequence: 43, writer: Revision(9) })));
+    let theirs = CommitMark { sequence: 43, writer: Revision(9) };
+    queue.guard_read(Some(guard(Some(9), theirs)));
     let ended = outcomes(&mut queue);
     assert!(matches!(ended[0].1, CommitOutcome::Unknown { .. }), "{ended:?}");
     assert!(ended[0].1.ends_leadership());
+}
+
+/// Found by the model of all orders of messages: the first copy was applied, the second one answered.
+#[test]
+fn k4_a_doubled_request_makes_even_the_first_answer_no_proof() {
+    let mut queue = queue();
+    submit(&mut queue, 1, put("a"));
+    transaction(&mut queue);
+    let theirs = CommitMark { sequence: 43, writer: Revision(9) };
+    queue.transacted(TransactionResult::Guarded(guard(Some(9), theirs)));
+    let ended = outcomes(&mut queue);
+    assert!(matches!(ended[0].1, CommitOutcome::Unknown { .. }), "{ended:?}");
 }
 
 #[test]

@@ -169,27 +169,32 @@ async fn k4_a_repeated_transaction_applies_once(place: &Place) {
 }
 
 async fn i10_a_deposed_leader_writes_nothing(place: &Place) {
-    let mut old = lead(&place.first, "old").await;
-    write(&mut old, Batch::new().put("a", "old")).await;
+    let mut first = lead(&place.first, "first").await;
+    write(&mut first, Batch::new().put("a", "first")).await;
     // Behind its back, as when its lease runs out while it is frozen.
-    within(place.second.resign(old.token)).await.expect("resign");
-    let mut new = lead(&place.second, "new").await;
-    assert!(new.token > old.token);
-    write(&mut new, Batch::new().put("a", "new")).await;
+    within(place.second.resign(first.token)).await.expect("resign");
+    let mut second = lead(&place.second, "second").await;
+    assert!(second.token > first.token);
 
-    assert_eq!(
-        commit(&mut old, Batch::new().put("a", "zombie")).await,
-        CommitOutcome::LeadershipLost
-    );
-    let refused = old.commits().submit(OperationId(2), Lane::Registry, Batch::new());
+    // Nobody has written since: certainly not applied.
+    let zombie = || Batch::new().put("a", "zombie");
+    assert_eq!(commit(&mut first, zombie()).await, CommitOutcome::LeadershipLost);
+    let refused = first.commits().submit(OperationId(2), Lane::Registry, Batch::new());
     assert_eq!(refused, Err(SubmitError::Stopped));
-    assert_eq!(within(old.completed()).await, None);
-    assert_eq!(records(&place.first, "").await[b"a".as_slice()], b"new");
-    let renewed = within(place.first.keep_alive(old.token)).await;
+    assert_eq!(within(first.completed()).await, None);
+
+    within(place.first.resign(second.token)).await.expect("resign");
+    let mut third = lead(&place.first, "third").await;
+    write(&mut third, Batch::new().put("a", "third")).await;
+    let outcome = commit(&mut second, zombie()).await;
+    assert!(outcome.ends_leadership(), "{outcome:?}");
+    assert_eq!(records(&place.second, "").await[b"a".as_slice()], b"third");
+
+    let renewed = within(place.first.keep_alive(second.token)).await;
     assert!(matches!(renewed, Err(StoreError::LeadershipEnded { .. })), "{renewed:?}");
     // Its late goodbye does not depose the new leader.
-    within(place.first.resign(old.token)).await.expect("fine");
-    write(&mut new, Batch::new().put("b", "new")).await;
+    within(place.second.resign(second.token)).await.expect("fine");
+    write(&mut third, Batch::new().put("b", "third")).await;
 }
 
 async fn i10_the_next_term_goes_on_from_the_last_commit(place: &Place) {
@@ -234,10 +239,19 @@ async fn k8_a_renewed_term_stays_confirmed(place: &Place) {
     let term = campaign(Arc::clone(&place.first), settings("one", ttl));
     let mut term = within(term).await.expect("campaign");
     let commits = term.commits();
-    let suspended = commits.lease_changed(commits.lease());
     // Twice the time for which the lease lasts without a renewal.
-    assert!(tokio::time::timeout(ttl * 2, suspended).await.is_err(), "{:?}", commits.lease());
+    tokio::time::sleep(ttl * 2).await;
+    let confirmed = async {
+        let mut state = commits.lease();
+        while !matches!(state, LeaseState::Confirmed { .. }) {
+            state = commits.lease_changed(state).await;
+        }
+    };
+    within(confirmed).await;
+    let leader = within(place.second.leader()).await.expect("readable").expect("somebody leads");
+    assert_eq!(leader.create_revision, term.token.create_revision);
     write(&mut term, Batch::new().put("a", "1")).await;
+
     within(place.second.resign(term.token)).await.expect("resign");
     let lost = async {
         let mut state = commits.lease();
