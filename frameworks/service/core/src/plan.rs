@@ -211,8 +211,12 @@ impl<'a, Id: Clone> Planner<'a, Id> {
 
     /// Slots that are no longer wanted, highest first; the unready ones cost nothing.
     fn shrink(&mut self) {
-        let surplus: Vec<&Member<Id>> =
-            self.slots.range(self.goal.count..).rev().flat_map(|(_, m)| m.iter().copied()).collect();
+        let surplus: Vec<&Member<Id>> = self
+            .slots
+            .range(self.goal.count..)
+            .rev()
+            .flat_map(|(_, m)| m.iter().copied())
+            .collect();
         let (ready, unready): (Vec<_>, Vec<_>) =
             surplus.into_iter().partition(|member| member.counts_as_ready());
         for member in unready.into_iter().chain(ready) {
@@ -304,9 +308,11 @@ impl<'a, Id: Clone> Planner<'a, Id> {
                         && matches!(member.phase, Phase::Waiting | Phase::Starting | Phase::Ready)
                 })
                 .count();
-        let leaving = self.slots.values().flatten().filter(|member| {
-            matches!(member.phase, Phase::Lingering | Phase::Stopping)
-        });
+        let leaving = self
+            .slots
+            .values()
+            .flatten()
+            .filter(|member| matches!(member.phase, Phase::Lingering | Phase::Stopping));
         let window = usize::try_from(self.goal.rollout.surge.of(self.goal.count).max(1))
             .unwrap_or(usize::MAX);
         let mut room = window.saturating_sub(on_their_way + leaving.count());
@@ -339,8 +345,8 @@ impl<'a, Id: Clone> Planner<'a, Id> {
                 Step::Cancel(_) | Step::Drain(_) | Step::Stop(_) => None,
             })
             .collect();
-        let start_first = self.goal.advance == Advance::Yes
-            && self.goal.rollout.order == Order::StartFirst;
+        let start_first =
+            self.goal.advance == Advance::Yes && self.goal.rollout.order == Order::StartFirst;
         let mut empty = Vec::new();
         let mut beside = Vec::new();
         for slot in (0..self.goal.count).filter(|slot| !launched.contains(slot)) {

@@ -59,7 +59,11 @@ impl World {
             match step {
                 Step::Launch { slot } => {
                     self.add(*slot, Phase::Waiting);
-                    assert!(self.live() <= self.goal().live_max(), "{step:?}: live {}", self.live());
+                    assert!(
+                        self.live() <= self.goal().live_max(),
+                        "{step:?}: live {}",
+                        self.live()
+                    );
                 }
                 Step::Cancel(id) => {
                     assert_eq!(self.get(*id).phase, Phase::Waiting);
@@ -72,13 +76,11 @@ impl World {
                     ));
                     self.get(*id).phase = Phase::Lingering;
                 }
-                Step::Stop(id) => {
-                    match self.get(*id).phase {
-                        Phase::Unreachable => self.get(*id).phase = Phase::Stopping,
-                        Phase::Lost => self.members.retain(|member| member.id != *id),
-                        phase => panic!("{phase:?} can be drained"),
-                    }
-                }
+                Step::Stop(id) => match self.get(*id).phase {
+                    Phase::Unreachable => self.get(*id).phase = Phase::Stopping,
+                    Phase::Lost => self.members.retain(|member| member.id != *id),
+                    phase => panic!("{phase:?} can be drained"),
+                },
             }
             if self.ready() < before {
                 assert!(

@@ -54,9 +54,7 @@ fn read_document(node: &Node, faults: &mut Faults) -> Option<ServiceFile> {
     }
     if services.entries().len() > SERVICES_MAX {
         let message = format!("names more than {SERVICES_MAX} services");
-        faults.push(
-            Diagnostic::new("services", services.mark(), message).hint("split the file"),
-        );
+        faults.push(Diagnostic::new("services", services.mark(), message).hint("split the file"));
         return None;
     }
     let mut file = ServiceFile::default();
@@ -78,9 +76,7 @@ fn read_document(node: &Node, faults: &mut Faults) -> Option<ServiceFile> {
 fn read_schema(document: &Reader<'_>, faults: &mut Faults) {
     let hint = format!("the first line is: schema: {SCHEMA}");
     match document.node("schema").map(|_| document.text("schema", faults)) {
-        None => faults.push(
-            Diagnostic::new("schema", document.mark(), "is required").hint(hint),
-        ),
+        None => faults.push(Diagnostic::new("schema", document.mark(), "is required").hint(hint)),
         Some(Some(schema)) if schema != SCHEMA => faults.push(
             Diagnostic::new(
                 "schema",
@@ -106,8 +102,12 @@ fn read_service(
     let mut all_labels = labels.clone();
     all_labels.extend(plain_map(&reader, "labels", faults));
     let spec = ServiceSpec {
-        instances: reader
-            .word_or_count("instances", &["per_node"], super::model::INSTANCES_MAX, faults),
+        instances: reader.word_or_count(
+            "instances",
+            &["per_node"],
+            super::model::INSTANCES_MAX,
+            faults,
+        ),
         command,
         user: plain_text(&reader, "user", faults),
         workdir: absolute_path(&reader, "workdir", faults),
@@ -158,11 +158,8 @@ fn command(reader: &Reader<'_>, faults: &mut Faults) -> Vec<String> {
     }
     let command = reader.texts("command", faults).unwrap_or_default();
     if command.first().is_none_or(String::is_empty) {
-        let fault = Diagnostic::new(
-            reader.path("command"),
-            reader.mark_of("command"),
-            "names no program",
-        );
+        let fault =
+            Diagnostic::new(reader.path("command"), reader.mark_of("command"), "names no program");
         faults.push(fault.hint("a list: [\"/bin/server\", \"--port\", \"${port.web}\"]"));
     }
     command
@@ -208,11 +205,7 @@ fn plain_text(reader: &Reader<'_>, name: &str, faults: &mut Faults) -> Option<St
     }
 }
 
-fn plain_map(
-    reader: &Reader<'_>,
-    name: &str,
-    faults: &mut Faults,
-) -> BTreeMap<String, String> {
+fn plain_map(reader: &Reader<'_>, name: &str, faults: &mut Faults) -> BTreeMap<String, String> {
     let mut map = reader.text_map(name, faults);
     for (key, value) in &mut map {
         match placeholder::plain(value) {

@@ -66,7 +66,8 @@ fn words(list: &str) -> Option<BTreeSet<String>> {
 
 fn word(text: &str) -> Option<String> {
     let text = text.trim();
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':');
+    let allowed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':');
     (!text.is_empty() && text.bytes().all(allowed)).then(|| text.to_owned())
 }
 
@@ -86,7 +87,8 @@ mod tests {
         ] {
             assert_eq!(parse(text).expect(text).describe(), meaning);
         }
-        for bad in ["", "zone", "zone = a", "zone in a", "zone in (a b)", "disk == x", "attr. == x"] {
+        for bad in ["", "zone", "zone = a", "zone in a", "zone in (a b)", "disk == x", "attr. == x"]
+        {
             assert_eq!(parse(bad).expect_err(bad).code, RefusalCode::InvalidArgument, "{bad}");
         }
         let later = parse("attr.kernel >= 5.10").expect_err("later");

@@ -111,20 +111,56 @@ pub const SERVICE: Section = Section {
             InPlace,
             "how many run; a file that repeats its own number does not undo a `scale`",
         ),
-        field("command", "list of text", "required", Replace, "program and arguments; may hold placeholders"),
+        field(
+            "command",
+            "list of text",
+            "required",
+            Replace,
+            "program and arguments; may hold placeholders",
+        ),
         field("user", "user name or uid, quoted", "the agent's user", Replace, "who runs it"),
         field("workdir", "absolute path", "the sandbox", Replace, "working directory inside"),
-        field("root", "absolute path", "the machine's own", Replace, "a directory of the agent's machine that becomes `/`"),
-        field("env", "map of name to text", "none", Replace, "environment; values may hold placeholders. `PORT_<NAME>` is set for each port"),
+        field(
+            "root",
+            "absolute path",
+            "the machine's own",
+            Replace,
+            "a directory of the agent's machine that becomes `/`",
+        ),
+        field(
+            "env",
+            "map of name to text",
+            "none",
+            Replace,
+            "environment; values may hold placeholders. `PORT_<NAME>` is set for each port",
+        ),
         field("labels", "map of name to text", "none", InPlace, "for people and tools"),
         field("resources", "mapping", "see below", Replace, "what one instance takes"),
         field("ports", "map of name to port", "none", Replace, "named ports on the agent"),
-        field("checks", "mapping", "ready: tcp on the first port", Replace, "what the agent asks an instance; pace and thresholds hold for instances started from then on"),
+        field(
+            "checks",
+            "mapping",
+            "ready: tcp on the first port",
+            Replace,
+            "what the agent asks an instance; pace and thresholds hold for instances started from then on",
+        ),
         field("stop", "mapping", "see below", InPlace, "unpublish, linger, signal, grace, kill"),
         field("restart", "mapping", "see below", InPlace, "how a crashed slot comes back"),
         field("rollout", "mapping", "see below", InPlace, "how a change is carried out"),
-        field("placement", "mapping", "spread over agents", Replace, "where instances may run; only `require` replaces"),
-        field("unreachable", "mapping", "see below", InPlace, "what a lost agent means; its instances leave the endpoints at once"),
+        field(
+            "placement",
+            "mapping",
+            "spread over agents",
+            Replace,
+            "where instances may run; only `require` replaces",
+        ),
+        field(
+            "unreachable",
+            "mapping",
+            "see below",
+            InPlace,
+            "what a lost agent means; its instances leave the endpoints at once",
+        ),
         field("history", "mapping", "see below", InPlace, "what is remembered"),
     ],
     later: &[
@@ -179,7 +215,13 @@ pub const LIMIT: Section = Section {
     title: "Limits",
     fields: &[
         field("cpu", "cores", "none", Replace, "a ceiling; today it must equal `request.cpu`"),
-        field("mem", "size with unit", "`request.mem`", Replace, "above it the instance is killed; today it must equal `request.mem`"),
+        field(
+            "mem",
+            "size with unit",
+            "`request.mem`",
+            Replace,
+            "above it the instance is killed; today it must equal `request.mem`",
+        ),
         field("pids", "count, at least 1", "the agent's default", Replace, "processes and threads"),
     ],
     later: &[],
@@ -190,7 +232,13 @@ pub const PORT: Section = Section {
     path: "services.NAME.ports.NAME",
     title: "A port",
     fields: &[
-        field("host", "`auto` or 1 to 65535", "auto", Replace, "its number on the agent; a fixed one needs `rollout.order: stop_first`"),
+        field(
+            "host",
+            "`auto` or 1 to 65535",
+            "auto",
+            Replace,
+            "its number on the agent; a fixed one needs `rollout.order: stop_first`",
+        ),
         field("protocol", "`http`, `tcp`", "tcp", InPlace, "what is spoken there"),
     ],
     later: &["container"],
@@ -201,8 +249,20 @@ pub const CHECKS: Section = Section {
     path: "services.NAME.checks",
     title: "Checks",
     fields: &[
-        field("startup", "check", "none", Replace, "gates the others; over its `limit` the instance counts as crashed"),
-        field("ready", "check", "tcp on the first port; without ports the startup check", Replace, "decides whether the instance is published, and when a rollout goes on"),
+        field(
+            "startup",
+            "check",
+            "none",
+            Replace,
+            "gates the others; over its `limit` the instance counts as crashed",
+        ),
+        field(
+            "ready",
+            "check",
+            "tcp on the first port; without ports the startup check",
+            Replace,
+            "decides whether the instance is published, and when a rollout goes on",
+        ),
         field("alive", "check", "none", Replace, "failing, the instance is ended and started anew"),
     ],
     later: &[],
@@ -215,11 +275,29 @@ pub const CHECK: Section = Section {
     fields: &[
         field("http", "mapping", "one of three", Replace, "GET on the loopback address"),
         field("tcp", "mapping", "one of three", Replace, "a connection is accepted"),
-        field("exec", "list of text", "one of three", Replace, "a command inside the container ends with 0"),
-        field("interval", "duration above zero", "5s; startup 1s", InPlace, "from one end to the next begin"),
+        field(
+            "exec",
+            "list of text",
+            "one of three",
+            Replace,
+            "a command inside the container ends with 0",
+        ),
+        field(
+            "interval",
+            "duration above zero",
+            "5s; startup 1s",
+            InPlace,
+            "from one end to the next begin",
+        ),
         field("timeout", "duration above zero", "2s", InPlace, "longest wait for one answer"),
         field("fail", "at least 1", "3", InPlace, "failures in a row until it fails"),
-        field("success", "at least 1; alive and startup: 1", "1", InPlace, "successes in a row until it passes"),
+        field(
+            "success",
+            "at least 1; alive and startup: 1",
+            "1",
+            InPlace,
+            "successes in a row until it passes",
+        ),
         field("limit", "duration above zero", "5m", InPlace, "startup only: how long it may take"),
     ],
     later: &["grpc", "file"],
@@ -251,7 +329,13 @@ pub const STOP: Section = Section {
     title: "Stop",
     fields: &[
         field("drain", "mapping", "see below", InPlace, "before the signal"),
-        field("signal", "`TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2`, `WINCH`, `KILL`", "TERM", InPlace, "asks it to end"),
+        field(
+            "signal",
+            "`TERM`, `INT`, `QUIT`, `HUP`, `USR1`, `USR2`, `WINCH`, `KILL`",
+            "TERM",
+            InPlace,
+            "asks it to end",
+        ),
         field("grace", "duration", "30s", InPlace, "from signal to kill"),
     ],
     later: &["pre_stop"],
@@ -261,7 +345,13 @@ pub const STOP: Section = Section {
 pub const DRAIN: Section = Section {
     path: "services.NAME.stop.drain",
     title: "Drain",
-    fields: &[field("linger", "duration", "5s", InPlace, "from unpublication to the signal: readers of the endpoints turn away")],
+    fields: &[field(
+        "linger",
+        "duration",
+        "5s",
+        InPlace,
+        "from unpublication to the signal: readers of the endpoints turn away",
+    )],
     later: &["max_wait"],
 };
 
@@ -269,7 +359,13 @@ pub const DRAIN: Section = Section {
 pub const RESTART: Section = Section {
     path: "services.NAME.restart",
     title: "Restart",
-    fields: &[field("backoff", "mapping", "see below", InPlace, "growing pauses, for each slot alone")],
+    fields: &[field(
+        "backoff",
+        "mapping",
+        "see below",
+        InPlace,
+        "growing pauses, for each slot alone",
+    )],
     later: &["local", "failure_budget"],
 };
 
@@ -281,7 +377,13 @@ pub const BACKOFF: Section = Section {
         field("first", "duration above zero", "1s", InPlace, "pause after the first crash"),
         field("factor", "1 to 10", "2", InPlace, "from one pause to the next"),
         field("max", "duration", "5m", InPlace, "longest pause"),
-        field("reset", "duration", "10m", InPlace, "ready for so long, or a new revision: begins anew"),
+        field(
+            "reset",
+            "duration",
+            "10m",
+            InPlace,
+            "ready for so long, or a new revision: begins anew",
+        ),
     ],
     later: &[],
 };
@@ -292,13 +394,55 @@ pub const ROLLOUT: Section = Section {
     title: "Rollout",
     fields: &[
         field("strategy", "`rolling`", "rolling", InPlace, "slot by slot"),
-        field("order", "`start_first`, `stop_first`", "start_first", InPlace, "whether the new instance of a slot starts before the old one stops"),
-        field("min_ready", "percentage, rounded up, or count", "100%", InPlace, "never fewer ready instances, of any revision, through an action of ours"),
-        field("surge", "percentage, rounded up, or count", "25%; stop_first 0", InPlace, "never more instances above the count, terminating ones included"),
-        field("min_available_time", "duration", "10s", InPlace, "ready for so long counts as available"),
-        field("progress_deadline", "duration above zero", "10m", InPlace, "without a newly available instance for so long the rollout has failed"),
-        field("max_failures", "count", "0", InPlace, "more distinct slots than this crashed: the rollout has failed"),
-        field("on_failure", "`rollback`, `pause`, `continue`", "rollback", InPlace, "what a failed rollout does; without an earlier good revision it pauses"),
+        field(
+            "order",
+            "`start_first`, `stop_first`",
+            "start_first",
+            InPlace,
+            "whether the new instance of a slot starts before the old one stops",
+        ),
+        field(
+            "min_ready",
+            "percentage, rounded up, or count",
+            "100%",
+            InPlace,
+            "never fewer ready instances, of any revision, through an action of ours",
+        ),
+        field(
+            "surge",
+            "percentage, rounded up, or count",
+            "25%; stop_first 0",
+            InPlace,
+            "never more instances above the count, terminating ones included",
+        ),
+        field(
+            "min_available_time",
+            "duration",
+            "10s",
+            InPlace,
+            "ready for so long counts as available",
+        ),
+        field(
+            "progress_deadline",
+            "duration above zero",
+            "10m",
+            InPlace,
+            "without a newly available instance for so long the rollout has failed",
+        ),
+        field(
+            "max_failures",
+            "count",
+            "0",
+            InPlace,
+            "more distinct slots than this crashed: the rollout has failed",
+        ),
+        field(
+            "on_failure",
+            "`rollback`, `pause`, `continue`",
+            "rollback",
+            InPlace,
+            "what a failed rollout does; without an earlier good revision it pauses",
+        ),
     ],
     later: &["batches", "batch_by", "between", "canary", "gate"],
 };
@@ -308,8 +452,20 @@ pub const PLACEMENT: Section = Section {
     path: "services.NAME.placement",
     title: "Placement",
     fields: &[
-        field("require", "list of `zone == a`, `zone in (a, b)`, `attr.disk != hdd`, `attr.gpu exists`, `attr.gpu absent`", "none", Replace, "what must hold of an agent; names: `zone`, `region`, `hostname`, `attr.NAME`"),
-        field("spread", "list of `{by: host}`", "[{by: host}]", InPlace, "prefer agents with fewer instances"),
+        field(
+            "require",
+            "list of `zone == a`, `zone in (a, b)`, `attr.disk != hdd`, `attr.gpu exists`, `attr.gpu absent`",
+            "none",
+            Replace,
+            "what must hold of an agent; names: `zone`, `region`, `hostname`, `attr.NAME`",
+        ),
+        field(
+            "spread",
+            "list of `{by: host}`",
+            "[{by: host}]",
+            InPlace,
+            "prefer agents with fewer instances",
+        ),
         field("max_per", "mapping", "none", InPlace, "most instances on one of a kind"),
     ],
     later: &["prefer", "away", "near", "same", "pool"],
@@ -335,7 +491,13 @@ pub const MAX_PER: Section = Section {
 pub const UNREACHABLE: Section = Section {
     path: "services.NAME.unreachable",
     title: "Unreachable agents",
-    fields: &[field("replace_after", "duration or `never`", "60s", InPlace, "when its instances are replaced elsewhere; of two that meet again in a slot the older stays")],
+    fields: &[field(
+        "replace_after",
+        "duration or `never`",
+        "60s",
+        InPlace,
+        "when its instances are replaced elsewhere; of two that meet again in a slot the older stays",
+    )],
     later: &["unpublish", "stop_self_after", "on_return", "expunge_after"],
 };
 
@@ -343,7 +505,13 @@ pub const UNREACHABLE: Section = Section {
 pub const HISTORY: Section = Section {
     path: "services.NAME.history",
     title: "History",
-    fields: &[field("keep", "1 to 100", "20", InPlace, "revisions that are remembered; those in use always are")],
+    fields: &[field(
+        "keep",
+        "1 to 100",
+        "20",
+        InPlace,
+        "revisions that are remembered; those in use always are",
+    )],
     later: &[],
 };
 
@@ -420,8 +588,7 @@ pub fn document() -> String {
             ));
         }
         if !section.later.is_empty() {
-            let names: Vec<String> =
-                section.later.iter().map(|name| format!("`{name}`")).collect();
+            let names: Vec<String> = section.later.iter().map(|name| format!("`{name}`")).collect();
             out.push_str(&format!("\nNot yet supported, and refused: {}.\n", names.join(", ")));
         }
         out.push('\n');

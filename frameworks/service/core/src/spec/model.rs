@@ -34,7 +34,9 @@ impl ServiceName {
         Err(Refusal::new(
             RefusalCode::InvalidArgument,
             "service",
-            format!("{excerpt:?} is not a service name: 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"),
+            format!(
+                "{excerpt:?} is not a service name: 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+            ),
         ))
     }
 

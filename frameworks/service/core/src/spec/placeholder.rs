@@ -36,7 +36,7 @@ pub(super) fn check_names(text: &str, ports: &[String]) -> Result<(), (String, S
         let known: Vec<String> = META
             .iter()
             .map(|(known, _)| (*known).to_owned())
-              .chain(ports.iter().map(|port| format!("port.{port}")))
+            .chain(ports.iter().map(|port| format!("port.{port}")))
             .collect();
         if known.iter().any(|known| known == name) {
             return Ok(String::new());
@@ -66,7 +66,10 @@ pub(super) fn for_template(text: &str) -> String {
 /// A sentence when it holds one.
 pub(super) fn plain(text: &str) -> Result<String, String> {
     walk(text, |name| {
-        Err((format!("holds ${{{}}}: placeholders are for command, env and checks", excerpt(name)), String::new()))
+        Err((
+            format!("holds ${{{}}}: placeholders are for command, env and checks", excerpt(name)),
+            String::new(),
+        ))
     })
     .map(|text| text.replace("$$", "$"))
     .map_err(|(message, _)| message)
@@ -109,7 +112,10 @@ mod tests {
 
     #[test]
     fn names_of_a_file_become_launch_variables_and_dollars_stay() {
-        assert_eq!(for_template("$x $$ ${meta.agent}:${port.web}"), "$x $$ ${agent.name}:${port.web}");
+        assert_eq!(
+            for_template("$x $$ ${meta.agent}:${port.web}"),
+            "$x $$ ${agent.name}:${port.web}"
+        );
         assert_eq!(plain("a$$b$c"), Ok("a$b$c".to_owned()));
         assert!(plain("${meta.slot}").is_err());
         let (message, hint) = check("${meta.slt}", &BTreeMap::new()).expect_err("unknown");

@@ -40,9 +40,7 @@ impl<'a> Reader<'a> {
             }
             let field = join(path, &excerpt(key));
             if section.later.contains(&key) {
-                faults.push(
-                    Diagnostic::new(field, entry.mark, "is not yet supported").later(),
-                );
+                faults.push(Diagnostic::new(field, entry.mark, "is not yet supported").later());
                 continue;
             }
             let fault = Diagnostic::new(field, entry.mark, "is not a known field");
@@ -124,9 +122,7 @@ impl<'a> Reader<'a> {
                 Err(format!("needs a value, not {}", other.kind()))
             }
         };
-        outcome
-            .map_err(|why| faults.push(Diagnostic::new(self.path(name), node.mark, why)))
-            .ok()
+        outcome.map_err(|why| faults.push(Diagnostic::new(self.path(name), node.mark, why))).ok()
     }
 
     /// A value with its own text form.
@@ -293,11 +289,7 @@ pub(super) fn text_of(node: &Node, path: &str, faults: &mut Faults) -> Option<St
 }
 
 /// The items of a list.
-pub(super) fn list_of<'a>(
-    node: &'a Node,
-    path: &str,
-    faults: &mut Faults,
-) -> Option<&'a [Node]> {
+pub(super) fn list_of<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> Option<&'a [Node]> {
     if let Value::List(items) = &node.value {
         return Some(items);
     }

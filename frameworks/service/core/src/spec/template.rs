@@ -15,11 +15,8 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn pod(spec: &ServiceSpec) -> PodTemplate {
     let texts = |texts: &[String]| texts.iter().map(|t| placeholder::for_template(t)).collect();
-    let mut env: BTreeMap<String, String> = spec
-        .ports
-        .keys()
-        .map(|name| (port_variable(name), format!("${{port.{name}}}")))
-        .collect();
+    let mut env: BTreeMap<String, String> =
+        spec.ports.keys().map(|name| (port_variable(name), format!("${{port.{name}}}"))).collect();
     env.extend(spec.env.iter().map(|(name, v)| (name.clone(), placeholder::for_template(v))));
     let checks = [
         (CheckKind::Startup, &spec.checks.startup),
@@ -64,11 +61,9 @@ fn check(kind: CheckKind, spec: &CheckSpec) -> Check {
     Check {
         kind,
         probe: match &spec.probe {
-            ProbeSpec::Http { port, path, status } => Probe::Http {
-                port: variable(port),
-                path: path.clone(),
-                status: status.clone(),
-            },
+            ProbeSpec::Http { port, path, status } => {
+                Probe::Http { port: variable(port), path: path.clone(), status: status.clone() }
+            }
             ProbeSpec::Tcp { port } => Probe::Tcp { port: variable(port) },
             ProbeSpec::Exec(command) => Probe::Command {
                 command: command.iter().map(|text| placeholder::for_template(text)).collect(),

@@ -1,8 +1,8 @@
 //! Rules over several fields: what could never make progress is refused at submit, with the reason.
 
+use super::Diagnostic;
 use super::model::{HostPort, Order, RolloutSpec, ServiceSpec};
 use super::node::Mark;
-use super::Diagnostic;
 use proffer_types::Refusal;
 
 /// Checks one service alone; field paths are relative to it.

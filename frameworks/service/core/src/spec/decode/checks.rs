@@ -68,8 +68,7 @@ fn check(
 
 fn probe(reader: &Reader<'_>, ports: &[String], faults: &mut Faults) -> Option<ProbeSpec> {
     let kinds = ["http", "tcp", "exec"];
-    let stated: Vec<&str> =
-        kinds.into_iter().filter(|kind| reader.node(kind).is_some()).collect();
+    let stated: Vec<&str> = kinds.into_iter().filter(|kind| reader.node(kind).is_some()).collect();
     let [kind] = stated.as_slice() else {
         let message = match stated.as_slice() {
             [] => "needs one of http, tcp, exec".to_owned(),
@@ -93,9 +92,8 @@ fn probe(reader: &Reader<'_>, ports: &[String], faults: &mut Faults) -> Option<P
 fn exec(reader: &Reader<'_>, ports: &[String], faults: &mut Faults) -> Option<ProbeSpec> {
     let command = reader.texts("exec", faults)?;
     let mut refuse = |message: String, hint: String| {
-        faults.push(
-            Diagnostic::new(reader.path("exec"), reader.mark_of("exec"), message).hint(hint),
-        );
+        faults
+            .push(Diagnostic::new(reader.path("exec"), reader.mark_of("exec"), message).hint(hint));
     };
     if command.first().is_none_or(String::is_empty) {
         refuse("names no program".to_owned(), String::new());

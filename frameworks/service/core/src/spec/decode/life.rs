@@ -1,5 +1,6 @@
 //! `stop`, `restart`, `rollout`, `unreachable`, `history`.
 
+use crate::spec::Diagnostic;
 use crate::spec::fields::{self, Section};
 use crate::spec::model::{
     BackoffSpec, DrainSpec, HistorySpec, OnFailure, Order, RestartSpec, RolloutSpec, Signal,
@@ -7,7 +8,6 @@ use crate::spec::model::{
 };
 use crate::spec::quantity::{Amount, Wait};
 use crate::spec::reader::{Faults, Reader};
-use crate::spec::Diagnostic;
 use proffer_types::{DurationMs, Milli};
 
 const SECOND: DurationMs = DurationMs::from_secs(1);

@@ -7,7 +7,10 @@ use crate::spec::{Diagnostic, expression};
 
 pub(super) fn placement(service: &Reader<'_>, faults: &mut Faults) -> PlacementSpec {
     let path = service.path("placement");
-    let mut spec = PlacementSpec { spread: vec![SpreadSpec { by: SpreadBy::Host }], ..PlacementSpec::default() };
+    let mut spec = PlacementSpec {
+        spread: vec![SpreadSpec { by: SpreadBy::Host }],
+        ..PlacementSpec::default()
+    };
     let Some(reader) = service
         .node("placement")
         .and_then(|node| Reader::open(node, &path, &fields::PLACEMENT, faults))
@@ -19,9 +22,8 @@ pub(super) fn placement(service: &Reader<'_>, faults: &mut Faults) -> PlacementS
         spec.spread = spread;
     }
     let path = reader.path("max_per");
-    if let Some(max_per) = reader
-        .node("max_per")
-        .and_then(|node| Reader::open(node, &path, &fields::MAX_PER, faults))
+    if let Some(max_per) =
+        reader.node("max_per").and_then(|node| Reader::open(node, &path, &fields::MAX_PER, faults))
     {
         spec.max_per = MaxPerSpec { host: max_per.count_32("host", 1..=u32::MAX, faults) };
     }

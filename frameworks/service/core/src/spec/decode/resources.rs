@@ -1,11 +1,9 @@
 //! `resources` and `ports`.
 
-use crate::spec::fields;
-use crate::spec::model::{
-    HostPort, LimitSpec, PortProtocol, PortSpec, RequestSpec, ResourcesSpec,
-};
-use crate::spec::reader::{Faults, Reader};
 use crate::spec::Diagnostic;
+use crate::spec::fields;
+use crate::spec::model::{HostPort, LimitSpec, PortProtocol, PortSpec, RequestSpec, ResourcesSpec};
+use crate::spec::reader::{Faults, Reader};
 use proffer_types::refusal::excerpt;
 use proffer_types::{Bytes, Milli};
 use std::collections::BTreeMap;
@@ -42,11 +40,7 @@ fn request(resources: Option<&Reader<'_>>, faults: &mut Faults) -> RequestSpec {
     spec
 }
 
-fn limit(
-    resources: Option<&Reader<'_>>,
-    request: &RequestSpec,
-    faults: &mut Faults,
-) -> LimitSpec {
+fn limit(resources: Option<&Reader<'_>>, request: &RequestSpec, faults: &mut Faults) -> LimitSpec {
     let mut spec = LimitSpec { cpu: None, mem: request.mem, pids: None };
     let Some(reader) = resources.and_then(|reader| {
         let path = reader.path("limit");
