@@ -68,7 +68,8 @@ impl Master {
         for key in keys {
             self.forget_task(&key);
         }
-        if self.occupancy.trim(agent, |(owner, _)| *owner == framework) {
+        let trimmed = self.occupancy.trim(agent, |(owner, _)| *owner == framework);
+        if trimmed && self.occupancy.pairs(agent).next().is_some() {
             self.write_occupancy(agent);
         }
         self.forget_gone_agent(agent);

@@ -171,9 +171,10 @@ fn record(record: &TaskRecord) -> String {
 }
 
 fn status(status: &TaskStatus) -> String {
-    let reason = match status.reason {
-        StatusReason::None => String::new(),
-        reason => format!(" {reason:?}"),
+    let reason = if status.reason == StatusReason::None {
+        String::new()
+    } else {
+        format!(" {:?}", status.reason)
     };
     let id = status.id.map(|id| format!(" #{}", id.sequence)).unwrap_or_default();
     format!("{} {:?}{reason}{id}", status.task, status.state)
