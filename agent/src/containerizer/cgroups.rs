@@ -190,7 +190,8 @@ pub trait CgroupDriver: Send + Sync + 'static {
     /// How a child enters a container's group.
     fn container_join(&self, name: &CgroupName) -> CgroupJoin;
 
-    /// How a supervisor enters `supervisors`.
+    /// How a supervisor enters `supervisors`. Nobody may ever write `cgroup.kill` of that group
+    /// and go on to use it: its children would be killed at birth (see `refuse_stale`).
     fn supervisors_join(&self) -> CgroupJoin;
 
     /// Kills everything in a container's group; returns before it is gone.
@@ -253,6 +254,13 @@ fn subdirectories(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let is_dir = |e: &fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
     entries.flatten().filter(is_dir).filter_map(|e| e.file_name().into_string().ok()).collect()
+}
+
+/// A container never gets a group that another had before: its counters would go on, and since
+/// some kernel (seen on 6.18) a group once killed by `cgroup.kill` kills every child that is cloned
+/// into it from another group. A leftover that is empty is removed.
+fn refuse_stale(dirs: impl IntoIterator<Item = PathBuf>) -> Result<(), CgroupError> {
+    dirs.into_iter().try_for_each(|dir| remove_dir(&dir))
 }
 
 /// `rmdir`, for which absence is success.

@@ -173,6 +173,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sandbox_that_the_container_would_not_see_is_refused() {
+        let mut spec = spec();
+        spec.sandbox = PathBuf::from("/dev/shm/sandbox");
+        let refused = plan(&spec, &full());
+        assert!(matches!(refused, Err(ContainerError::InvalidSpec { field: "sandbox", .. })));
+        spec.root_dir = Some(PathBuf::from("/roots/debian"));
+        assert!(plan(&spec, &full()).is_ok());
+    }
+
+    #[test]
     fn working_directories_through_descriptors_are_refused() {
         for dir in ["/proc/self/fd/7", "/proc/1/root", "/tmp/../proc/self/cwd"] {
             let mut spec = spec();

@@ -92,8 +92,9 @@ impl Identity {
 /// Everything a child needs, borrowed from the supervisor's copy.
 pub(crate) struct Child<'a> {
     pub(crate) cgroup: &'a CgroupHandles,
-    /// Its mount, ipc and uts namespaces are entered (the pid namespace came with the clone).
-    pub(crate) init: Option<BorrowedFd<'a>>,
+    /// The init whose mount, ipc and uts namespaces are entered (the pid namespace came with the
+    /// clone), and its root directory.
+    pub(crate) init: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
     pub(crate) identity: &'a Identity,
@@ -112,9 +113,11 @@ impl Child<'_> {
         // Nobody inside the namespaces may look into this copy of the supervisor before execve.
         sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::EnterNamespaces)?;
         self.cgroup.join_v1()?;
-        if let Some(init) = self.init {
+        if let Some((init, root)) = self.init {
             let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
             sys::set_namespaces(init, namespaces).at(Step::EnterNamespaces)?;
+            nix::unistd::fchdir(root).at(Step::EnterNamespaces)?;
+            nix::unistd::chroot(c".").at(Step::EnterNamespaces)?;
         }
         setsid().at(Step::NewSession)?;
         nix::unistd::dup2_stdout(self.stdout).at(Step::ConnectStreams)?;

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
@@ -33,6 +34,9 @@ struct Init {
     pidfd: OwnedFd,
     /// The pid namespace to come back to after making a child in the other.
     own_pid_namespace: OwnedFd,
+    /// Its root directory. Entering its mount namespace leads to that namespace's root, which is
+    /// another directory if the agent itself runs in a changed root.
+    root: OwnedFd,
 }
 
 /// Write ends of the task's pipes, until it has them.
@@ -96,7 +100,7 @@ impl Container {
         if let Ok(Side::Child) = side {
             let child = Child {
                 cgroup: &self.cgroup,
-                init: self.init.as_ref().map(|i| i.pidfd.as_fd()),
+                init: self.init.as_ref().map(|i| (i.pidfd.as_fd(), i.root.as_fd())),
                 stdout: stdout.as_fd(),
                 stderr: stderr.as_fd(),
                 identity: &self.identity,
@@ -177,7 +181,12 @@ fn start_init(spec: &LaunchSpec, cgroup: &CgroupHandles) -> Result<Init, Failed>
     };
     drop(report_write);
     match read_report(report.as_fd()) {
-        Report::Ready => Ok(Init { pid, pidfd, own_pid_namespace: own_pid_namespace.into() }),
+        Report::Ready => {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
+            let root = options.open(format!("/proc/{pid}/root")).at(Step::LostInit)?.into();
+            Ok(Init { pid, pidfd, own_pid_namespace: own_pid_namespace.into(), root })
+        }
         Report::Failed(failed) => Err(failed),
         Report::Executed | Report::Pending => {
             Err(Failed { step: Step::LostInit, errno: libc::ESRCH })

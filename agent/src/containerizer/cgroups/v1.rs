@@ -19,7 +19,7 @@ use super::mounts::CgroupMounts;
 use super::statistics::{keyed, number};
 use super::{
     CgroupDriver, CgroupError, CgroupName, CgroupRoot, CgroupVersion, Limits, Usage, create_dir,
-    group_error, list_pods, quota_and_period, remove_dir, shares,
+    group_error, list_pods, quota_and_period, refuse_stale, remove_dir, shares,
 };
 
 /// The controllers we use. Named always: by itself `cgroups-rs` makes a directory in every
@@ -141,6 +141,7 @@ impl CgroupDriver for CgroupV1 {
 
     fn create(&self, name: &CgroupName, limits: &Limits) -> Result<(), CgroupError> {
         let path = self.root.container(name);
+        refuse_stale(self.all_dirs(&path))?;
         let group = self.load(&path);
         group.create().map_err(|e| group_error("create", &path, &e))?;
         if let Some(dir) = self.v2_dir(&path) {

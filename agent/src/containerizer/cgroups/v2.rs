@@ -17,7 +17,7 @@ use super::mounts::CgroupMounts;
 use super::statistics::{keyed, number};
 use super::{
     CgroupDriver, CgroupError, CgroupName, CgroupRoot, CgroupVersion, Limits, Usage, create_dir,
-    group_error, list_pods, quota_and_period, remove_dir, weight,
+    group_error, list_pods, quota_and_period, refuse_stale, remove_dir, weight,
 };
 
 /// The controllers we use. Always named: see the v1 driver.
@@ -136,6 +136,7 @@ impl CgroupDriver for CgroupV2 {
 
     fn create(&self, name: &CgroupName, limits: &Limits) -> Result<(), CgroupError> {
         let path = self.root.container(name);
+        refuse_stale([self.dir(&path)])?;
         let group = self.create_group(&path)?;
         self.limit(&group, &path, limits)
     }

@@ -42,10 +42,22 @@ pub(super) fn plan(spec: &ContainerSpec, place: &Place, plan: &mut Plan) -> Cont
     let inside = if spec.root_dir.is_some() { Path::new(SANDBOX_IN_ROOT) } else { &spec.sandbox };
     launch.working_dir = bytes(spec.working_dir.as_deref().unwrap_or(inside));
     check_working_dir(Path::new(std::ffi::OsStr::from_bytes(&launch.working_dir)))?;
+    if place.level == IsolationLevel::Full && spec.root_dir.is_none() {
+        check_not_covered("sandbox", &spec.sandbox)?;
+    }
     if place.level == IsolationLevel::Full {
         let text = |path: &&str| path.as_bytes().to_vec();
         launch.masked_paths = MASKED.iter().map(text).chain(place.hidden_dirs.clone()).collect();
         launch.readonly_paths = READONLY.iter().map(text).collect();
+    }
+    Ok(())
+}
+
+/// A container has its own `/dev`, `/proc` and `/sys`, in which nothing of the machine's is found.
+fn check_not_covered(field: &'static str, dir: &Path) -> ContainerResult<()> {
+    if ["/dev", "/proc", "/sys"].iter().any(|covered| dir.starts_with(covered)) {
+        let reason = format!("`{}` is under a directory that containers do not see", dir.display());
+        return Err(ContainerError::InvalidSpec { field, reason });
     }
     Ok(())
 }

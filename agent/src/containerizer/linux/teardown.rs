@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::run_dirs::kill_leftovers;
 use super::{Shared, blocking, chain, supervisor_error};
+use crate::containerizer::cgroups::CgroupName;
 use crate::containerizer::{
     ContainerError, ContainerExit, ContainerId, ContainerResult, Outcome, StopCause,
 };
@@ -30,13 +31,13 @@ const EMPTY_PATIENCE: Duration = Duration::from_secs(30);
 impl Shared {
     /// See [`super::Containerizer::destroy`].
     pub(super) async fn destroy(self: Arc<Self>, id: ContainerId) -> ContainerResult<()> {
-        // Found before the table forgets the pod.
+        // Found before the table forgets the pod: without it all groups must be looked through.
         let names = self.cgroup_names(&id);
         if let Some(container) = self.containers().remove(&id) {
             container.stop.cancel();
         }
-        self.end_supervisor(&id).await?;
-        self.kill_contents(&id).await?;
+        self.end_supervisor(&id, &names).await?;
+        self.kill_contents(&id, &names).await?;
         for name in names {
             let this = Arc::clone(&self);
             let deadline = Instant::now() + SUPERVISOR_PATIENCE;
@@ -59,14 +60,14 @@ impl Shared {
 
     /// Ends a supervisor that lives: it is asked to kill its container, its container is killed
     /// anyway, and in the end it is killed itself.
-    async fn end_supervisor(&self, id: &ContainerId) -> ContainerResult<()> {
+    async fn end_supervisor(&self, id: &ContainerId, names: &[CgroupName]) -> ContainerResult<()> {
         let begin = Instant::now();
         let mut asked = false;
         while self.run_dirs.is_supervised(id) {
             if !asked {
                 asked = self.ask_to_kill(id).await;
             }
-            self.kill_cgroups(id);
+            self.kill_cgroups(id, names);
             if begin.elapsed() > SUPERVISOR_PATIENCE
                 && let Some(pid) = self.run_dirs.supervisor_pid(id)
             {
@@ -92,17 +93,17 @@ impl Shared {
     }
 
     /// Kills what is in a container without a supervisor and waits until it is gone.
-    pub(super) async fn kill_contents(&self, id: &ContainerId) -> ContainerResult<()> {
+    async fn kill_contents(&self, id: &ContainerId, names: &[CgroupName]) -> ContainerResult<()> {
         let begin = Instant::now();
         loop {
             let left = match &self.cgroups {
-                Some(c) => self.cgroup_names(id).iter().any(|n| c.is_populated(n)),
+                Some(c) => names.iter().any(|n| c.is_populated(n)),
                 None => kill_leftovers(&self.run_dirs.path(id)),
             };
             if !left {
                 return Ok(());
             }
-            self.kill_cgroups(id);
+            self.kill_cgroups(id, names);
             if begin.elapsed() > EMPTY_PATIENCE {
                 let reason = "processes in it do not end".to_owned();
                 return Err(ContainerError::Cgroup { id: id.clone(), reason });
@@ -111,11 +112,11 @@ impl Shared {
         }
     }
 
-    fn kill_cgroups(&self, id: &ContainerId) {
+    fn kill_cgroups(&self, id: &ContainerId, names: &[CgroupName]) {
         let Some(cgroups) = &self.cgroups else { return };
-        for name in self.cgroup_names(id) {
-            if cgroups.is_populated(&name)
-                && let Err(error) = cgroups.kill(&name)
+        for name in names {
+            if cgroups.is_populated(name)
+                && let Err(error) = cgroups.kill(name)
             {
                 tracing::warn!(container = %id, error = %chain(&error), "a control group is not killed");
             }
@@ -133,10 +134,11 @@ impl Shared {
         if let Some(record) = self.run_dirs.exit(id) {
             return self.exit_of(id, &record);
         }
-        if let Err(error) = self.end_supervisor(id).await {
+        let names = self.cgroup_names(id);
+        if let Err(error) = self.end_supervisor(id, &names).await {
             tracing::error!(container = %id, error = %chain(&error), "a lost supervisor");
         }
-        if let Err(error) = self.kill_contents(id).await {
+        if let Err(error) = self.kill_contents(id, &names).await {
             tracing::error!(container = %id, error = %chain(&error), "a lost container");
         }
         let started = self.run_dirs.started(id).map(|s| s.started_boottime_ns);
