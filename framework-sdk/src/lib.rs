@@ -1,1 +1,24 @@
-//! proffer-sdk
+//! Write a framework: implement [`Framework`], call [`run`].
+//!
+//! The SDK owns connection, leader discovery, resubscription, epochs, acknowledgement, snapshots
+//! and deltas, demand, offer matching, the state store and back-off. What is left is the decision
+//! what should run: see [`Context::launch`] and [`FrameworkEvent`]. The README has a complete
+//! framework in thirty lines, `docs/writing-a-framework.md` the whole story.
+//!
+//! [`testing`] has a master and a cluster in memory for unit tests of frameworks.
+
+#![warn(missing_docs)]
+
+mod connection;
+mod runtime;
+
+pub mod testing;
+
+pub use proffer_net::Endpoint;
+pub use proffer_sdk_core::driver::{Standing, Status};
+pub use proffer_sdk_core::{
+    Context, Counters, Framework, FrameworkEvent, StateWrite, Task, TaskRequest, TaskTable,
+    Template,
+};
+pub use proffer_types as types;
+pub use runtime::{Handle, Options, Stopped, run, run_with};

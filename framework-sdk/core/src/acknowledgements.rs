@@ -29,18 +29,22 @@ struct Log {
 pub(crate) struct Acknowledgements {
     logs: BTreeMap<AgentId, Log>,
     dirty: BTreeSet<AgentId>,
+    /// Agents that are gone for good, and the commit that must be durable before that is said to
+    /// be handled.
+    gone: BTreeMap<AgentId, u64>,
     /// All commits up to this one are answered.
     settled: u64,
 }
 
 impl Acknowledgements {
-    /// Whether that status was handled and, where it was to be, made durable.
-    pub(crate) fn is_handled(&self, id: StatusId) -> bool {
+    /// Whether the framework was told of that status, or of a later one that stands for it, and
+    /// still knows: what it concluded is durable, or its commit is under way.
+    pub(crate) fn is_told(&self, id: StatusId) -> bool {
         self.logs.get(&id.agent).is_some_and(|log| {
             id.incarnation < log.incarnation
                 || (id.incarnation == log.incarnation
                     && id.sequence <= log.through
-                    && !log.withheld.contains_key(&id.sequence))
+                    && log.withheld.get(&id.sequence) != Some(&VOID))
         })
     }
 
@@ -74,7 +78,8 @@ impl Acknowledgements {
 
     /// A commit was refused: what waited for it or an earlier one waits for `instead`.
     pub(crate) fn postpone(&mut self, refused: u64, instead: u64) {
-        for commit in self.logs.values_mut().flat_map(|log| log.withheld.values_mut()) {
+        let withheld = self.logs.values_mut().flat_map(|log| log.withheld.values_mut());
+        for commit in withheld.chain(self.gone.values_mut()) {
             if *commit <= refused {
                 *commit = instead;
             }
@@ -100,6 +105,7 @@ impl Acknowledgements {
     /// handled and is told again.
     pub(crate) fn void_commits(&mut self, settled: u64) {
         self.settled = settled;
+        self.gone.clear();
         for commit in self.logs.values_mut().flat_map(|log| log.withheld.values_mut()) {
             *commit = VOID;
         }
@@ -122,10 +128,11 @@ impl Acknowledgements {
         self.logs.keys().copied().collect()
     }
 
-    /// Forgets what an agent's log held.
-    pub(crate) fn forget_agent(&mut self, agent: AgentId) {
+    /// That an agent is gone for good was handled; until that is said, every snapshot repeats it.
+    pub(crate) fn note_gone(&mut self, agent: AgentId, commit: u64) {
         self.logs.remove(&agent);
         self.dirty.remove(&agent);
+        self.gone.insert(agent, commit);
     }
 
     /// Forgets everything.
@@ -136,12 +143,23 @@ impl Acknowledgements {
     /// What is to be said.
     pub(crate) fn take_calls(&mut self) -> Vec<Call> {
         let dirty = std::mem::take(&mut self.dirty);
+        let settled = self.settled;
+        let gone: Vec<AgentId> =
+            self.gone.iter().filter(|(_, commit)| **commit <= settled).map(|(a, _)| *a).collect();
+        self.gone.retain(|_, commit| *commit > settled);
         dirty
             .into_iter()
             .filter_map(|agent| self.logs.get(&agent).map(|log| log.acknowledge(agent)))
             .filter(|call| !matches!(call, Call::Acknowledge { through: 0, .. }))
+            .chain(gone.into_iter().map(acknowledge_gone))
             .collect()
     }
+}
+
+/// A gone agent has no log: incarnation and number are zero.
+fn acknowledge_gone(agent: AgentId) -> Call {
+    let (incarnation, except) = (LogIncarnation(0), BTreeSet::new());
+    Call::Acknowledge { agent, incarnation, through: 0, except }
 }
 
 impl Log {
@@ -180,8 +198,8 @@ mod tests {
         acknowledgements.note(id(2), 1);
         acknowledgements.note(id(5), 0);
         assert_eq!(said(&mut acknowledgements), Some((5, vec![2])));
-        assert!(acknowledgements.is_handled(id(3)), "a later status stands for it");
-        assert!(!acknowledgements.is_handled(id(2)));
+        assert!(acknowledgements.is_told(id(3)), "a later status stands for it");
+        assert!(acknowledgements.is_told(id(2)), "its commit is under way");
         assert_eq!(said(&mut acknowledgements), None);
         acknowledgements.settle(1);
         assert_eq!(said(&mut acknowledgements), Some((5, vec![])));
@@ -204,7 +222,7 @@ mod tests {
         acknowledgements.note(id(1), 1);
         acknowledgements.note(id(2), 1);
         acknowledgements.void_commits(1);
-        assert!(!acknowledgements.is_handled(id(1)) && !acknowledgements.is_handled(id(2)));
+        assert!(!acknowledgements.is_told(id(1)) && !acknowledgements.is_told(id(2)));
         acknowledgements.note(id(2), 0);
         assert_eq!(said(&mut acknowledgements), Some((2, vec![1])));
         acknowledgements.drop_void(AgentId(1));
@@ -229,6 +247,6 @@ mod tests {
         acknowledgements.note(id(9), 0);
         acknowledgements.note(StatusId { incarnation: LogIncarnation(2), ..id(1) }, 0);
         assert_eq!(said(&mut acknowledgements), Some((1, vec![])));
-        assert!(acknowledgements.is_handled(id(10)), "the old log is over");
+        assert!(acknowledgements.is_told(id(10)), "the old log is over");
     }
 }

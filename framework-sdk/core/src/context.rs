@@ -28,6 +28,8 @@ pub struct Context {
     pub(crate) epoch: FrameworkEpoch,
     /// The framework was told that it is active, and not that it stands by.
     pub(crate) is_active: bool,
+    /// The epoch in which it was told so.
+    pub(crate) active_epoch: Option<FrameworkEpoch>,
     /// Snapshot and state of this connection are complete: calls may leave.
     pub(crate) is_online: bool,
     pub(crate) wants_raw_offers: bool,
@@ -59,11 +61,13 @@ pub(crate) struct Told {
     pub(crate) handled: Vec<StatusId>,
     /// An ended task that leaves the table then.
     pub(crate) ended: Option<(TaskName, LaunchToken)>,
+    /// An agent that is gone for good, which is handled then.
+    pub(crate) gone: Option<AgentId>,
 }
 
 impl From<Notice> for Told {
     fn from(notice: Notice) -> Self {
-        Self { notice, handled: Vec::new(), ended: None }
+        Self { notice, handled: Vec::new(), ended: None, gone: None }
     }
 }
 
@@ -74,6 +78,7 @@ impl Context {
             framework: None,
             epoch: FrameworkEpoch::default(),
             is_active: false,
+            active_epoch: None,
             is_online: false,
             wants_raw_offers,
             tasks: TaskTable::default(),
@@ -129,6 +134,12 @@ impl Context {
     /// Names of requests without a place, held ones included, ascending.
     pub fn waiting(&self) -> impl Iterator<Item = &TaskName> {
         self.requests.names()
+    }
+
+    /// The demand group of a request without a place.
+    #[must_use]
+    pub fn group_of(&self, name: &TaskName) -> Option<&proffer_types::GroupName> {
+        self.requests.get(name).map(|waiting| &waiting.group)
     }
 
     /// Agents that may hold tasks nobody can speak of now (K2).

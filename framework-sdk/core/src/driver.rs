@@ -63,6 +63,13 @@ pub enum Command<Input> {
         /// Why, for people.
         why: String,
     },
+    /// The master refused the connection itself, in words.
+    Rejected {
+        /// Its number.
+        connection: u64,
+        /// Why; `not_leader` with an address as its hint leads there.
+        refusal: Refusal,
+    },
     /// The master sent a frame.
     Frame {
         /// On which connection.
@@ -249,6 +256,11 @@ impl<F: Framework> Driver<F> {
                     self.lose(&why);
                 }
             }
+            Command::Rejected { connection, refusal } => {
+                if self.link.is_current(connection) {
+                    self.subscribe_refused(refusal);
+                }
+            }
             Command::Frame { connection, frame } => self.frame(connection, frame),
             Command::Input(input) => self.handle(FrameworkEvent::Input(input)),
             Command::Tick => self.tick(now.monotonic),
@@ -311,7 +323,9 @@ impl<F: Framework> Driver<F> {
         self.context.requests.wake(now);
         let (renewed, lapsed) = self.context.leases.tick(now);
         if !renewed.is_empty() {
-            self.context.calls.push(Call::Renew { offers: renewed });
+            let chunks = renewed.chunks(FRAME_WEIGHT_MAX);
+            let calls = chunks.map(|offers| Call::Renew { offers: offers.to_vec() });
+            self.context.calls.extend(calls);
         }
         self.context.told.extend(lapsed.map(Told::from));
         if self.framework.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -380,6 +394,7 @@ impl<F: Framework> Driver<F> {
         self.link.presented = FrameworkEpoch(0);
         let context = &mut self.context;
         context.is_active = false;
+        context.active_epoch = None;
         context.is_online = false;
         context.calls.clear();
         context.told.clear();
@@ -519,7 +534,7 @@ impl<F: Framework> Driver<F> {
             return;
         }
         self.link.admitted(Phase::Subscribed);
-        self.is_new_epoch = !(context.is_active && epoch == context.epoch);
+        self.is_new_epoch = context.active_epoch != Some(epoch);
         self.link.presented = epoch;
         context.framework = Some(framework);
         context.epoch = epoch;
@@ -533,7 +548,10 @@ impl<F: Framework> Driver<F> {
         }
         self.assembly = Some(Assembly::default());
         self.early.clear();
-        self.says_demand = Force::Yes;
+        // Stating demand ends classical offers, so a framework that wants those states none
+        // before it has some.
+        let states_none = self.context.wants_raw_offers && self.context.requests.begin_stream();
+        self.says_demand = if states_none { Force::No } else { Force::Yes };
     }
 
     fn snapshot_ended(&mut self, absent: Vec<proffer_types::scheduler::AbsentAgent>) {
@@ -647,6 +665,9 @@ impl<F: Framework> Driver<F> {
             for id in told.handled {
                 context.acknowledgements.note(id, commit);
             }
+            if let Some(agent) = told.gone {
+                context.acknowledgements.note_gone(agent, commit);
+            }
             if let Some((name, token)) = told.ended {
                 let is_ended = |task: &crate::Task| task.token() == token && !task.is_live();
                 if context.tasks.get(&name).is_some_and(|task| is_ended(task)) {
@@ -719,15 +740,19 @@ fn join_declines(declines: Vec<Call>) -> Vec<Call> {
 /// Cuts calls into frames of bounded weight, in order.
 fn frames(calls: Vec<Call>) -> Vec<Vec<Call>> {
     let mut frames: Vec<Vec<Call>> = Vec::new();
-    let mut weight = FRAME_WEIGHT_MAX;
+    let mut weight = 0;
     for call in calls {
         let more = weigh(&call);
-        if weight + more > FRAME_WEIGHT_MAX {
-            frames.push(Vec::new());
-            weight = 0;
+        match frames.last_mut() {
+            Some(frame) if weight + more <= FRAME_WEIGHT_MAX => {
+                weight += more;
+                frame.push(call);
+            }
+            Some(_) | None => {
+                weight = more;
+                frames.push(vec![call]);
+            }
         }
-        weight += more;
-        frames.last_mut().expect("one was begun for the first call").push(call);
     }
     frames
 }
@@ -746,7 +771,7 @@ fn weigh(call: &Call) -> usize {
                 | Operation::DestroyVolume { .. } => 1,
             })
             .sum(),
-        Call::Demand { groups } => groups.len(),
+        Call::Demand { groups } => 1 + groups.len(),
         // A template or a commit may be large; each has a frame of its own.
         Call::Template { .. } | Call::State { .. } => FRAME_WEIGHT_MAX / 2 + 1,
         Call::Subscribe { .. }

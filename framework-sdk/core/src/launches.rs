@@ -51,6 +51,8 @@ pub(crate) struct Launch {
 #[derive(Clone, Debug)]
 struct Asked {
     names: Vec<TaskName>,
+    /// A refused accept uses up nothing: these are still held.
+    offers: Vec<Offer>,
     is_raw: bool,
 }
 
@@ -127,8 +129,8 @@ impl Context {
         }
         let names = launches.iter().map(|launch| launch.name.clone()).collect();
         let operations = vec![Operation::Launch { agent: offer.agent, tasks: launches }];
-        let offers = vec![(offer.id, offer.agent_version)];
-        self.send_accept(offers, operations, DurationMs(0), Asked { names, is_raw: false });
+        let asked = Asked { names, offers: vec![offer], is_raw: false };
+        self.send_accept(operations, DurationMs(0), asked);
     }
 
     /// Takes the requests that fit out of the queue and books them as tasks.
@@ -174,10 +176,15 @@ impl Context {
         let mut variables = request.variables.clone();
         let ports = share.ports.iter().map(|(n, port)| (format!("port.{n}"), port.to_string()));
         variables.extend(ports);
+        let zone = match offer.attributes.get("zone") {
+            Some(proffer_types::Attribute::Text(zone)) => zone.as_str(),
+            _ => "",
+        };
         for (name, value) in [
             ("task.name", request.name.as_str()),
             ("agent.name", offer.agent_name.as_str()),
             ("agent.address", &offer.address),
+            ("agent.zone", zone),
         ] {
             variables.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
@@ -250,13 +257,11 @@ impl Context {
             }
         }
         self.leases.release(ids);
-        let offers = held.iter().map(|offer| (offer.id, offer.agent_version)).collect();
-        self.send_accept(offers, operations, refuse_for, Asked { names, is_raw: true })
+        self.send_accept(operations, refuse_for, Asked { names, offers: held, is_raw: true })
     }
 
     fn send_accept(
         &mut self,
-        offers: Vec<(OfferId, proffer_types::AgentVersion)>,
         operations: Vec<Operation>,
         refuse_for: DurationMs,
         asked: Asked,
@@ -264,6 +269,7 @@ impl Context {
         self.counters.accepts += 1;
         self.launches.last_accept += 1;
         let accept = self.launches.last_accept;
+        let offers = asked.offers.iter().map(|offer| (offer.id, offer.agent_version)).collect();
         self.launches.asked.insert(accept, asked);
         self.calls.push(Call::Accept(Accept { accept, offers, operations, refuse_for }));
         accept
@@ -288,11 +294,28 @@ impl Context {
                 // The master knows a live task of that name that this side does not.
                 self.wants_snapshot |= refusal.code == RefusalCode::AlreadyExists;
                 let is_alone = asked.names.len() == 1;
+                self.give_back(asked.offers, &refusal, asked.is_raw);
                 for name in asked.names {
                     self.launch_refused(&name, &refusal, is_alone);
                 }
             }
         }
+    }
+
+    /// Leases of a refused accept: a framework that wants them raw holds them still; the others
+    /// go back.
+    fn give_back(&mut self, offers: Vec<Offer>, refusal: &Refusal, is_raw: bool) {
+        if is_raw {
+            let now = self.now.monotonic;
+            return offers.into_iter().for_each(|offer| self.leases.add(offer, now));
+        }
+        if refusal.code == RefusalCode::OfferNotHeld {
+            return;
+        }
+        // What is refused for a passing reason would be offered and refused again at once.
+        let refuse_for = if passes(refusal.code) { RETRY_MIN } else { DurationMs(0) };
+        let offers = offers.into_iter().map(|offer| offer.id).collect();
+        self.calls.push(Call::Decline { offers, refuse_for });
     }
 
     /// The master has the launch: tells the framework of the task, unless it knows.
@@ -305,7 +328,7 @@ impl Context {
         let task = Arc::clone(self.tasks.get(name).expect("just seen"));
         let handled = task.last.into_iter().collect();
         let notice = Notice::Task { previous: None, task, retried: false };
-        self.told.push_back(Told { notice, handled, ended: None });
+        self.told.push_back(Told { handled, ..Told::from(notice) });
     }
 
     fn launch_refused(&mut self, name: &TaskName, refusal: &Refusal, is_alone: bool) {

@@ -20,6 +20,7 @@
 //! | `leases` | offers of a framework that wants them raw |
 //! | `back_off` | growing delays with jitter from a given seed |
 //! | `invariants` | what must hold after every command |
+//! | [`testing`] | a cluster in memory for unit tests of frameworks |
 
 #![warn(missing_docs)]
 
@@ -39,6 +40,7 @@ mod requests;
 mod snapshot;
 mod state_cache;
 pub mod task_table;
+pub mod testing;
 
 pub use context::Context;
 pub use counters::Counters;

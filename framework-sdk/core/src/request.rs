@@ -94,8 +94,8 @@ pub struct TaskRequest {
     pub resources: Resources,
     /// Ports that it needs.
     pub ports: Vec<Port>,
-    /// Values for the template's placeholders. `task.name`, `agent.name`, `agent.address` and
-    /// `port.NAME` are added at launch.
+    /// Values for the template's placeholders. `task.name`, `agent.name`, `agent.address`,
+    /// `agent.zone` and `port.NAME` are added at launch.
     pub variables: BTreeMap<String, String>,
     /// Labels of this task alone.
     pub labels: BTreeMap<String, String>,

@@ -209,6 +209,12 @@ impl Requests {
         groups.into_iter().flat_map(queue).collect()
     }
 
+    /// On a new stream nothing has been said; whether there is nothing to say either.
+    pub(crate) fn begin_stream(&mut self) -> bool {
+        self.said.clear();
+        self.groups.is_empty()
+    }
+
     /// Something happened that may change the demand.
     pub(crate) fn touch(&mut self) {
         self.is_dirty = true;
@@ -220,6 +226,9 @@ impl Requests {
             return None;
         }
         self.is_dirty = false;
+        if force == Force::No && self.groups.is_empty() && self.said.is_empty() {
+            return None;
+        }
         for (name, group) in &mut self.groups {
             let waiting = u32::try_from(group.queue.len()).unwrap_or(u32::MAX);
             let target = waiting.saturating_add(tasks.live_in(name));

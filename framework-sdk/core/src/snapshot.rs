@@ -70,11 +70,18 @@ impl Context {
             let token = self.tasks.get(&name).expect("just listed").token();
             self.launches.book(&name, token);
         }
+        // What the framework asked for before it was told of this epoch came from an older view.
+        self.state.drop_queue();
+        self.acknowledgements.void_commits(self.state.issued());
         self.is_active = true;
+        self.active_epoch = Some(self.epoch);
         let notice = Notice::Active { complete: self.absent.is_empty() };
-        self.told.push_back(Told { notice, handled, ended: None });
+        self.told.push_back(Told { handled, ..Told::from(notice) });
         for task in ended {
             self.tell_change(None, task, Retried::No);
+        }
+        for agent in gone(&absent) {
+            self.tell_agent(agent, Some(Absence::Gone));
         }
     }
 
@@ -91,11 +98,7 @@ impl Context {
     /// A snapshot in the same epoch: what differs is told.
     pub(crate) fn compare_snapshot(&mut self, snapshot: Assembly) {
         let absent = snapshot.absent.unwrap_or_default();
-        let gone: BTreeSet<AgentId> = absent
-            .iter()
-            .filter(|agent| agent.absence == Absence::Gone)
-            .map(|agent| agent.agent)
-            .collect();
+        let gone: BTreeSet<AgentId> = gone(&absent).collect();
         let known: Vec<(TaskName, AgentId)> =
             self.tasks.live().map(|task| (task.name().clone(), task.agent())).collect();
         self.note_absent(&absent);
@@ -113,6 +116,9 @@ impl Context {
             } else {
                 self.missing(&name, gone.contains(&agent));
             }
+        }
+        for agent in gone {
+            self.tell_agent(agent, Some(Absence::Gone));
         }
         if self.absent.is_empty() {
             self.requests.release_held();
@@ -142,9 +148,8 @@ impl Context {
                         self.repeat_kill(&name);
                     }
                 }
-                match absence {
-                    None => self.acknowledgements.drop_void(agent),
-                    Some(_) => self.acknowledgements.forget_agent(agent),
+                if absence.is_none() {
+                    self.acknowledgements.drop_void(agent);
                 }
                 if self.absent.is_empty() {
                     self.requests.release_held();
@@ -157,7 +162,13 @@ impl Context {
                 }
             }
         }
-        self.tell(Notice::Agent { agent, absence });
+        self.tell_agent(agent, absence);
+    }
+
+    fn tell_agent(&mut self, agent: AgentId, absence: Option<Absence>) {
+        let gone = (absence == Some(Absence::Gone)).then_some(agent);
+        let told = Told { gone, ..Told::from(Notice::Agent { agent, absence }) };
+        self.told.push_back(told);
     }
 
     /// Nobody has that task, and its agent has been heard or is gone for good.
@@ -275,7 +286,7 @@ impl Context {
         }
         let told = match status.id {
             Some(id) => {
-                let told = self.acknowledgements.is_handled(id);
+                let told = self.acknowledgements.is_told(id);
                 if told {
                     self.acknowledgements.repeat(id);
                 }
@@ -302,7 +313,7 @@ impl Context {
         }
         let handled = status.id.into_iter().collect();
         let notice = Notice::Task { previous, task, retried: retried == Retried::Yes };
-        self.told.push_back(Told { notice, handled, ended });
+        self.told.push_back(Told { handled, ended, ..Told::from(notice) });
     }
 
     /// A master forgets an end together with its record.
@@ -316,6 +327,10 @@ impl Context {
                 .push(proffer_types::scheduler::Call::Kill { task: name.clone(), policy: *policy });
         }
     }
+}
+
+fn gone(absent: &[AbsentAgent]) -> impl Iterator<Item = AgentId> + '_ {
+    absent.iter().filter(|agent| agent.absence == Absence::Gone).map(|agent| agent.agent)
 }
 
 /// Whether the SDK has asked for the task again.

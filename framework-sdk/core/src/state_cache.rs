@@ -78,6 +78,10 @@ pub(crate) struct StateCache {
     in_flight: Option<InFlight>,
     /// The connection was lost, or a conflict came back, while a commit was in flight.
     in_doubt: Option<InFlight>,
+    /// A commit that did not happen before the connection was lost. It is sent as it was, joined
+    /// with nothing: should the first sending arrive after all, the store still has all or nothing
+    /// of it.
+    again: Option<InFlight>,
     issued: u64,
     settled: u64,
     next_request: u64,
@@ -92,6 +96,7 @@ impl StateCache {
             queue: VecDeque::new(),
             in_flight: None,
             in_doubt: None,
+            again: None,
             issued: 0,
             settled: 0,
             next_request: 0,
@@ -137,8 +142,8 @@ impl StateCache {
 
     /// Writes that are not durable yet, oldest first.
     fn pending(&self) -> impl DoubleEndedIterator<Item = &StateWrite> {
-        let sent = self.in_doubt.iter().chain(&self.in_flight).flat_map(|sent| &sent.commits);
-        sent.chain(&self.queue).flat_map(|commit| &commit.changes)
+        let sent = self.in_doubt.iter().chain(&self.again).chain(&self.in_flight);
+        sent.flat_map(|sent| &sent.commits).chain(&self.queue).flat_map(|commit| &commit.changes)
     }
 
     /// Takes a commit in; its number, from 1.
@@ -158,10 +163,16 @@ impl StateCache {
         *self = Self { issued, settled: issued, next_request, ..Self::new() };
     }
 
+    /// Commits that were not sent are void: they came from a framework of an older epoch.
+    pub(crate) fn drop_queue(&mut self) {
+        self.queue.clear();
+        self.settled = self.issued;
+    }
+
     /// The connection is lost: the answer to what is in flight will not come.
     pub(crate) fn disconnected(&mut self) {
         self.retry_at = None;
-        if let Some(sent) = self.in_flight.take() {
+        if let Some(sent) = self.in_flight.take().or_else(|| self.again.take()) {
             self.in_doubt = Some(sent);
         }
         if self.in_doubt.is_some() || !self.is_loaded() {
@@ -199,6 +210,12 @@ impl StateCache {
     }
 
     fn send_commits(&mut self) -> Option<(u64, StateCall)> {
+        if let Some(again) = self.again.take() {
+            self.next_request += 1;
+            let call = StateCall::Commit { changes: again.changes.clone() };
+            self.in_flight = Some(InFlight { request: self.next_request, ..again });
+            return Some((self.next_request, call));
+        }
         let first = self.queue.pop_front()?;
         let mut commits = vec![first];
         let mut merged = BTreeMap::new();
@@ -348,7 +365,7 @@ impl StateCache {
             return self.committed(&sent);
         }
         if sent.changes.iter().all(|change| change.expected == Some(version(&change.key))) {
-            self.put_back(sent, Together::Yes);
+            self.again = Some(sent);
             return Vec::new();
         }
         let refusal = Refusal::new(
@@ -363,7 +380,8 @@ impl StateCache {
 
     /// What must hold at all times.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let sent = self.in_flight.iter().chain(&self.in_doubt).map(|sent| sent.commits.len());
+        let sent = self.in_flight.iter().chain(&self.in_doubt).chain(&self.again);
+        let sent = sent.map(|sent| sent.commits.len());
         let open = (sent.sum::<usize>() + self.queue.len()) as u64;
         if self.settled + open != self.issued {
             return Err(format!(
@@ -521,7 +539,16 @@ mod tests {
         let mut lost = loaded(&[("a", 7, "old")]);
         write(&mut lost);
         assert_eq!(reload(&mut lost, &[("a", 7, "old")]), []);
-        assert!(lost.next_call(Monotonic(0)).is_some(), "sent again");
+        lost.issue(vec![StateWrite::put("b", "2")], 2).expect("valid");
+        let (request, call) = lost.next_call(Monotonic(0)).expect("sent again");
+        assert_eq!(expected(&call), [("a".to_owned(), Some(7))], "as it was, joined with nothing");
+        // The first sending arrived after all.
+        let conflict = Refusal::new(RefusalCode::VersionConflict, "a", "has version 8");
+        let told = lost.answer(request, StateAnswer::Refused(conflict), Monotonic(0));
+        assert_eq!(told, Ok(vec![]));
+        let told = reload(&mut lost, &[("a", 8, "new")]);
+        assert_eq!(told, [Notice::StateCommitted { ticket: 1 }]);
+        assert_eq!(lost.check(), Ok(()));
 
         let mut overtaken = loaded(&[("a", 7, "old")]);
         write(&mut overtaken);

@@ -1,0 +1,257 @@
+//! Protocol stories of one framework, on the bench.
+
+mod keeper;
+
+use keeper::{Keeper, Order};
+use proffer_sdk_core::FrameworkEvent;
+use proffer_sdk_core::driver::Standing;
+use proffer_sdk_core::testing::{Bench, HEARTBEAT};
+use proffer_types::scheduler::{Absence, Call};
+use proffer_types::{AgentId, DurationMs, RefusalCode, TaskName, TaskState};
+
+const AGENT: &str = "cpus:4;mem:8GiB;ports:[31000-31009]";
+
+fn bench(names: &[&str]) -> Bench<Keeper> {
+    let mut bench = Bench::new(Keeper::new(names));
+    bench.agent("one", AGENT);
+    bench
+}
+
+fn name(text: &str) -> TaskName {
+    TaskName::new(text).expect("valid")
+}
+
+fn live(bench: &Bench<Keeper>) -> Vec<(String, TaskState)> {
+    bench.live().into_iter().map(|(name, _, state)| (name, state)).collect()
+}
+
+#[test]
+fn what_is_asked_for_runs_and_its_end_is_told_once() {
+    let mut bench = bench(&["a", "b"]);
+    bench.settle();
+    assert_eq!(bench.status().standing, Standing::Active);
+    let taken = |name: &str| (name.to_owned(), TaskState::Taken);
+    assert_eq!(live(&bench), [taken("a"), taken("b")]);
+    bench.run_all();
+    bench.task_becomes("a", TaskState::Finished);
+    assert_eq!(bench.framework().ends(), ["a"]);
+    assert_eq!(bench.context().tasks().len(), 1, "an ended task leaves the table");
+    assert_eq!(bench.master().state("done/a"), Some("1".as_bytes()));
+    bench.master().repeat_statuses();
+    bench.settle();
+    assert_eq!(bench.framework().ends(), ["a"], "I7");
+}
+
+#[test]
+fn equal_requests_make_one_demand_and_one_accept() {
+    let mut bench = Bench::new(Keeper::new(&["a", "b", "c"]));
+    bench.settle();
+    bench.agent("one", AGENT);
+    bench.settle();
+    let calls = bench.take_calls();
+    let targets: Vec<Vec<u32>> = calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::Demand { groups } => Some(groups.iter().map(|g| g.target).collect()),
+            _ => None,
+        })
+        .collect();
+    // Nothing wanted; three wanted; all placed.
+    assert_eq!(targets, [vec![], vec![3], vec![]]);
+    let accepts = calls.iter().filter(|call| matches!(call, Call::Accept(_))).count();
+    assert_eq!(accepts, 1);
+}
+
+#[test]
+fn ports_are_chosen_from_the_offer_and_become_variables() {
+    let mut bench = bench(&[]);
+    bench.settle();
+    bench.input(Order::WithPorts(name("a")));
+    bench.input(Order::WithPorts(name("b")));
+    let port = |bench: &Bench<Keeper>, task: &str, port: &str| {
+        bench.context().tasks().get(&name(task)).expect("live").port(port)
+    };
+    assert_eq!(port(&bench, "a", "http"), Some(31000));
+    assert_eq!(port(&bench, "a", "admin"), Some(31001));
+    assert_eq!(port(&bench, "b", "http"), Some(31002));
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_and_a_request_can_be_taken_back() {
+    let mut bench = bench(&["a"]);
+    bench.settle();
+    bench.input(Order::Launch(name("a")));
+    assert_eq!(bench.framework().refused(), [RefusalCode::AlreadyExists]);
+    bench.input(Order::Huge(name("huge")));
+    assert_eq!(bench.context().waiting().count(), 1);
+    bench.input(Order::Kill(name("huge")));
+    assert_eq!(bench.context().waiting().count(), 0);
+    bench.input(Order::Launch(name("b")));
+    assert_eq!(live(&bench).len(), 2);
+    bench.input(Order::Kill(name("b")));
+    assert_eq!(live(&bench), [("a".to_owned(), TaskState::Taken)]);
+    assert_eq!(bench.framework().states_of("b").last(), Some(&TaskState::Killed));
+}
+
+#[test]
+fn a_short_cut_resumes_in_the_same_epoch_and_tells_what_changed() {
+    let mut bench = bench(&["a", "b"]);
+    bench.settle();
+    bench.run_all();
+    let epoch = bench.context().epoch();
+    bench.cut();
+    bench.master().move_task(&name("a"), TaskState::Finished);
+    bench.mend();
+    bench.advance(DurationMs(6_000));
+    assert_eq!(bench.context().epoch(), epoch);
+    assert_eq!(bench.framework().ends(), ["a"]);
+    assert_eq!(bench.framework().activations(), 1);
+    assert_eq!(live(&bench), [("b".to_owned(), TaskState::Running)]);
+}
+
+#[test]
+fn a_new_process_finds_everything_in_snapshot_and_state() {
+    let mut bench = bench(&["a", "b", "c"]);
+    bench.settle();
+    bench.run_all();
+    bench.task_becomes("a", TaskState::Finished);
+    bench.restart(Keeper::new(&["a", "b", "c"]));
+    bench.master().move_task(&name("b"), TaskState::Finished);
+    bench.settle();
+    assert_eq!(bench.framework().ends(), ["b"], "a was told to the process before");
+    assert_eq!(live(&bench), [("c".to_owned(), TaskState::Running)]);
+    assert_eq!(bench.master().launched().len(), 3, "I2: nothing was launched twice");
+}
+
+#[test]
+fn an_end_that_is_not_durable_is_told_to_the_next_process() {
+    let mut bench = bench(&["a"]);
+    bench.settle();
+    bench.run_all();
+    // The process ends in the instant in which it has handled the end and not yet sent the commit.
+    bench.master().move_task(&name("a"), TaskState::Finished);
+    bench.restart(Keeper::new(&["a"]));
+    bench.settle();
+    assert_eq!(bench.framework().ends(), ["a"]);
+    let acknowledged = bench.take_calls().into_iter().any(
+        |call| matches!(call, Call::Acknowledge { through, except, .. } if through == 3 && except.is_empty()),
+    );
+    assert!(acknowledged, "after the commit is durable");
+}
+
+#[test]
+fn nothing_is_replaced_while_its_agent_is_awaited() {
+    let mut bench = bench(&["a"]);
+    bench.agent("two", AGENT);
+    bench.settle();
+    bench.run_all();
+    let at = bench.live()[0].1;
+    let other = if at == AgentId(1) { AgentId(2) } else { AgentId(1) };
+    bench.fail_over();
+    // A new process: it knows the name only from its list of what is to run.
+    bench.restart(Keeper::new(&["a"]));
+    bench.master().return_agent(other);
+    bench.advance(DurationMs(20_000));
+    assert_eq!(bench.context().absent().get(&at), Some(&Absence::Awaited));
+    assert_eq!(bench.context().waiting().count(), 1, "K2: held");
+    assert_eq!(bench.master().launched().len(), 1);
+    bench.master().return_agent(at);
+    bench.settle();
+    assert_eq!(bench.context().waiting().count(), 0);
+    assert_eq!(bench.live(), [("a".to_owned(), at, TaskState::Running)]);
+    assert_eq!(bench.master().launched().len(), 1);
+}
+
+#[test]
+fn an_awaited_agent_that_is_given_up_frees_its_names() {
+    let mut bench = bench(&["a"]);
+    bench.agent("two", AGENT);
+    bench.settle();
+    bench.run_all();
+    let at = bench.live()[0].1;
+    let other = if at == AgentId(1) { AgentId(2) } else { AgentId(1) };
+    bench.fail_over();
+    bench.master().return_agent(other);
+    bench.advance(DurationMs(2_000));
+    assert!(!bench.context().tasks().get(&name("a")).expect("kept").is_certain);
+    bench.master().mark_gone(at);
+    bench.settle();
+    assert_eq!(bench.live(), [("a".to_owned(), other, TaskState::Taken)]);
+    use TaskState::{Gone, Running, Staging, Taken};
+    assert_eq!(bench.framework().states_of("a"), [Staging, Taken, Running, Gone, Staging, Taken]);
+    let gone =
+        |call: &Call| matches!(call, Call::Acknowledge { agent, through: 0, .. } if *agent == at);
+    assert!(bench.take_calls().iter().any(gone), "that it is gone is acknowledged");
+}
+
+#[test]
+fn a_launch_that_never_ran_is_asked_for_again() {
+    let mut bench = bench(&[]);
+    bench.settle();
+    bench.input(Order::Launch(name("a")));
+    bench.task_becomes("a", TaskState::Error);
+    assert_eq!(live(&bench), []);
+    assert_eq!(bench.framework().retried(), 1);
+    bench.advance(DurationMs(1_000));
+    assert_eq!(live(&bench), [("a".to_owned(), TaskState::Taken)]);
+    assert_eq!(bench.master().launched().len(), 2);
+    // Not for ever: the fifth loss is reported.
+    for _ in 0..3 {
+        bench.task_becomes("a", TaskState::Error);
+        bench.advance(DurationMs(40_000));
+    }
+    assert_eq!(bench.framework().retried(), 4);
+    bench.task_becomes("a", TaskState::Error);
+    assert_eq!(bench.framework().retried(), 4);
+    bench.advance(DurationMs(40_000));
+    assert_eq!(live(&bench), []);
+}
+
+#[test]
+fn a_taken_over_replica_stands_by_with_empty_hands() {
+    let mut bench = bench(&["a"]);
+    bench.settle();
+    let other = proffer_types::scheduler::SchedulerUp {
+        epoch: proffer_types::FrameworkEpoch(0),
+        calls: vec![Call::Subscribe {
+            info: keeper::info(),
+            replica: proffer_types::ReplicaId::new("other").expect("valid"),
+            take_over: true,
+        }],
+    };
+    bench.master().frame(99, other);
+    bench.settle();
+    assert!(!bench.context().is_active());
+    assert_eq!(bench.context().tasks().len(), 0);
+    bench.advance(DurationMs(1_000));
+    assert_eq!(bench.status().standing, Standing::StandingBy);
+    bench.input(Order::Launch(name("b")));
+    assert_eq!(bench.framework().refused(), [RefusalCode::Unavailable]);
+    bench.master().disconnected(99);
+    bench.advance(DurationMs(1_000));
+    assert_eq!(bench.status().standing, Standing::Active, "promoted on its stream");
+    assert_eq!(bench.framework().activations(), 2);
+    assert_eq!(live(&bench), [("a".to_owned(), TaskState::Taken)]);
+}
+
+#[test]
+fn silence_ends_a_connection_and_heartbeats_keep_it() {
+    let mut bench = bench(&[]);
+    bench.settle();
+    bench.take_calls();
+    bench.advance(DurationMs(HEARTBEAT.0 * 10));
+    let beats = bench.take_calls().into_iter().filter(|c| *c == Call::Heartbeat).count();
+    assert!(beats >= 10, "{beats} heartbeats in ten of the master's");
+    assert_eq!(bench.status().standing, Standing::Active);
+    assert_eq!(bench.framework().activations(), 1);
+}
+
+#[test]
+fn teardown_ends_the_driver() {
+    let mut bench = bench(&["a"]);
+    bench.settle();
+    bench.input(Order::Teardown);
+    assert!(bench.master().is_torn_down());
+    assert_eq!(bench.status().standing, Standing::Ended);
+    assert!(matches!(bench.framework().last(), Some(FrameworkEvent::TornDown)));
+}
