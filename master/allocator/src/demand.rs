@@ -91,7 +91,8 @@ pub(crate) struct Bucket {
     need: Need,
     /// Bits of passing classes without and with gpus.
     bits: [u64; 2],
-    passes: Vec<bool>,
+    /// By class: whether it passes the constraints, and then whether it has gpus.
+    passes: Vec<Option<bool>>,
     by_host: bool,
     /// Not known to be without room.
     pub(crate) has_room: bool,
@@ -120,11 +121,17 @@ impl Bucket {
     }
 
     /// What to look for, one pass after the other: agents without gpus come first for those who
-    /// need none.
-    pub(crate) fn passes(&self) -> impl Iterator<Item = Need> + '_ {
-        let [without, with] = self.bits;
-        let wanted = if self.key.shape.get(GPUS) > 0 { [with, 0] } else { [without, with] };
-        wanted.into_iter().map(|bits| self.need.with_classes(bits))
+    /// need none. Bits of classes may be shared, so each hit is checked with
+    /// [`Bucket::is_in_pass`].
+    pub(crate) fn passes(&self) -> impl Iterator<Item = (bool, Need)> + '_ {
+        let from = usize::from(self.key.shape.get(GPUS) > 0);
+        let passes = [false, true].into_iter().zip(self.bits).skip(from);
+        passes.map(|(has_gpus, bits)| (has_gpus, self.need.with_classes(bits)))
+    }
+
+    /// Whether a class passes the constraints and belongs into this pass.
+    pub(crate) fn is_in_pass(&self, class: u32, has_gpus: bool) -> bool {
+        self.passes.get(class as usize) == Some(&Some(has_gpus))
     }
 
     /// The need in any class.
@@ -133,7 +140,7 @@ impl Bucket {
     }
 
     pub(crate) fn in_class(&self, class: u32) -> bool {
-        self.passes.get(class as usize).copied().unwrap_or(false)
+        self.passes.get(class as usize).is_some_and(Option::is_some)
     }
 
     /// What the search tree cannot tell: exact class, host, and fixed ranges.
@@ -160,9 +167,9 @@ impl Bucket {
         let passes = rules.all(|rule| rule.holds(&entry.key.attributes));
         let at = class as usize;
         if self.passes.len() <= at {
-            self.passes.resize(at + 1, false);
+            self.passes.resize(at + 1, None);
         }
-        self.passes[at] = passes;
+        self.passes[at] = passes.then_some(entry.key.has_gpus);
         if passes {
             self.bits[usize::from(entry.key.has_gpus)] |= Classes::bit(class);
         }

@@ -592,7 +592,11 @@ fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
     for op in ops {
         pair.apply(op)?;
     }
-    while pair.decide(true)? {}
+    let mut decisions = 0;
+    while pair.decide(true)? {
+        decisions += 1;
+        prop_assert!(decisions < 2_000, "decisions come to an end");
+    }
     let ids: Vec<LeaseId> = pair.leases.keys().copied().collect();
     for id in ids {
         pair.end_lease(id, 0, 0);
@@ -607,7 +611,10 @@ fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(3000),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_next_decision_is_the_references(ops in sequence()) {
@@ -633,5 +640,5 @@ fn the_sequences_reach_every_kind_of_decision() {
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
-    assert!(sum.rescinds > 20 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
+    assert!(sum.rescinds > 4 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
 }

@@ -35,10 +35,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn takes(&mut self, slot: u32) -> bool {
+    fn takes(&mut self, slot: u32, has_gpus: bool) -> bool {
         self.steps += 1;
         let agent = &self.allocator.agents[slot];
-        if !self.bucket.suits(agent) {
+        if !self.bucket.is_in_pass(agent.class, has_gpus) || !self.bucket.suits(agent) {
             return false;
         }
         self.saw_room = true;
@@ -48,8 +48,10 @@ impl Search<'_> {
     /// The slot, and whether the first pass found it.
     fn packed(&mut self, from: u32) -> Option<(u32, bool)> {
         let (fit, bucket) = (&self.allocator.fit, self.bucket);
-        bucket.passes().zip([(from, true), (0, false)]).find_map(|(need, (from, is_first))| {
-            fit.first(&need, from, |slot| self.takes(slot)).map(|slot| (slot, is_first))
+        bucket.passes().zip([(from, true), (0, false)]).find_map(|(pass, (from, is_first))| {
+            let (has_gpus, need) = pass;
+            let found = fit.first(&need, from, |slot| self.takes(slot, has_gpus));
+            found.map(|slot| (slot, is_first))
         })
     }
 
@@ -60,8 +62,9 @@ impl Search<'_> {
         }
         let (fit, bucket, group) = (&self.allocator.fit, self.bucket, self.group);
         levels.into_iter().find_map(|level| {
-            bucket.passes().find_map(|need| {
-                fit.roomiest(&need, |slot| group.on_agent(slot) == level && self.takes(slot))
+            bucket.passes().find_map(|(has_gpus, need)| {
+                let is_level = |slot: u32| group.on_agent(slot) == level;
+                fit.roomiest(&need, |slot| is_level(slot) && self.takes(slot, has_gpus))
             })
         })
     }

@@ -3,13 +3,20 @@
 use crate::amounts::{Amounts, spans_contain};
 use crate::delta::LeaseId;
 use crate::state::Allocator;
+use proffer_types::Monotonic;
 use std::cmp::Ordering;
 
 impl Allocator {
     /// A group found no place. If its client is below its entitlement, names the leases of one
     /// agent that would make a place: the lowest slot, and only leases of clients that come later
     /// in fair order. One agent at a time: what is freed wakes the group, and it asks again.
-    pub(crate) fn ask_back(&mut self, group: u32, rescinds: &mut Vec<LeaseId>, steps: &mut u64) {
+    pub(crate) fn ask_leases_back(
+        &mut self,
+        group: u32,
+        now: Monotonic,
+        rescinds: &mut Vec<LeaseId>,
+        steps: &mut u64,
+    ) {
         let spec = self.groups[group].spec.as_ref().expect("only stated groups ask");
         if self.classical.is_empty() || !self.fair.is_below_entitlement(self.node_of(spec.client)) {
             return;
@@ -23,7 +30,7 @@ impl Allocator {
         let mut looked_at = 0;
         let found = slots.into_iter().find_map(|slot| {
             looked_at += 1;
-            self.would_make_room(group, slot)
+            self.would_make_room(group, slot, now)
         });
         *steps += looked_at;
         for id in found.into_iter().flatten() {
@@ -39,7 +46,7 @@ impl Allocator {
     }
 
     /// The leases in `slot` that make room for a task of the group when taken back.
-    fn would_make_room(&self, group: u32, slot: u32) -> Option<Vec<LeaseId>> {
+    fn would_make_room(&self, group: u32, slot: u32, now: Monotonic) -> Option<Vec<LeaseId>> {
         let (group, agent) = (&self.groups[group], &self.agents[slot]);
         let spec = group.spec.as_ref().expect("only stated groups ask");
         let bucket = &self.buckets[spec.bucket];
@@ -48,8 +55,7 @@ impl Allocator {
         if !agent.usable || !bucket.in_class(agent.class) || !bucket.suits_host(agent) {
             return None;
         }
-        let on_agent = group.on_agent(slot);
-        if spec.stated.per_agent_max.is_some_and(|most| on_agent >= most) {
+        if !self.has_leave(group, spec, bucket, (slot, agent), now) {
             return None;
         }
         for (_, id) in self.classical.range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX))) {

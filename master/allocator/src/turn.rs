@@ -164,11 +164,11 @@ impl Allocator {
                     let bucket = spec.expect("only stated groups are served").bucket;
                     self.buckets.set_room(bucket, false);
                     self.set_waiting(group, Waiting::ForRoom);
-                    self.ask_back(group, &mut progress.turn.rescinds, &mut progress.steps);
+                    self.ask_back(group, progress);
                 }
                 Placement::NoLeave => {
                     self.set_waiting(group, Waiting::ForLeave);
-                    self.ask_back(group, &mut progress.turn.rescinds, &mut progress.steps);
+                    self.ask_back(group, progress);
                 }
             }
             if progress.is_spent() {
@@ -176,6 +176,11 @@ impl Allocator {
             }
         }
         Next::Nothing
+    }
+
+    fn ask_back(&mut self, group: u32, progress: &mut Progress) {
+        let Progress { turn, steps, now, .. } = progress;
+        self.ask_leases_back(group, *now, &mut turn.rescinds, steps);
     }
 
     fn next_classical(&mut self, progress: &mut Progress) -> Next {

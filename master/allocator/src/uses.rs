@@ -45,6 +45,7 @@ impl Allocator {
             }
             self.agents[slot].holding(client).held.add_all(&held_now);
         }
+        self.forget_client(client);
         if let Some(name) = held.group.as_ref().filter(|_| held.tasks > 0) {
             let group = self.group(held.framework, name);
             let entry = &mut self.groups[group];
@@ -64,29 +65,36 @@ impl Allocator {
             resources: held.resources.clone(),
         };
         let framework = self.frameworks.get(&held.framework);
-        let framework = framework.ok_or(DeltaError::UnknownFramework(held.framework))?;
-        let client = *framework.clients.get(&held.role).ok_or_else(not_held)?;
-        let group = held.group.as_ref().filter(|_| held.tasks > 0);
-        let group = match group {
+        let group = match held.group.as_ref().filter(|_| held.tasks > 0) {
             None => None,
-            Some(name) => Some(*framework.groups.get(name).ok_or_else(not_held)?),
+            Some(name) => {
+                let known = framework.and_then(|framework| framework.groups.get(name));
+                Some(*known.ok_or_else(not_held)?)
+            }
         };
         if group.is_some_and(|group| self.groups[group].launched < held.tasks) {
             return Err(not_held());
         }
+        let client = framework.and_then(|framework| framework.clients.get(&held.role)).copied();
         let parts = self.dimensions.split(&held.resources);
         let given = self.held(&parts);
-        let holding = self.agents[slot].held_by(client);
-        if !given.is_zero() && !holding.is_some_and(|holding| holding.held.covers(&given)) {
-            return Err(not_held());
-        }
+        let holder = match client {
+            // What counts nowhere, such as nothing at all, has no holder.
+            _ if given.is_zero() => None,
+            Some(client) => {
+                let holding = self.agents[slot].held_by(client);
+                let holds = holding.is_some_and(|holding| holding.held.covers(&given));
+                Some(holds.then_some(client).ok_or_else(not_held)?)
+            }
+            None => return Err(not_held()),
+        };
         let (dimensions, kept) = (&self.dimensions, kept_of(&parts));
         let agent = &mut self.agents[slot];
         if !agent.give(&parts.plain, &parts.spans, &kept, |dimension| dimensions.kind(dimension)) {
             return Err(not_held());
         }
-        self.fair.discharge(self.clients[client].node, &parts.charge);
-        if !given.is_zero() {
+        if let Some(client) = holder {
+            self.fair.discharge(self.clients[client].node, &parts.charge);
             let holding = agent.holding(client);
             holding.held.sub_all(&given);
             if holding.held.is_zero() {
