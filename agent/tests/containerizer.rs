@@ -17,6 +17,7 @@ use proffer_agent::containerizer::{
     ContainerUser, Containerizer, ExecExit, ExecRequest, IsolationLevel, KillPolicy, LogLimits,
     Outcome, RecoveredState, Rlimit, RlimitResource, StopCause,
 };
+use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 
@@ -668,6 +669,54 @@ async fn a_new_agent_adopts_what_runs_and_learns_what_ended() {
     for id in &expected {
         bed.get().destroy(id).await.unwrap();
     }
+    bed.assert_clean().await;
+}
+
+/// K14: the agent, its supervisor or both die at any moment of a launch; what is found afterwards
+/// is the truth, no task ran twice, and nothing is left (I12).
+#[tokio::test]
+async fn a_crash_at_any_moment_of_a_launch_is_recovered_from() {
+    let Some(mut bed) = Bed::new() else { return };
+    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1_u64);
+    let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
+    for round in 0..40 {
+        let spec = bed.shell(&format!("crash{round}"), "echo ran >> ran; exec sleep 1000");
+        let (id, ran) = (spec.id.clone(), spec.sandbox.join("ran"));
+        let delay = Duration::from_micros(random.random_range(0..12_000));
+        let (agent_dies, supervisor_dies) = [(true, false), (false, true), (true, true)][round % 3];
+        let launched = async {
+            let linux = bed.get();
+            linux.prepare(spec).await?;
+            linux.go(&id).await
+        };
+        // Stops waiting at some moment; what is under way goes on, as it would in a real crash.
+        let _ = timeout(delay, launched).await;
+        if supervisor_dies && let Ok(pid) = fs::read_to_string(bed.run_dir(&id).join("lock")) {
+            let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap_or(i32::MAX));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        if agent_dies {
+            bed.restart().await;
+            let recovery = bed.get().recover(std::slice::from_ref(&id)).await.unwrap();
+            match &recovery.containers[0].state {
+                RecoveredState::Running { pid, .. } => {
+                    assert!(!supervisor_dies || alive(*pid), "seed {seed} round {round}");
+                }
+                RecoveredState::Exited(exit) => {
+                    let never = exit.outcome == Outcome::NeverStarted;
+                    let lost = exit.outcome == Outcome::SupervisorLost;
+                    assert!(never || lost, "seed {seed} round {round}: {exit:?}");
+                    assert!(!(never && ran.exists()), "seed {seed} round {round}: it did run");
+                }
+                RecoveredState::Absent => assert!(!ran.exists(), "seed {seed} round {round}"),
+            }
+        }
+        bed.get().destroy(&id).await.unwrap();
+        let times = fs::read_to_string(&ran).unwrap_or_default().lines().count();
+        assert!(times <= 1, "seed {seed} round {round}: it ran {times} times");
+    }
+    let orphans = bed.get().cleanup_orphans(&[]).await.unwrap();
+    assert_eq!(orphans, [], "seed {seed}");
     bed.assert_clean().await;
 }
 

@@ -218,8 +218,8 @@ pub trait CgroupDriver: Send + Sync + 'static {
     /// Every container's group that exists in any hierarchy under the root.
     fn list(&self) -> Vec<CgroupName>;
 
-    /// Removes the root with its leaves if nothing is left in it.
-    fn remove_root_if_empty(&self);
+    /// Removes the root with its leaves if nothing is left in it; true when it is gone.
+    fn remove_root_if_empty(&self) -> bool;
 }
 
 /// The driver for this machine.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use proffer_supervisor::wire::{self, Body, ExecOutcome, Phase, Status};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cgroups::{self, CgroupDriver, CgroupName, CgroupRoot};
@@ -82,6 +82,14 @@ struct Container {
     pod: String,
     state: State,
     stop: CancellationToken,
+    /// Held while it is prepared and while it is destroyed: one waits for the other.
+    busy: Arc<AsyncMutex<()>>,
+}
+
+impl Container {
+    fn new(pod: String, state: State, stop: CancellationToken) -> Self {
+        Self { pod, state, stop, busy: Arc::default() }
+    }
 }
 
 /// What this process can do with a container.
@@ -133,11 +141,15 @@ impl LinuxContainerizer {
         cgroups.enter_agent_leaf().map_err(|e| place_error(&e))
     }
 
-    /// Removes the roots if no container is left: at the end of a `dev`, and for `cleanup`.
+    /// Removes the roots if no container is left: at the end of a `dev`, and for `cleanup`. What
+    /// is still in use stays, and is found again by the next who tries.
     pub fn remove_roots_if_empty(&self) {
-        self.shared.run_dirs.remove_root_if_empty();
-        if let Some(cgroups) = &self.shared.cgroups {
-            cgroups.remove_root_if_empty();
+        if !self.shared.found().is_empty() {
+            return;
+        }
+        let gone = self.shared.cgroups.as_ref().is_none_or(|c| c.remove_root_if_empty());
+        if gone {
+            self.shared.run_dirs.remove_root_if_empty();
         }
     }
 }
@@ -244,8 +256,9 @@ impl Shared {
         }
         let plan = self.finish_plan(&spec, isolators::plan(&spec, &self.place)?);
         let id = spec.id.clone();
-        let stop = self.reserve(&spec)?;
+        let (stop, busy) = self.reserve(&spec)?;
         let result = Arc::clone(&self).prepare_reserved(&spec, plan, stop).await;
+        drop(busy);
         if let Err(error) = &result
             && !matches!(error, ContainerError::Exists { .. })
         {
@@ -281,16 +294,20 @@ impl Shared {
     }
 
     /// Takes the name.
-    fn reserve(&self, spec: &ContainerSpec) -> ContainerResult<CancellationToken> {
+    fn reserve(
+        &self,
+        spec: &ContainerSpec,
+    ) -> ContainerResult<(CancellationToken, OwnedMutexGuard<()>)> {
         let mut containers = self.containers();
         if containers.contains_key(&spec.id) || self.run_dirs.exists(&spec.id) {
             return Err(ContainerError::Exists { id: spec.id.clone() });
         }
         let stop = self.stop.child_token();
-        let entry =
-            Container { pod: spec.pod.clone(), state: State::Preparing, stop: stop.clone() };
+        let entry = Container::new(spec.pod.clone(), State::Preparing, stop.clone());
+        let busy = Arc::clone(&entry.busy);
+        let busy = busy.try_lock_owned().expect("nobody else knows of it yet");
         containers.insert(spec.id.clone(), entry);
-        Ok(stop)
+        Ok((stop, busy))
     }
 
     async fn prepare_reserved(

@@ -213,7 +213,7 @@ impl CgroupDriver for CgroupV1 {
         names.into_iter().collect()
     }
 
-    fn remove_root_if_empty(&self) {
+    fn remove_root_if_empty(&self) -> bool {
         let root = self.root.as_str();
         let parent = Path::new(root).parent().and_then(Path::to_str).unwrap_or_default();
         let groups =
@@ -224,6 +224,7 @@ impl CgroupDriver for CgroupV1 {
                 let _ = remove_dir(&dir);
             }
         }
+        !self.all_dirs(root).any(|dir| dir.exists())
     }
 }
 

@@ -196,7 +196,7 @@ impl CgroupDriver for CgroupV2 {
         list_pods(&self.dir(&self.root.pods()))
     }
 
-    fn remove_root_if_empty(&self) {
+    fn remove_root_if_empty(&self) -> bool {
         let root = self.root.as_str();
         let parent = Path::new(root).parent().and_then(Path::to_str).unwrap_or_default();
         let groups =
@@ -205,6 +205,7 @@ impl CgroupDriver for CgroupV2 {
             // Others may still be in it, which keeps it.
             let _ = remove_dir(&self.dir(group));
         }
+        !self.dir(root).exists()
     }
 }
 

@@ -71,7 +71,7 @@ impl Shared {
         match status.phase() {
             Phase::Running | Phase::Ending | Phase::Launching => {
                 let pod = self.pod_of(id);
-                let entry = Container { pod, state: State::Preparing, stop: stop.clone() };
+                let entry = Container::new(pod, State::Preparing, stop.clone());
                 self.containers().insert(id.clone(), entry);
                 self.adopt(id, link, statuses, stop);
                 let started_at = BootTime(status.started_boottime_ns);
@@ -93,8 +93,7 @@ impl Shared {
 
     /// A container that has ended is known until it is destroyed; there is nobody to talk to.
     fn known_as_ended(&self, id: &ContainerId) {
-        let entry =
-            Container { pod: self.pod_of(id), state: State::Ended, stop: self.stop.child_token() };
+        let entry = Container::new(self.pod_of(id), State::Ended, self.stop.child_token());
         self.containers().insert(id.clone(), entry);
     }
 

@@ -108,8 +108,13 @@ impl RunDirs {
 
     /// The process id of a supervisor that lives; while the lock is held it cannot be another's.
     pub(super) fn supervisor_pid(&self, id: &ContainerId) -> Option<i32> {
+        self.supervisor_process(id).filter(|_| self.is_supervised(id))
+    }
+
+    /// The process id its supervisor had, which may be another's by now.
+    pub(super) fn supervisor_process(&self, id: &ContainerId) -> Option<i32> {
         let text = fs::read_to_string(self.path(id).join(LOCK)).ok()?;
-        text.trim().parse().ok().filter(|pid| *pid > 1 && self.is_supervised(id))
+        text.trim().parse().ok().filter(|pid| *pid > 1)
     }
 
     /// Whether it was made in this boot; one of an earlier boot is nothing but files.
@@ -139,6 +144,17 @@ impl RunDirs {
         UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())).await
     }
 
+    /// From now on no supervisor can begin in this directory.
+    pub(super) fn forget_spec(&self, id: &ContainerId) -> ContainerResult<()> {
+        let path = self.path(id).join(SPEC);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(ContainerError::Io { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn remove(&self, id: &ContainerId) -> ContainerResult<()> {
         let path = self.path(id);
         match fs::remove_dir_all(&path) {
@@ -166,6 +182,13 @@ impl RunDirs {
             let _ = fs::remove_dir(&self.root);
         }
     }
+}
+
+/// Whether that process is a supervisor (perhaps another than was meant) and not dead.
+pub(super) fn is_supervisor(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let alive = |rest: &str| !rest.starts_with(['Z', 'X']);
+    stat.split_once(" (proffer-superv) ").is_some_and(|(_, rest)| alive(rest))
 }
 
 /// Kills what a lost supervisor left behind at level `process`, found by the run directory in its

@@ -11,7 +11,7 @@ use proffer_supervisor::wire::{self, Body};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use super::run_dirs::kill_leftovers;
+use super::run_dirs::{is_supervisor, kill_leftovers};
 use super::{Shared, blocking, chain, supervisor_error};
 use crate::containerizer::cgroups::CgroupName;
 use crate::containerizer::{
@@ -33,9 +33,24 @@ impl Shared {
     pub(super) async fn destroy(self: Arc<Self>, id: ContainerId) -> ContainerResult<()> {
         // Found before the table forgets the pod: without it all groups must be looked through.
         let names = self.cgroup_names(&id);
-        if let Some(container) = self.containers().remove(&id) {
-            container.stop.cancel();
-        }
+        let known = self.containers().get(&id).cloned();
+        let _busy = match known {
+            Some(container) => {
+                container.stop.cancel();
+                // A preparation under way notices, and ends before its work is undone.
+                let busy = Arc::clone(&container.busy).lock_owned().await;
+                let present = self.containers().get(&id).map(|c| Arc::clone(&c.busy));
+                if !present.is_some_and(|p| Arc::ptr_eq(&p, &container.busy)) {
+                    // Another has destroyed it meanwhile; what has its name now is not meant.
+                    return Ok(());
+                }
+                Some(busy)
+            }
+            None => None,
+        };
+        // A supervisor that was just made and has not taken its lock yet finds no spec and ends; one
+        // that has read it holds the lock by then.
+        self.run_dirs.forget_spec(&id)?;
         self.end_supervisor(&id, &names).await?;
         self.kill_contents(&id, &names).await?;
         for name in names {
@@ -55,13 +70,23 @@ impl Shared {
                 }
             }
         }
-        self.run_dirs.remove(&id)
+        let deadline = Instant::now() + SUPERVISOR_PATIENCE;
+        while let Err(error) = self.run_dirs.remove(&id) {
+            // The one just mentioned may put its lock there in this moment.
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.containers().remove(&id);
+        Ok(())
     }
 
     /// Ends a supervisor that lives: it is asked to kill its container, its container is killed
     /// anyway, and in the end it is killed itself.
     async fn end_supervisor(&self, id: &ContainerId, names: &[CgroupName]) -> ContainerResult<()> {
         let begin = Instant::now();
+        let process = self.run_dirs.supervisor_process(id);
         let mut asked = false;
         while self.run_dirs.is_supervised(id) {
             if !asked {
@@ -78,6 +103,11 @@ impl Shared {
                 let reason = "it does not end".to_owned();
                 return Err(supervisor_error(id, "end", reason));
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let released = Instant::now();
+        while process.is_some_and(is_supervisor) && released.elapsed() < SUPERVISOR_PATIENCE {
+            // Its lock is free a little before it has left the group of the supervisors.
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
