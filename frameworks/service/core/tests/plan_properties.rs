@@ -39,7 +39,12 @@ impl World {
         let counts = |member: &&Member<u64>| match member.phase {
             Phase::Available => true,
             Phase::Ready => !member.is_current,
-            _ => false,
+            Phase::Waiting
+            | Phase::Starting
+            | Phase::Lingering
+            | Phase::Stopping
+            | Phase::Unreachable
+            | Phase::Lost => false,
         };
         u32::try_from(self.members.iter().filter(counts).count()).expect("few")
     }
@@ -293,7 +298,11 @@ fn a_revision_that_never_gets_ready_is_replaced_by_one_that_does() {
                 Phase::Starting if member.is_current => Phase::Available,
                 Phase::Lingering => Phase::Stopping,
                 Phase::Stopping => return false,
-                phase => phase,
+                Phase::Starting
+                | Phase::Ready
+                | Phase::Available
+                | Phase::Unreachable
+                | Phase::Lost => member.phase,
             };
             true
         });
