@@ -2,6 +2,7 @@
 //! down, the API only grows, and its JSON and its document stay as they are.
 
 mod api_lock;
+mod grpc;
 mod json;
 mod malformed;
 mod openapi;
