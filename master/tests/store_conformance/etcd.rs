@@ -12,6 +12,7 @@ use proffer_master::store::{
 
 use crate::cases;
 use crate::etcd_server::EtcdServer;
+use crate::lossy_link::LossyLink;
 use crate::support::{Place, lead, read_all, records, within, write};
 
 async fn connect(server: &EtcdServer, prefix: &str) -> Arc<dyn Store> {
@@ -106,4 +107,27 @@ async fn kill_9_of_etcd_loses_no_commit_and_no_change() {
     assert_eq!(within(watching).await.expect("no panic"), found);
     let leader = within(store.leader()).await.expect("readable").expect("we still lead");
     assert_eq!(leader.create_revision, token.create_revision);
+}
+
+/// F25: etcd commits and the answer is lost. Every batch still completes, once, as what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f25_lost_answers_are_settled_by_the_mark() {
+    const ROUNDS: u64 = 25;
+    let Some(server) = EtcdServer::start().await else { return };
+    let link = LossyLink::to(server.address()).await;
+    let mut config = server.config("lossy");
+    config.endpoints = vec![format!("http://{}", link.address)];
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(&config).await.expect("etcd answers"));
+    let direct = connect(&server, "lossy").await;
+    let mut term = lead(&store, "one").await;
+    let start = term.recovered.sequence;
+    for round in 0..ROUNDS {
+        link.lose_next_answer();
+        let revision = write(&mut term, Batch::new().put("k", round.to_string())).await;
+        let found = within(direct.get(b"k".to_vec())).await.expect("readable").expect("there");
+        assert_eq!((found.value, found.modified), (round.to_string().into_bytes(), revision));
+    }
+    let mark = within(direct.guard()).await.expect("readable").mark;
+    assert_eq!(mark.sequence, start + ROUNDS, "no commit was applied twice");
+    assert!(link.lost() >= ROUNDS / 2, "only {} answers were lost", link.lost());
 }

@@ -45,6 +45,10 @@ impl EtcdServer {
         }
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.ports[0]).into()
+    }
+
     /// SIGKILL, as a machine that loses power would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

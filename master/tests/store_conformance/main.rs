@@ -5,5 +5,6 @@ mod cases;
 mod embedded;
 mod etcd;
 mod etcd_server;
+mod lossy_link;
 mod memory;
 mod support;
