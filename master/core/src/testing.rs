@@ -4,6 +4,8 @@
 mod describe;
 mod peers;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod script;
 
 pub use describe::describe;

@@ -82,14 +82,10 @@ impl Master {
     }
 
     /// Frameworks whose snapshot could not speak for this agent learn what is known now (K2).
-    pub(crate) fn tell_absence(&mut self, id: AgentId, absence: Absence) {
+    fn tell_absence(&mut self, id: AgentId, absence: Absence) {
         for (framework, entry) in &mut self.frameworks.table {
             let Some(stream) = entry.stream.as_mut() else { continue };
-            let told = match absence {
-                Absence::Gone => stream.unresolved.remove(&id),
-                Absence::Awaited | Absence::UnreachableSince(_) => stream.unresolved.contains(&id),
-            };
-            if told {
+            if stream.unresolved.contains(&id) {
                 let event = Event::AgentResolved { agent: id, absence: Some(absence) };
                 stream.outbox.push(event);
                 self.frameworks.unsent.insert(*framework);

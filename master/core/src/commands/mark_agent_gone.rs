@@ -9,9 +9,10 @@ use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::pending::Continuation;
 use proffer_types::agent::{AgentDown, AgentOrder};
-use proffer_types::scheduler::Absence;
+use proffer_types::scheduler::{Absence, Event};
 use proffer_types::task::StatusReason;
-use proffer_types::{AgentId, Now, Refusal, RefusalCode, TaskKey, TaskState};
+use proffer_types::{AgentId, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskState};
+use std::collections::BTreeSet;
 
 impl Master {
     pub(crate) fn mark_agent_gone(
@@ -93,13 +94,28 @@ impl Master {
                 now,
             );
         }
-        self.tell_absence(id, Absence::Gone);
+        self.tell_gone(id);
         self.row(RowKey::Agent(id));
         self.event("agent_gone", id.to_string(), format!("{name} was marked gone"), now);
         if let Some(reply_to) = reply_to {
             self.reply_done(reply_to, format!("{id} ({name}) is gone; its tasks are lost"));
         }
         self.forget_gone_agent(id);
+    }
+
+    /// Every framework that may have had tasks there is told, and acknowledges it (K2).
+    fn tell_gone(&mut self, id: AgentId) {
+        let frameworks: BTreeSet<FrameworkId> =
+            self.occupancy.pairs(id).map(|(framework, _)| *framework).collect();
+        for framework in frameworks {
+            if let Some(stream) =
+                self.frameworks.get_mut(framework).and_then(|entry| entry.stream.as_mut())
+            {
+                stream.unresolved.remove(&id);
+            }
+            let absence = Some(Absence::Gone);
+            self.tell(framework, Event::AgentResolved { agent: id, absence });
+        }
     }
 
     /// A gone agent's records are removed once every framework with tasks there knows (K2, K19).

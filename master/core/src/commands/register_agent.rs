@@ -169,16 +169,17 @@ impl Master {
                 format!("{} is the name of another agent", registration.info.name),
             ));
         }
-        if agent.is_none() && matches!(entry.link, Link::Connected { .. }) {
-            return Err((
-                Refusal::new(
-                    RefusalCode::AlreadyExists,
-                    "name",
-                    format!("{} is registered and connected", registration.info.name),
-                )
-                .hint("give each agent its own name"),
-                false,
-            ));
+        // Without its id it is the agent of that name only if it may be the same machine that has lost
+        // its memory.
+        let same_machine = entry.record.info.hostname == registration.info.hostname;
+        if agent.is_none() && (matches!(entry.link, Link::Connected { .. }) || !same_machine) {
+            let refusal = Refusal::new(
+                RefusalCode::AlreadyExists,
+                "name",
+                format!("{} is the name of {id}", registration.info.name),
+            )
+            .hint("give each agent its own name, or mark the old one gone");
+            return Err((refusal, false));
         }
         if agent.is_some() && registration.session <= entry.session {
             return Err(refuse(

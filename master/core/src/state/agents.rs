@@ -169,7 +169,10 @@ impl Agents {
     }
 
     pub(crate) fn insert(&mut self, id: AgentId, entry: AgentEntry) {
-        self.by_name.insert(entry.record.info.name.clone(), id);
+        // The name of a gone agent is free.
+        if entry.record.standing != AgentStanding::Gone {
+            self.by_name.insert(entry.record.info.name.clone(), id);
+        }
         self.table.insert(id, entry);
     }
 
