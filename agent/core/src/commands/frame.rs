@@ -5,7 +5,7 @@ use crate::command::ConnectionId;
 use crate::commands::Kill;
 use crate::state::link::Link;
 use proffer_types::agent::{AgentDown, AgentOrder};
-use proffer_types::ids::MasterEpoch;
+use proffer_types::ids::{AgentId, MasterEpoch};
 
 /// Whether an order may be carried out now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,16 +48,14 @@ impl Agent {
             | Link::Connecting { .. }
             | Link::Opening { .. } => return false,
         };
-        frame.session == session && self.identity.agent.is_none_or(|id| id == frame.agent)
+        // A master that knows no such agent can only say so to nobody in particular.
+        let nobody = frame.agent == AgentId(0)
+            && frame.orders.iter().all(|order| matches!(order, AgentOrder::Refused { .. }));
+        let ours = self.identity.agent.is_none_or(|id| id == frame.agent);
+        frame.session == session && (ours || nobody)
     }
 
-    fn order(
-        &mut self,
-        epoch: MasterEpoch,
-        agent: proffer_types::ids::AgentId,
-        order: AgentOrder,
-        turn: &mut Turn,
-    ) {
+    fn order(&mut self, epoch: MasterEpoch, agent: AgentId, order: AgentOrder, turn: &mut Turn) {
         match order {
             AgentOrder::Registered { heartbeat, grant, capability_key } => {
                 self.registered((epoch, agent), (heartbeat, grant), capability_key, turn);
