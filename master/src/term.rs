@@ -91,14 +91,17 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         inbox: inbox.clone(),
     };
     let ended = CancellationToken::new();
+    let lost = CancellationToken::new();
     let forward = tokio::spawn(forward_completions(leadership, inbox.clone(), ended.clone()));
-    let lease = tokio::spawn(tell_lease(commits.clone(), inbox.clone(), ended.clone()));
+    let lease =
+        tokio::spawn(tell_lease(commits.clone(), inbox.clone(), ended.clone(), lost.clone()));
     let turning = Turning {
         master,
         performer,
         queues: inside,
         metrics: around.metrics.clone(),
         shutdown: around.shutdown.clone(),
+        lost,
     };
     let first = Command::LeadershipGained { lease_until: lease_until(commits.lease()) };
     let (done, stopped) = tokio::sync::oneshot::channel();
@@ -149,7 +152,12 @@ fn lease_until(state: LeaseState) -> Monotonic {
     }
 }
 
-async fn tell_lease(commits: Commits, inbox: Inbox, ended: CancellationToken) {
+async fn tell_lease(
+    commits: Commits,
+    inbox: Inbox,
+    ended: CancellationToken,
+    lost: CancellationToken,
+) {
     let mut seen = commits.lease();
     while !ended.is_cancelled() {
         let state = match tokio::time::timeout(LEASE_TOLD_EVERY, commits.lease_changed(seen)).await
@@ -168,7 +176,8 @@ async fn tell_lease(commits: Commits, inbox: Inbox, ended: CancellationToken) {
             return;
         }
         if state == LeaseState::Lost {
-            // The queue of commits ends the term; there is nothing more to tell.
+            // The key is another's or gone: this term cannot be resumed (K8).
+            lost.cancel();
             return;
         }
     }
@@ -213,6 +222,8 @@ struct Turning {
     queues: Queues,
     metrics: LoopMetrics,
     shutdown: CancellationToken,
+    /// The lease cannot be confirmed any more.
+    lost: CancellationToken,
 }
 
 impl Turning {
@@ -227,6 +238,7 @@ impl Turning {
                 Waited::Command(command) => Some(command),
                 Waited::Due => None,
                 Waited::Shutdown => return None,
+                Waited::Lost => return Some("the lease of the leader is lost".to_owned()),
             };
         }
     }
@@ -237,11 +249,12 @@ impl Turning {
             Instant::now() + Duration::from_millis(left)
         });
         let runtime = self.performer.runtime.clone();
-        let shutdown = self.shutdown.clone();
+        let (shutdown, lost) = (self.shutdown.clone(), self.lost.clone());
         runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => Waited::Shutdown,
+                () = lost.cancelled() => Waited::Lost,
                 next = self.queues.next(deadline) => match next {
                     Next::Command(command) => Waited::Command(command),
                     Next::Deadline => Waited::Due,
@@ -295,4 +308,5 @@ enum Waited {
     Command(Command),
     Due,
     Shutdown,
+    Lost,
 }

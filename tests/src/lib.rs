@@ -1,1 +1,3 @@
 //! Whole-system behaviour: the simulator, real processes, load, benchmarks.
+
+pub mod sim;

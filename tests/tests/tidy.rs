@@ -16,7 +16,17 @@ const CORES: [&str; 6] = [
 
 /// What must not be in the tree of a core: I/O, clocks and threads by other names.
 const BARRED: [&str; 12] = [
-    "tokio", "tonic", "axum", "hyper", "nix", "mio", "socket2", "redb", "prost", "rand", "etcd-client",
+    "tokio",
+    "tonic",
+    "axum",
+    "hyper",
+    "nix",
+    "mio",
+    "socket2",
+    "redb",
+    "prost",
+    "rand",
+    "etcd-client",
     "proffer-proto",
 ];
 
@@ -38,10 +48,14 @@ fn cargo(args: &[&str]) -> String {
 fn cores_have_no_io_in_their_dependencies() {
     for core in CORES {
         let tree = cargo(&["tree", "--locked", "-e", "normal", "--prefix", "none", "-p", core]);
-        let names: Vec<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let names: Vec<&str> =
+            tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert!(names.contains(&core), "{core} has a tree");
         for barred in BARRED {
-            assert!(!names.contains(&barred), "{core} depends on {barred}: a core decides, it does not act");
+            assert!(
+                !names.contains(&barred),
+                "{core} depends on {barred}: a core decides, it does not act"
+            );
         }
     }
 }
@@ -49,21 +63,35 @@ fn cores_have_no_io_in_their_dependencies() {
 #[test]
 fn there_is_one_tls_provider() {
     let tree = cargo(&["tree", "--locked", "--workspace", "--prefix", "none"]);
-    assert!(!tree.lines().any(|line| line.starts_with("aws-lc-rs ")), "two providers panic at run time");
+    assert!(
+        !tree.lines().any(|line| line.starts_with("aws-lc-rs ")),
+        "two providers panic at run time"
+    );
 }
 
 #[test]
 fn the_descriptor_set_is_of_the_pinned_etcd_client() {
-    let made_for = std::fs::read_to_string(root().join("xtask/protoc/etcd.fds.version")).expect("is kept beside it");
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has one");
+    let made_for = std::fs::read_to_string(root().join("xtask/protoc/etcd.fds.version"))
+        .expect("is kept beside it");
+    let manifest =
+        std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has one");
     let wanted = format!("etcd-client = {{ version = \"{}\"", made_for.trim());
-    assert!(manifest.contains(&wanted), "make xtask/protoc/etcd.fds anew for the etcd-client in Cargo.toml");
+    assert!(
+        manifest.contains(&wanted),
+        "make xtask/protoc/etcd.fds anew for the etcd-client in Cargo.toml"
+    );
 }
 
 #[test]
 fn only_the_program_and_the_supervisor_have_a_main() {
-    let metadata: serde_json::Value =
-        serde_json::from_str(&cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"])).expect("JSON");
+    let metadata: serde_json::Value = serde_json::from_str(&cargo(&[
+        "metadata",
+        "--locked",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))
+    .expect("JSON");
     let mut programs: Vec<String> = Vec::new();
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("a name");
@@ -94,14 +122,22 @@ fn sources() -> Vec<PathBuf> {
 fn every_file_says_first_what_it_owns() {
     let silent: Vec<_> = sources()
         .into_iter()
-        .filter(|path| !std::fs::read_to_string(path).expect("text").trim_start().starts_with("//!"))
+        .filter(|path| {
+            !std::fs::read_to_string(path).expect("text").trim_start().starts_with("//!")
+        })
         .collect();
     assert!(silent.is_empty(), "no first line `//!` in {silent:#?}");
 }
 
 #[test]
 fn nothing_is_left_for_later_without_a_word() {
-    let leftovers = [["to", "do!("].concat(), ["unimpl", "emented!("].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat(), ["db", "g!("].concat()];
+    let leftovers = [
+        ["to", "do!("].concat(),
+        ["unimpl", "emented!("].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+        ["db", "g!("].concat(),
+    ];
     for path in sources() {
         let text = std::fs::read_to_string(&path).expect("text");
         for leftover in &leftovers {

@@ -1,17 +1,551 @@
-//! x
+//! Why something waits: the funnel of agents by rule, the nearest miss, what would help. One pass
+//! over the agents for each rule; asked of a second instance, never in the loop (K6).
+
+use crate::agents::{Agent, HOSTNAME};
+use crate::amounts::{Amounts, Kind, Spans, spans_contain};
+use crate::demand::{Bucket, Group, Spec};
 use crate::state::Allocator;
-use proffer_types::Monotonic;
-use proffer_types::explanation::{Explanation, Subject};
-impl Allocator {
-    /// x
-    #[must_use]
-    pub fn explain(&self, subject: &Subject, _now: Monotonic) -> Explanation {
-        Explanation {
+use proffer_types::explanation::{Explanation, FunnelStep, Subject};
+use proffer_types::{AgentId, Constraint, FrameworkId, GroupName, Monotonic};
+
+/// An answer under construction.
+struct Answer {
+    explanation: Explanation,
+}
+
+impl Answer {
+    fn new(subject: &Subject, summary: impl Into<String>) -> Self {
+        let explanation = Explanation {
             subject: subject.clone(),
-            summary: String::new(),
-            funnel: vec![],
+            summary: summary.into(),
+            funnel: Vec::new(),
             nearest_miss: String::new(),
-            hints: vec![],
+            hints: Vec::new(),
+        };
+        Self { explanation }
+    }
+
+    fn step(&mut self, rule: impl Into<String>, remaining: usize) {
+        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
+        self.explanation.funnel.push(FunnelStep { rule: rule.into(), remaining });
+    }
+
+    fn hint(&mut self, hint: impl Into<String>) {
+        self.explanation.hints.push(hint.into());
+    }
+
+    fn summary(&mut self, summary: impl Into<String>) {
+        self.explanation.summary = summary.into();
+    }
+}
+
+/// What rules an agent out for a group; in the order in which rules are looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Rule {
+    Active,
+    Constraint(Constraint),
+    PerAgentMax(u32),
+    /// This much in this dimension that tasks do not use.
+    Amount(usize, u64),
+    /// These very ranges.
+    Fixed(usize, Spans),
+    NotLeased,
+    NotRefused,
+}
+
+/// A group with what it needs, looked up once.
+struct Wish<'a> {
+    group: &'a Group,
+    spec: &'a Spec,
+    bucket: &'a Bucket,
+}
+
+impl Allocator {
+    /// Why a framework, a demand group or an agent's resources wait. Tasks are the caller's.
+    #[must_use]
+    pub fn explain(&self, subject: &Subject, now: Monotonic) -> Explanation {
+        match subject {
+            Subject::Framework(framework) => self.explain_framework(subject, *framework, now),
+            Subject::Demand(framework, group) => {
+                self.explain_demand(subject, *framework, group, now)
+            }
+            Subject::Agent(agent) => self.explain_agent(subject, *agent, now),
+            Subject::Task(task) => {
+                let text = format!("task {task} has a place: its status says how it fares");
+                Answer::new(subject, text).explanation
+            }
         }
     }
+
+    fn wish(&self, group: u32) -> Option<Wish<'_>> {
+        let group = &self.groups[group];
+        let spec = group.spec.as_ref()?;
+        Some(Wish { group, spec, bucket: &self.buckets[spec.bucket] })
+    }
+
+    /// Why a client is offered nothing at all, if that is so.
+    fn absence(&self, client: u32) -> Option<(String, String)> {
+        let entry = &self.clients[client];
+        let framework = entry.framework;
+        if !self.frameworks.get(&framework).is_some_and(|framework| framework.active) {
+            let hint = "start it; offers follow when it has subscribed";
+            return Some((format!("framework {framework} is not connected"), hint.to_owned()));
+        }
+        if !entry.subscribed {
+            let text = format!("framework {framework} is not subscribed to role {}", entry.role);
+            return Some((text, "subscribe to the role that the demand names".to_owned()));
+        }
+        entry.suppressed.then(|| {
+            let text = format!("framework {framework} suppressed offers for role {}", entry.role);
+            (text, "it gets offers again when it revives the role".to_owned())
+        })
+    }
+
+    fn explain_demand(
+        &self,
+        subject: &Subject,
+        framework: FrameworkId,
+        name: &GroupName,
+        now: Monotonic,
+    ) -> Explanation {
+        let entry = self.frameworks.get(&framework);
+        let group = entry.and_then(|entry| entry.groups.get(name));
+        let Some(wish) = group.and_then(|group| self.wish(*group)) else {
+            let mut answer =
+                Answer::new(subject, format!("framework {framework} states no demand {name}"));
+            let stated = entry.into_iter().flat_map(|entry| entry.groups.keys());
+            let names: Vec<&str> = stated.take(5).map(GroupName::as_str).collect();
+            if !names.is_empty() {
+                answer.hint(format!("it states {}", names.join(", ")));
+            }
+            return answer.explanation;
+        };
+        let (group, target) = (wish.group, wish.spec.stated.target);
+        if group.unmet() == 0 {
+            let text = format!(
+                "demand {name} is met: target {target}, {} launched, {} in offers not yet answered",
+                group.launched, group.leased
+            );
+            return Answer::new(subject, text).explanation;
+        }
+        if let Some((text, hint)) = self.absence(wish.spec.client) {
+            let mut answer = Answer::new(subject, text);
+            answer.hint(hint);
+            return answer.explanation;
+        }
+        self.explain_unmet(subject, &wish, now)
+    }
+
+    fn explain_unmet(&self, subject: &Subject, wish: &Wish<'_>, now: Monotonic) -> Explanation {
+        let waiting = format!(
+            "{} of {} tasks of demand {} wait",
+            wish.group.unmet(),
+            wish.spec.stated.target,
+            wish.group.name
+        );
+        let mut answer = Answer::new(subject, "");
+        let mut left: Vec<(u32, &Agent)> = self.agents.iter().collect();
+        answer.step("agents", left.len());
+        if left.is_empty() {
+            answer.summary(format!("{waiting}: there are no agents"));
+            answer.hint("start an agent");
+            return answer.explanation;
+        }
+        let rules = self.rules(wish);
+        for (at, rule) in rules.iter().enumerate() {
+            let passing: Vec<(u32, &Agent)> =
+                left.iter().copied().filter(|agent| self.passes(wish, rule, *agent, now)).collect();
+            answer.step(self.describe(rule), passing.len());
+            if passing.is_empty() {
+                let text = self.describe(rule);
+                answer.summary(format!("{waiting}: no agent is left after the rule {text:?}"));
+                self.nearest(&mut answer, wish, &rules[at..], &left, now);
+                self.advise(&mut answer, wish, rule, &left);
+                return answer.explanation;
+            }
+            left = passing;
+        }
+        let holder = self.fair.client(self.clients[wish.spec.client].node);
+        answer.summary(format!("{waiting}: {} agents have room, an offer is due", left.len()));
+        answer.hint(format!(
+            "offers go to the lowest share first: it holds {}, its fair part is {}",
+            percent(holder.1),
+            percent(self.fair.entitlement_ppm(self.clients[wish.spec.client].node))
+        ));
+        answer.explanation
+    }
+
+    fn rules(&self, wish: &Wish<'_>) -> Vec<Rule> {
+        let stated = &wish.spec.stated;
+        let mut rules = vec![Rule::Active];
+        rules.extend(stated.constraints.iter().cloned().map(Rule::Constraint));
+        rules.extend(stated.per_agent_max.map(Rule::PerAgentMax));
+        rules.extend(wish.bucket.fixed().iter().map(|(d, spans)| Rule::Fixed(*d, spans.clone())));
+        let amounts = wish.bucket.shape().iter().filter(|(_, wanted)| *wanted > 0);
+        let (ranges, scalars): (Vec<_>, Vec<_>) =
+            amounts.partition(|(dimension, _)| self.dimensions.kind(*dimension) == Kind::Ranges);
+        rules.extend(ranges.into_iter().chain(scalars).map(|(d, wanted)| Rule::Amount(d, wanted)));
+        rules.extend([Rule::NotLeased, Rule::NotRefused]);
+        rules
+    }
+
+    fn describe(&self, rule: &Rule) -> String {
+        match rule {
+            Rule::Active => "active".to_owned(),
+            Rule::Constraint(constraint) => constraint.describe(),
+            Rule::PerAgentMax(most) => format!("fewer than {most} of the group on the agent"),
+            Rule::Amount(dimension, wanted) => {
+                format!(
+                    "{} {}",
+                    self.dimensions.name(*dimension),
+                    self.show_amount(*dimension, *wanted)
+                )
+            }
+            Rule::Fixed(dimension, spans) => {
+                format!("{} {}", self.dimensions.name(*dimension), show_spans(spans))
+            }
+            Rule::NotLeased => "not held by offers".to_owned(),
+            Rule::NotRefused => "not refused by the framework".to_owned(),
+        }
+    }
+
+    fn show_amount(&self, dimension: usize, value: u64) -> String {
+        match self.dimensions.kind(dimension) {
+            Kind::Scalar => self.dimensions.name(dimension).display_scalar(value),
+            Kind::Ranges => value.to_string(),
+        }
+    }
+
+    fn passes(
+        &self,
+        wish: &Wish<'_>,
+        rule: &Rule,
+        (slot, agent): (u32, &Agent),
+        now: Monotonic,
+    ) -> bool {
+        match rule {
+            Rule::Active => agent.usable,
+            Rule::Constraint(constraint) => self.holds(constraint, agent),
+            Rule::PerAgentMax(most) => wish.group.on_agent(slot) < *most,
+            Rule::Amount(dimension, wanted) => self.without_leases(agent, *dimension) >= *wanted,
+            Rule::Fixed(dimension, wanted) => self.spans_without_leases(agent, *dimension, wanted),
+            Rule::NotLeased => {
+                agent.free.covers(wish.bucket.shape())
+                    && wish.bucket.fixed().iter().all(|(dimension, wanted)| {
+                        let book = agent.book_of(*dimension);
+                        book.is_some_and(|book| spans_contain(&book.free, wanted))
+                    })
+            }
+            Rule::NotRefused => {
+                let key = (wish.spec.client, self.clients[wish.spec.client].filter_epoch);
+                !agent.filters.block_shape(&self.refused, key, wish.bucket.shape(), now)
+            }
+        }
+    }
+
+    fn holds(&self, constraint: &Constraint, agent: &Agent) -> bool {
+        if constraint.attribute != HOSTNAME {
+            return constraint.holds(&self.classes.classes[agent.class].key.attributes);
+        }
+        let host = agent.hostname.iter().map(|host| (HOSTNAME.to_owned(), host.clone()));
+        constraint.holds(&host.collect())
+    }
+
+    /// What tasks leave on an agent, leases counted as free.
+    fn without_leases(&self, agent: &Agent, dimension: usize) -> u64 {
+        let leased = agent.leases.iter().map(|id| self.leases[id].plain.get(dimension));
+        leased.fold(agent.free.get(dimension), u64::saturating_add)
+    }
+
+    fn spans_without_leases(&self, agent: &Agent, dimension: usize, wanted: &Spans) -> bool {
+        let free = agent.book_of(dimension).map(|book| book.free.as_slice());
+        let leases = agent.leases.iter().flat_map(|id| &self.leases[id].spans);
+        let leased = leases.filter(|(have, _)| *have == dimension).map(|(_, s)| s.as_slice());
+        let places: Vec<&[(u64, u64)]> = free.into_iter().chain(leased).collect();
+        wanted.iter().all(|one| places.iter().any(|have| spans_contain(have, &[*one])))
+    }
+
+    /// Of the agents that came furthest, the one that fails the fewest of the remaining rules, and
+    /// of those the one that lacks the smallest part of what is wanted.
+    fn nearest(
+        &self,
+        answer: &mut Answer,
+        wish: &Wish<'_>,
+        rules: &[Rule],
+        agents: &[(u32, &Agent)],
+        now: Monotonic,
+    ) {
+        let failed = |agent: (u32, &Agent)| -> Vec<&Rule> {
+            rules.iter().filter(|rule| !self.passes(wish, rule, agent, now)).collect()
+        };
+        let lack_ppm = |(_, agent): (u32, &Agent), failed: &[&Rule]| -> u64 {
+            let parts = failed.iter().map(|rule| match rule {
+                Rule::Amount(dimension, wanted) => {
+                    let lack = wanted.saturating_sub(self.without_leases(agent, *dimension));
+                    let ppm = u128::from(lack) * 1_000_000 / u128::from(*wanted);
+                    u64::try_from(ppm).unwrap_or(u64::MAX)
+                }
+                _ => 1_000_000,
+            });
+            parts.max().unwrap_or(0)
+        };
+        let ranked = agents.iter().map(|agent| {
+            let failed = failed(*agent);
+            ((failed.len(), lack_ppm(*agent, &failed), agent.0), *agent)
+        });
+        let Some((_, nearest)) = ranked.min_by_key(|(rank, _)| *rank) else { return };
+        let lacks: Vec<String> =
+            failed(nearest).into_iter().map(|rule| self.lack(wish, rule, nearest)).collect();
+        let (id, name) = (nearest.1.id, &nearest.1.name);
+        answer.explanation.nearest_miss = format!("agent {id} ({name}): {}", lacks.join("; "));
+    }
+
+    /// In words, what makes an agent fail a rule.
+    fn lack(&self, wish: &Wish<'_>, rule: &Rule, (slot, agent): (u32, &Agent)) -> String {
+        match rule {
+            Rule::Active => "is not active".to_owned(),
+            Rule::Constraint(constraint) => format!("fails {:?}", constraint.describe()),
+            Rule::PerAgentMax(_) => {
+                format!("has {} of the group already", wish.group.on_agent(slot))
+            }
+            Rule::Amount(dimension, wanted) => {
+                let free = self.without_leases(agent, *dimension);
+                format!(
+                    "lacks {} {} ({} of {} wanted are not in use)",
+                    self.dimensions.name(*dimension),
+                    self.show_amount(*dimension, wanted - free),
+                    self.show_amount(*dimension, free),
+                    self.show_amount(*dimension, *wanted)
+                )
+            }
+            Rule::Fixed(dimension, spans) => {
+                format!("{} {} are not free", self.dimensions.name(*dimension), show_spans(spans))
+            }
+            Rule::NotLeased => {
+                let holders: Vec<String> = agent
+                    .leases
+                    .iter()
+                    .map(|id| self.clients[self.leases[id].client].framework.to_string())
+                    .collect();
+                format!("has room, but offers to {} hold it", holders.join(", "))
+            }
+            Rule::NotRefused => "has room, but the framework refused it".to_owned(),
+        }
+    }
+
+    fn advise(&self, answer: &mut Answer, wish: &Wish<'_>, rule: &Rule, agents: &[(u32, &Agent)]) {
+        match rule {
+            Rule::Active => {
+                answer.hint("agents are draining or deactivated: activate one, or start another");
+            }
+            Rule::Constraint(constraint) => answer.hint(format!(
+                "start an agent with {}, or relax the constraint",
+                constraint.describe()
+            )),
+            Rule::PerAgentMax(_) => answer.hint("add agents, or raise per_agent_max"),
+            Rule::Amount(dimension, wanted) => {
+                let largest = agents.iter().map(|(_, agent)| agent.total.get(*dimension)).max();
+                let largest = largest.unwrap_or(0);
+                let name = self.dimensions.name(*dimension);
+                if largest < *wanted {
+                    answer.hint(format!(
+                        "no agent is large enough: the largest has {name} {}; start a larger one \
+                         or ask for less",
+                        self.show_amount(*dimension, largest)
+                    ));
+                } else {
+                    answer.hint(format!(
+                        "it fits when tasks end that hold {name}, or on a new agent with {}",
+                        self.dimensions.join(wish.bucket.shape(), &[], &[])
+                    ));
+                }
+            }
+            Rule::Fixed(..) => {
+                answer.hint("fixed ports are taken: wait for them, or let any port do");
+            }
+            Rule::NotLeased => {
+                answer.hint("offers that are not answered end by themselves after their time");
+            }
+            Rule::NotRefused => {
+                answer.hint("a refusal ends after its time, or when the framework revives");
+            }
+        }
+    }
+
+    fn explain_framework(
+        &self,
+        subject: &Subject,
+        framework: FrameworkId,
+        now: Monotonic,
+    ) -> Explanation {
+        let Some(entry) = self.frameworks.get(&framework).filter(|entry| entry.registered) else {
+            return Answer::new(subject, format!("framework {framework} is not known")).explanation;
+        };
+        let present: Vec<u32> =
+            entry.clients.values().copied().filter(|c| self.clients[*c].present).collect();
+        if present.is_empty() {
+            let first = entry.clients.values().next().and_then(|client| self.absence(*client));
+            let (text, hint) = first.unwrap_or_else(|| {
+                (format!("framework {framework} has no role"), "subscribe with a role".to_owned())
+            });
+            let mut answer = Answer::new(subject, text);
+            answer.hint(hint);
+            return answer.explanation;
+        }
+        if !entry.states_demand {
+            return self.explain_classical(subject, framework, &present, now);
+        }
+        let unmet: Vec<Wish<'_>> = entry
+            .groups
+            .values()
+            .filter_map(|group| self.wish(*group))
+            .filter(|wish| wish.group.unmet() > 0)
+            .collect();
+        match unmet.as_slice() {
+            [] => {
+                let text = format!("all that framework {framework} wants is launched or offered");
+                Answer::new(subject, text).explanation
+            }
+            [one] => self.explain_unmet(subject, one, now),
+            several => {
+                let tasks: u64 = several.iter().map(|wish| u64::from(wish.group.unmet())).sum();
+                let mut answer = self.explain_unmet(subject, &several[0], now);
+                let first = std::mem::take(&mut answer.summary);
+                answer.summary = format!("{tasks} tasks of {} groups wait; {first}", several.len());
+                let others = several[1..].iter().take(5);
+                answer.hints.extend(others.map(|wish| {
+                    format!("{} tasks of demand {} wait too", wish.group.unmet(), wish.group.name)
+                }));
+                answer
+            }
+        }
+    }
+
+    fn explain_classical(
+        &self,
+        subject: &Subject,
+        framework: FrameworkId,
+        clients: &[u32],
+        now: Monotonic,
+    ) -> Explanation {
+        let mut answer = Answer::new(subject, "");
+        let mut left: Vec<&Agent> = self.agents.iter().map(|(_, agent)| agent).collect();
+        answer.step("agents", left.len());
+        left.retain(|agent| agent.usable);
+        answer.step("active", left.len());
+        let active = left.len();
+        left.retain(|agent| agent.is_worth_offering());
+        answer.step("cpus 0.01 or mem 32MiB free", left.len());
+        let with_room = left.len();
+        left.retain(|agent| {
+            clients.iter().any(|client| {
+                let key = (*client, self.clients[*client].filter_epoch);
+                let free = agent.free_now();
+                !agent.filters.would_block_all(&self.refused, key, &free, now)
+            })
+        });
+        answer.step("not refused by the framework", left.len());
+        let held: u64 =
+            clients.iter().map(|client| self.fair.client(self.clients[*client].node).1).sum();
+        let fair = clients.iter().map(|c| self.fair.entitlement_ppm(self.clients[*c].node)).max();
+        let share = format!(
+            "it holds {} of the cluster, its fair part is {}",
+            percent(held),
+            percent(fair.unwrap_or(0))
+        );
+        let reason = match (active, with_room, left.len()) {
+            (0, _, _) => "no agent is active",
+            (_, 0, _) => "nothing worth offering is free",
+            (_, _, 0) => "it refused all that is free",
+            _ => "an offer is due, in the order of shares",
+        };
+        answer.summary(format!("framework {framework} states no demand; {reason}; {share}"));
+        answer.hint(match (active, with_room, left.len()) {
+            (0, _, _) => "start or activate an agent",
+            (_, 0, _) => "it gets an offer when tasks or offers of others end",
+            (_, _, 0) => "a refusal ends after its time, or when the framework revives",
+            _ => "stating demand gets offers cut to fit, and an answer to what is missing",
+        });
+        answer.explanation
+    }
+
+    fn explain_agent(&self, subject: &Subject, id: AgentId, now: Monotonic) -> Explanation {
+        let Some(slot) = self.slots.get(&id).copied() else {
+            let text = format!("agent {id} is not registered with this master");
+            return Answer::new(subject, text).explanation;
+        };
+        let agent = &self.agents[slot];
+        let mut answer = Answer::new(subject, "");
+        let wishes: Vec<Wish<'_>> =
+            self.groups.iter().filter_map(|(group, _)| self.wish(group)).collect();
+        let mut left: Vec<&Wish<'_>> = wishes
+            .iter()
+            .filter(|wish| wish.group.unmet() > 0 && self.clients[wish.spec.client].present)
+            .collect();
+        let waiting = left.len();
+        answer.step("demand groups that wait", waiting);
+        left.retain(|wish| wish.bucket.in_class(agent.class) && wish.bucket.suits_host(agent));
+        answer.step("of these, constraints hold here", left.len());
+        left.retain(|wish| agent.total.covers(wish.bucket.shape()));
+        answer.step("of these, the agent is large enough", left.len());
+        let large_enough = left.clone();
+        left.retain(|wish| self.passes(wish, &Rule::NotLeased, (slot, agent), now));
+        answer.step("of these, a task fits in what is free", left.len());
+        left.retain(|wish| self.has_leave(wish.group, wish.spec, wish.bucket, (slot, agent), now));
+        answer.step("of these, the group may have one more here", left.len());
+        if left.is_empty()
+            && let Some(wish) = large_enough.first()
+        {
+            let failed = self.rules(wish);
+            let mut failed = failed.iter().filter(|r| !self.passes(wish, r, (slot, agent), now));
+            if let Some(rule) = failed.next() {
+                answer.explanation.nearest_miss = format!(
+                    "demand {} of {}: the agent {}",
+                    wish.group.name,
+                    wish.group.framework,
+                    self.lack(wish, rule, (slot, agent))
+                );
+            }
+        }
+        let free = self.free(id);
+        let free = if free.is_empty() { "nothing".to_owned() } else { free.to_string() };
+        let state = if agent.usable { "active" } else { "not active" };
+        let mut leased = Amounts::default();
+        agent.leases.iter().for_each(|lease| leased.add_all(&self.leases[lease].charge));
+        let mut used = Amounts::default();
+        agent.holdings.iter().for_each(|held| used.add_all(&self.chargeable(&held.held)));
+        let show = |amounts: &Amounts| match self.dimensions.join(amounts, &[], &[]) {
+            none if none.is_empty() => "nothing".to_owned(),
+            some => some.to_string(),
+        };
+        answer.summary(format!(
+            "agent {id} ({}) is {state}: free {free}; tasks of {} frameworks hold {}; {} offers \
+             hold {}",
+            agent.name,
+            agent.holdings.len(),
+            show(&used),
+            agent.leases.len(),
+            show(&leased)
+        ));
+        if !agent.usable {
+            answer.hint("activate it to have it used again");
+        } else if !left.is_empty() {
+            answer.hint("an offer on it is due");
+        } else if waiting == 0 {
+            answer.hint("no framework states demand that is not met");
+        }
+        answer.explanation
+    }
+}
+
+fn percent(ppm: u64) -> String {
+    format!("{}.{} %", ppm / 10_000, ppm % 10_000 / 1_000)
+}
+
+fn show_spans(spans: &[(u64, u64)]) -> String {
+    let parts: Vec<String> = spans
+        .iter()
+        .map(|(low, high)| if low == high { low.to_string() } else { format!("{low}-{high}") })
+        .collect();
+    parts.join(",")
 }

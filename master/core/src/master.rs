@@ -128,14 +128,21 @@ impl Master {
             return Vec::new();
         }
         self.changing = false;
+        if now.monotonic >= self.lease_until {
+            self.suspended = true;
+        }
         self.dispatch(command, now);
-        self.emit(now.monotonic)
+        self.emit()
     }
 
     fn dispatch(&mut self, command: Command, now: Now) {
         match command {
-            Command::LeadershipGained { lease_until } => self.leadership_gained(lease_until),
-            Command::LeaseConfirmed { lease_until } => self.lease_confirmed(lease_until),
+            Command::LeadershipGained { lease_until } => {
+                self.leadership_gained(lease_until, now.monotonic);
+            }
+            Command::LeaseConfirmed { lease_until } => {
+                self.lease_confirmed(lease_until, now.monotonic);
+            }
             Command::Suspended => self.suspended = true,
             Command::ConnectionOpened { connection, peer, principal } => {
                 self.connections.open(connection, peer, principal);
@@ -170,10 +177,10 @@ impl Master {
     /// When to send [`Command::Tick`], and [`Command::EndOfTurn`] after it.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        if self.leadership != Leadership::Leading {
+        if self.leadership != Leadership::Leading || self.suspended {
             return None;
         }
-        if self.allocation_unfinished && !self.suspended {
+        if self.allocation_unfinished {
             return Some(Monotonic(0));
         }
         let allocator = self.allocator.next_deadline();
@@ -208,9 +215,9 @@ impl Master {
         }
     }
 
-    /// Whether effects may leave (K8).
-    pub(crate) fn may_act(&self, now: Monotonic) -> bool {
-        !self.suspended && now < self.lease_until
+    /// Whether this master leads and effects may leave (K8).
+    pub(crate) fn may_act(&self) -> bool {
+        self.leadership == Leadership::Leading && !self.suspended
     }
 
     /// How long agents may obey from now on (K8).
@@ -265,8 +272,8 @@ impl Master {
         self.effect(Effect::Stop { reason });
     }
 
-    fn emit(&mut self, now: Monotonic) -> Vec<Effect> {
-        if self.leadership == Leadership::Stopped || self.may_act(now) {
+    fn emit(&mut self) -> Vec<Effect> {
+        if self.leadership == Leadership::Stopped || !self.suspended {
             self.held.append(&mut self.out);
             return std::mem::take(&mut self.held);
         }

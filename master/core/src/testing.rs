@@ -23,6 +23,34 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Allocation steps of one turn; more than any test needs.
 const BUDGET: u32 = 100_000;
 
+/// What a master began with and everything it was told since, as it would be stored.
+#[derive(Debug, Default)]
+pub struct Journal {
+    config: String,
+    image: String,
+    began: Now,
+    /// Command, moment and effects, as JSON.
+    pub entries: Vec<(String, Now, String)>,
+}
+
+/// Runs a journal on a new master; gives the effects of each command as JSON.
+///
+/// # Panics
+/// When the journal does not read.
+pub fn replay(journal: &Journal) -> impl Iterator<Item = String> {
+    let config = serde_json::from_str(&journal.config).expect("a recorded config");
+    let image = serde_json::from_str(&journal.image).expect("a recorded image");
+    let mut master = Master::recover(config, image, journal.began).expect("it recovered before");
+    journal.entries.iter().map(move |(command, now, _)| {
+        let command: Command = serde_json::from_str(command).expect("a recorded command");
+        json(&master.apply(command, *now))
+    })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data serialises")
+}
+
 /// A master with everything around it.
 #[derive(Debug)]
 pub struct Harness {
@@ -40,6 +68,8 @@ pub struct Harness {
     pub connections: BTreeSet<ConnectionId>,
     /// Connections from which nothing is heard.
     pub muted: BTreeSet<ConnectionId>,
+    /// Everything since the last failover, when it is kept.
+    pub journal: Option<Journal>,
     config: Config,
     held: VecDeque<OperationId>,
     held_changes: VecDeque<Vec<crate::registry::RegistryChange>>,
@@ -64,6 +94,7 @@ impl Harness {
             effects: Vec::new(),
             connections: BTreeSet::new(),
             muted: BTreeSet::new(),
+            journal: None,
             config,
             held: VecDeque::new(),
             held_changes: VecDeque::new(),
@@ -92,6 +123,14 @@ impl Harness {
         self.hold_writes = false;
         self.connections.clear();
         self.muted.clear();
+        if let Some(journal) = &mut self.journal {
+            *journal = Journal {
+                config: json(&self.config),
+                image: json(&image),
+                began: self.now,
+                entries: Vec::new(),
+            };
+        }
         self.master = Master::recover(self.config.clone(), image, self.now)
             .expect("the registry is of no newer format");
         self.lead();
@@ -105,7 +144,11 @@ impl Harness {
         let mut queue = VecDeque::from([command]);
         while let Some(command) = queue.pop_front() {
             let shown = format!("{command:?}");
+            let recorded = self.journal.is_some().then(|| json(&command));
             let effects = self.master.apply(command, self.now);
+            if let (Some(journal), Some(command)) = (&mut self.journal, recorded) {
+                journal.entries.push((command, self.now, json(&effects)));
+            }
             if let Err(broken) = self.master.check_invariants() {
                 panic!("after {shown}: {broken}");
             }

@@ -3,7 +3,7 @@
 use crate::command::Peer;
 use crate::effect::{ConnectionId, Effect};
 use crate::limits;
-use crate::master::{Leadership, Master};
+use crate::master::Master;
 use crate::state::changes::{Noted, RowKey};
 use crate::state::connections::ConnectionKind;
 use crate::state::outbox::Item;
@@ -52,7 +52,7 @@ impl Master {
     }
 
     pub(crate) fn end_of_turn(&mut self, budget: u32, now: Now) {
-        if self.leadership != Leadership::Leading || !self.may_act(now.monotonic) {
+        if !self.may_act() {
             return;
         }
         self.allocate(budget, now);

@@ -2,13 +2,14 @@
 //! and nobody is timed out (K15).
 
 use crate::limits;
-use crate::master::{Leadership, Master};
+use crate::master::Master;
 use crate::state::deadlines::Deadline;
+use proffer_types::scheduler::Event;
 use proffer_types::{DurationMs, Now};
 
 impl Master {
     pub(crate) fn deadlines_reached(&mut self, inbox_lag: DurationMs, now: Now) {
-        if self.leadership != Leadership::Leading || !self.may_act(now.monotonic) {
+        if !self.may_act() {
             return;
         }
         self.changing = true;
@@ -34,13 +35,39 @@ impl Master {
                 self.rescind(&[id], "expired");
             }
             Deadline::OccupancySweep => self.sweep_occupancy(now),
+            Deadline::Heartbeats => self.send_heartbeats(now),
         }
+    }
+
+    /// Every replica that reads hears from the master at least this often, also one that stands by.
+    pub(crate) fn send_heartbeats(&mut self, now: Now) {
+        let mut direct = Vec::new();
+        for (id, entry) in &mut self.frameworks.table {
+            if let Some(stream) = entry.stream.as_mut()
+                && stream.outbox.is_empty()
+            {
+                stream.outbox.push(Event::Heartbeat);
+                self.frameworks.unsent.insert(*id);
+            }
+            for standby in entry.standbys.iter_mut().filter(|standby| standby.credits > 0) {
+                standby.credits -= 1;
+                direct.push(standby.connection);
+            }
+        }
+        for connection in direct {
+            self.tell_direct(connection, Event::Heartbeat);
+        }
+        let next = now.monotonic.after(self.config.framework_heartbeat);
+        self.deadlines.set(Deadline::Heartbeats, next);
     }
 }
 
 fn proves_silence(due: Deadline) -> bool {
     match due {
         Deadline::Agent(_) | Deadline::FrameworkSilent(_) | Deadline::FrameworkFailover(_) => true,
-        Deadline::FrameworkPromote(_) | Deadline::Offer(_) | Deadline::OccupancySweep => false,
+        Deadline::FrameworkPromote(_)
+        | Deadline::Offer(_)
+        | Deadline::OccupancySweep
+        | Deadline::Heartbeats => false,
     }
 }

@@ -4,6 +4,7 @@
 use crate::effect::WriteLane;
 use crate::master::{Leadership, Master};
 use crate::registry::{Record, RecordKey, RegistryChange};
+use crate::state::agents::Link;
 use crate::state::pending::Continuation;
 use proffer_types::{Incarnation, MasterEpoch, Monotonic, Now, format};
 
@@ -12,8 +13,9 @@ use proffer_types::{Incarnation, MasterEpoch, Monotonic, Now, format};
 const EPOCHS_PER_INCARNATION: u64 = 1 << 40;
 
 impl Master {
-    pub(crate) fn leadership_gained(&mut self, lease_until: Monotonic) {
+    pub(crate) fn leadership_gained(&mut self, lease_until: Monotonic, now: Monotonic) {
         self.lease_until = lease_until;
+        self.suspended = now >= lease_until;
         if self.leadership != Leadership::Starting || !self.pending.writes.is_empty() {
             return;
         }
@@ -32,9 +34,26 @@ impl Master {
         RegistryChange::put(RecordKey::Cluster, Record::Cluster(self.cluster.clone()))
     }
 
-    pub(crate) fn lease_confirmed(&mut self, lease_until: Monotonic) {
+    /// A suspension ends when the lease reaches ahead again. What was not heard meanwhile proves
+    /// nothing: peers are timed from now on (K15).
+    pub(crate) fn lease_confirmed(&mut self, lease_until: Monotonic, now: Monotonic) {
         self.lease_until = self.lease_until.max(lease_until);
+        if !self.suspended || now >= self.lease_until {
+            return;
+        }
         self.suspended = false;
+        for agent in self.agents.table.values_mut() {
+            match &mut agent.link {
+                Link::Connected { heard, .. } | Link::Disconnected { heard } => *heard = now,
+                Link::Awaited { until } => {
+                    *until = (*until).max(now.after(self.config.agent_awaited_for));
+                }
+                Link::Unreachable | Link::Gone => {}
+            }
+        }
+        for stream in self.frameworks.table.values_mut().filter_map(|e| e.stream.as_mut()) {
+            stream.heard = now;
+        }
     }
 
     /// The epoch is durable.

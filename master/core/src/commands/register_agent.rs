@@ -281,9 +281,24 @@ impl Master {
         }
     }
 
+    /// The record says reachable and nobody is there: from unreachable it becomes awaited.
+    fn await_agent(&mut self, id: AgentId, now: Now) {
+        let until = now.monotonic.after(self.config.agent_awaited_for);
+        if let Some(agent) = self.agents.get_mut(id)
+            && agent.link == Link::Unreachable
+        {
+            agent.link = Link::Awaited { until };
+            agent.since = now.wall;
+            self.deadlines.set(Deadline::Agent(id), until);
+            self.row(RowKey::Agent(id));
+        }
+        self.sync_usable(id);
+    }
+
     fn complete_registration(&mut self, id: AgentId, registration: Registration, now: Now) {
         if self.connections.get(registration.connection).is_none() {
             // It went away while its record was written; it will come again.
+            self.await_agent(id, now);
             return;
         }
         self.rescind_agent(id, "agent_changed");

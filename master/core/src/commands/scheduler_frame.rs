@@ -6,7 +6,7 @@ use crate::effect::ConnectionId;
 use crate::limits;
 use crate::master::Master;
 use crate::state::connections::ConnectionKind;
-use proffer_types::scheduler::{Call, Event, SchedulerUp};
+use proffer_types::scheduler::{Call, SchedulerUp};
 use proffer_types::{FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode};
 
 impl Master {
@@ -56,9 +56,9 @@ impl Master {
         };
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
         let active = entry.stream.as_ref().is_some_and(|stream| stream.connection == connection);
-        if !active {
-            self.standby_call(connection, framework, &call);
-        } else if entry.epoch() != epoch || !entry.is_live() {
+        if !active && matches!(call, Call::Heartbeat) {
+            // A replica that stands by.
+        } else if !active || entry.epoch() != epoch || !entry.is_live() {
             self.counters.stale_frames += 1;
         } else {
             self.settle(framework, &call);
@@ -95,7 +95,8 @@ impl Master {
                     self.refuse_call(framework, "teardown", refusal);
                 }
             }
-            Call::Heartbeat => self.tell(framework, Event::Heartbeat),
+            // Being heard is all of it; the master's own heartbeats have their pace.
+            Call::Heartbeat => {}
         }
     }
 
@@ -112,24 +113,6 @@ impl Master {
             "the first call of a stream is subscribe",
         );
         self.close(connection, refusal);
-    }
-
-    /// A replica that stands by hears that the master is there, as far as it reads.
-    fn standby_call(&mut self, connection: ConnectionId, framework: FrameworkId, call: &Call) {
-        if !matches!(call, Call::Heartbeat) {
-            self.counters.stale_frames += 1;
-            return;
-        }
-        let standby = self
-            .frameworks
-            .get_mut(framework)
-            .and_then(|entry| entry.standbys.iter_mut().find(|s| s.connection == connection));
-        if let Some(standby) = standby
-            && standby.credits > 0
-        {
-            standby.credits -= 1;
-            self.tell_direct(connection, Event::Heartbeat);
-        }
     }
 
     /// The stream's buffer has room again.

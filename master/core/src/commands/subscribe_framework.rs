@@ -49,8 +49,9 @@ impl Master {
         self.changing = true;
         match plan {
             Err(refusal) => {
-                let event = Event::Refused { call: "subscribe".to_owned(), refusal };
-                self.tell_direct(connection, event);
+                let call = "subscribe".to_owned();
+                self.tell_direct(connection, Event::Refused { call, refusal: refusal.clone() });
+                self.close(connection, refusal);
             }
             Ok(Plan::Create) => self.create_framework(connection, principal, info, replica),
             Ok(Plan::Resume(id)) => {

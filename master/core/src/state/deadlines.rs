@@ -18,6 +18,8 @@ pub(crate) enum Deadline {
     Offer(OfferId),
     /// Occupancy is looked through.
     OccupancySweep,
+    /// Frameworks hear that the master is there.
+    Heartbeats,
 }
 
 #[derive(Clone, Default, Debug)]

@@ -442,3 +442,20 @@ fn the_same_seed_is_the_same_life() {
     // I20
     assert_eq!(live(7, 300), live(7, 300));
 }
+
+#[test]
+fn a_recorded_life_replays_to_the_same_effects() {
+    // K21, I20: commands travel as JSON and lead a second master to the same effects.
+    let mut life = Life::new(11);
+    life.harness.journal = Some(super::Journal::default());
+    life.harness.fail_over();
+    for _ in 0..300 {
+        life.step();
+    }
+    let journal = life.harness.journal.take().expect("it was kept");
+    assert!(journal.entries.len() > 100, "only {} commands", journal.entries.len());
+    let mut again = super::replay(&journal);
+    for (index, (_, _, effects)) in journal.entries.iter().enumerate() {
+        assert_eq!(again.next().as_ref(), Some(effects), "command {index}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Owns the network: connections are ordered and reliable while they live, as TCP is; what is not is
+//! their life. They break at any time, each side learns of it at its own time, frames of a connection
+//! that its client has given up may still arrive, and a cut link swallows everything without a word.
+
+use super::chance::{Chance, between, heavy_tail};
+use super::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A process that connects to masters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Client {
+    /// An agent, by its place.
+    Agent(usize),
+    /// A framework process, by its place.
+    Framework(usize),
+}
+
+/// Names a connection for ever.
+pub type Wire = u64;
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Way {
+    /// From the client to the master.
+    Up,
+    /// From the master to the client.
+    Down,
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Who connected.
+    pub client: Client,
+    /// Which life of that process.
+    pub client_life: u64,
+    /// The client's own number for it.
+    pub client_number: u64,
+    /// To which master.
+    pub master: usize,
+    /// Which life of that process; 0 until it is open.
+    pub master_life: u64,
+    /// Whether the client still reads it.
+    pub client_open: bool,
+    /// Whether the master still reads it.
+    pub master_open: bool,
+    last_up_ms: u64,
+    last_down_ms: u64,
+}
+
+/// All connections and cut links.
+#[derive(Default)]
+pub struct Network {
+    next: Wire,
+    /// By name; ended on both sides: removed.
+    pub connections: BTreeMap<Wire, Connection>,
+    /// Links that swallow everything that goes this way.
+    pub cut: BTreeSet<(Client, usize, Way)>,
+    /// Frames that were sent.
+    pub frames: u64,
+    /// Frames that were swallowed or came too late.
+    pub frames_lost: u64,
+}
+
+impl Network {
+    /// A connection under way.
+    pub fn dial(
+        &mut self,
+        client: Client,
+        client_life: u64,
+        client_number: u64,
+        master: usize,
+    ) -> Wire {
+        self.next += 1;
+        let connection = Connection {
+            client,
+            client_life,
+            client_number,
+            master,
+            master_life: 0,
+            client_open: true,
+            master_open: false,
+            last_up_ms: 0,
+            last_down_ms: 0,
+        };
+        self.connections.insert(self.next, connection);
+        self.next
+    }
+
+    /// Whether a link swallows frames.
+    #[must_use]
+    pub fn is_cut(&self, client: Client, master: usize, way: Way) -> bool {
+        self.cut.contains(&(client, master, way))
+    }
+
+    /// When a frame sent now arrives, or `None` when it never does. Frames of one way stay in order.
+    pub fn send(
+        &mut self,
+        wire: Wire,
+        way: Way,
+        now_ms: u64,
+        plan: &Plan,
+        chance: &mut Chance,
+    ) -> Option<u64> {
+        self.frames += 1;
+        let connection = self.connections.get_mut(&wire)?;
+        if self.cut.contains(&(connection.client, connection.master, way)) {
+            self.frames_lost += 1;
+            return None;
+        }
+        let arrives = now_ms + heavy_tail(&mut chance.network, plan.delay_ms);
+        let last = match way {
+            Way::Up => &mut connection.last_up_ms,
+            Way::Down => &mut connection.last_down_ms,
+        };
+        *last = arrives.max(*last);
+        Some(*last)
+    }
+
+    /// How long until each side learns that a connection broke: client, master.
+    pub fn notice_ms(chance: &mut Chance, silent: bool) -> (u64, u64) {
+        // A silent break is noticed by the missing answers to pings.
+        let most = if silent { 15_000 } else { 300 };
+        (between(&mut chance.network, 1, most), between(&mut chance.network, 1, most))
+    }
+
+    /// The client's wire with that number, if the client still reads it.
+    #[must_use]
+    pub fn of_client(&self, client: Client, life: u64, number: u64) -> Option<Wire> {
+        self.connections
+            .iter()
+            .find(|(_, it)| {
+                it.client == client
+                    && it.client_life == life
+                    && it.client_number == number
+                    && it.client_open
+            })
+            .map(|(wire, _)| *wire)
+    }
+
+    /// Wires that one of the two sides still reads and that match.
+    #[must_use]
+    pub fn matching(&self, matches: impl Fn(&Connection) -> bool) -> Vec<Wire> {
+        self.connections
+            .iter()
+            .filter(|(_, it)| (it.client_open || it.master_open) && matches(it))
+            .map(|(wire, _)| *wire)
+            .collect()
+    }
+
+    /// Forgets a connection that both sides have ended.
+    pub fn forget_if_over(&mut self, wire: Wire) {
+        if self.connections.get(&wire).is_some_and(|it| !it.client_open && !it.master_open) {
+            self.connections.remove(&wire);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What one seed is made of: sizes, rates, features and faults, each drawn at random and some left out
+//! altogether, so that runs differ in kind ("swarm testing").
+
+use super::chance::{Chance, between, one_in};
+
+/// How often each kind of fault strikes, per simulated minute, in thousandths.
+#[derive(Clone, Debug, Default)]
+pub struct FaultRates {
+    /// F1: a master process dies.
+    pub crash_master: u64,
+    /// F2: an agent process dies.
+    pub crash_agent: u64,
+    /// F5: a framework process dies.
+    pub crash_framework: u64,
+    /// F3: a supervisor dies.
+    pub crash_supervisor: u64,
+    /// F8: a machine restarts.
+    pub reboot: u64,
+    /// F11: a connection breaks.
+    pub break_connection: u64,
+    /// F15, F16: a peer and a master cannot reach each other for a while.
+    pub partition: u64,
+    /// F10: a master process stands still for a while.
+    pub pause_master: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it all comes from.
+    pub seed: u64,
+    /// Masters that stand for election.
+    pub masters: usize,
+    /// Agents.
+    pub agents: usize,
+    /// Replicas of each framework.
+    pub replicas: usize,
+    /// Frameworks that run a number of tasks to completion.
+    pub batches: usize,
+    /// Whether the service framework takes part.
+    pub services: bool,
+    /// Simulated time with faults.
+    pub faulty_ms: u64,
+    /// Simulated time without faults in which everything must heal (I16).
+    pub healing_ms: u64,
+    /// Faults.
+    pub rates: FaultRates,
+    /// Usual delay of a message.
+    pub delay_ms: u64,
+    /// Usual time of a commit.
+    pub commit_ms: u64,
+    /// Thousandths of commits whose answer is lost (F25).
+    pub lost_answers: u32,
+    /// Thousandths of transactions that the store did not take at first.
+    pub refused_commits: u32,
+    /// Usual time of a checkpoint write.
+    pub checkpoint_ms: u64,
+    /// Thousandths of tasks that fail by themselves.
+    pub failing_tasks: u32,
+    /// Thousandths of probes that fail.
+    pub failing_probes: u32,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64, chance: &mut Chance) -> Self {
+        let rng = &mut chance.faults;
+        let mut rate = |often: u64| {
+            // A third of the kinds is left out of each run.
+            if one_in(rng, 333) { 0 } else { between(rng, 1, often) }
+        };
+        let rates = FaultRates {
+            crash_master: rate(1500),
+            crash_agent: rate(2000),
+            crash_framework: rate(1500),
+            crash_supervisor: rate(500),
+            reboot: rate(200),
+            break_connection: rate(4000),
+            partition: rate(1000),
+            pause_master: rate(500),
+        };
+        let quiet = one_in(rng, 50);
+        Self {
+            seed,
+            masters: if one_in(rng, 300) { 2 } else { 1 },
+            agents: usize::try_from(between(rng, 1, 6)).unwrap_or(1),
+            replicas: usize::try_from(between(rng, 1, 2)).unwrap_or(1),
+            batches: usize::try_from(between(rng, 1, 2)).unwrap_or(1),
+            services: !one_in(rng, 250),
+            faulty_ms: between(rng, 30_000, 120_000),
+            healing_ms: 300_000,
+            rates: if quiet { FaultRates::default() } else { rates },
+            delay_ms: between(rng, 1, 50),
+            commit_ms: between(rng, 1, 30),
+            lost_answers: if one_in(rng, 500) { 0 } else { 20 },
+            refused_commits: if one_in(rng, 500) { 0 } else { 30 },
+            checkpoint_ms: between(rng, 1, 20),
+            failing_tasks: if one_in(rng, 300) { 0 } else { 100 },
+            failing_probes: if one_in(rng, 500) { 0 } else { 20 },
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a run did, so that an idle one cannot pass.
+
+use std::collections::BTreeMap;
+
+/// Counts of one run, or of many.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Events that happened.
+    pub events: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Programs that were started.
+    pub launches: u64,
+    /// Terms of leadership.
+    pub failovers: u64,
+    /// Transactions applied.
+    pub commits: u64,
+    /// Operators answered.
+    pub replies: u64,
+    /// Masters that ended themselves.
+    pub stops: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How often each checker had something to look at.
+    pub looked: BTreeMap<&'static str, u64>,
+    /// Seeds.
+    pub seeds: u64,
+}
+
+impl Counts {
+    /// A fault struck.
+    pub fn fault(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    /// Both together.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.simulated_ms += other.simulated_ms;
+        self.launches += other.launches;
+        self.failovers += other.failovers;
+        self.commits += other.commits;
+        self.replies += other.replies;
+        self.stops += other.stops;
+        self.seeds += other.seeds;
+        for (kind, count) in &other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for (id, count) in &other.looked {
+            *self.looked.entry(id).or_default() += count;
+        }
+    }
+
+    /// A few lines for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let list = |map: &BTreeMap<&'static str, u64>| {
+            map.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "{} seeds, {:.1} simulated hours, {} events, {} launches, {} terms, {} commits, {} replies, {} masters stopped\nfaults: {}\nlooked: {}",
+            self.seeds,
+            self.simulated_ms as f64 / 3_600_000.0,
+            self.events,
+            self.launches,
+            self.failovers,
+            self.commits,
+            self.replies,
+            self.stops,
+            list(&self.faults),
+            list(&self.looked),
+        )
+    }
+}
