@@ -2,7 +2,9 @@
 //! has not made durable yet (K15).
 //!
 //! Statuses of one agent come in the order of its log, and a newer status of a task stands for the
-//! older ones. So numbers that were skipped are never missing: a later status replaced them.
+//! older ones. So numbers that were skipped are never missing: a later status replaced them. Only
+//! the list of an agent that was absent comes in any order; so which ends were told is kept by
+//! number, not by a mark.
 
 use proffer_types::scheduler::Call;
 use proffer_types::{AgentId, LogIncarnation, StatusId};
@@ -10,6 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most exceptions in one acknowledgement; keeps a frame small. What lies beyond waits.
 const EXCEPTIONS_MAX: usize = 256;
+
+/// Ends remembered for one agent. An agent that was out of reach repeats what it has no
+/// acknowledgement of, however late; acknowledgements leave with the next frame, so the latest ends
+/// are those that may come again.
+const ENDS_MAX: usize = 256;
 
 /// A commit that will never be answered.
 const VOID: u64 = u64::MAX;
@@ -22,6 +29,8 @@ struct Log {
     through: u64,
     /// Handled, but waiting for this commit to be durable.
     withheld: BTreeMap<u64, u64>,
+    /// Numbers of the ends that the framework was told of.
+    ends: BTreeSet<u64>,
 }
 
 /// What was handled of all logs.
@@ -37,15 +46,28 @@ pub(crate) struct Acknowledgements {
 }
 
 impl Acknowledgements {
-    /// Whether the framework was told of that status, or of a later one that stands for it, and
-    /// still knows: what it concluded is durable, or its commit is under way.
-    pub(crate) fn is_told(&self, id: StatusId) -> bool {
+    /// Whether the framework was told of that end and still knows: what it concluded is durable,
+    /// or its commit is under way.
+    pub(crate) fn is_told_end(&self, id: StatusId) -> bool {
         self.logs.get(&id.agent).is_some_and(|log| {
             id.incarnation < log.incarnation
                 || (id.incarnation == log.incarnation
-                    && id.sequence <= log.through
+                    && log.ends.contains(&id.sequence)
                     && log.withheld.get(&id.sequence) != Some(&VOID))
         })
+    }
+
+    /// The framework was told of an end.
+    pub(crate) fn note_end(&mut self, id: StatusId, commit: u64) {
+        self.note(id, commit);
+        if let Some(log) = self.logs.get_mut(&id.agent)
+            && log.incarnation == id.incarnation
+        {
+            log.ends.insert(id.sequence);
+            if log.ends.len() > ENDS_MAX {
+                log.ends.pop_first();
+            }
+        }
     }
 
     /// The status was handled; all commits up to `commit` must be durable before it is said.
@@ -130,8 +152,6 @@ impl Acknowledgements {
 
     /// That an agent is gone for good was handled; until that is said, every snapshot repeats it.
     pub(crate) fn note_gone(&mut self, agent: AgentId, commit: u64) {
-        self.logs.remove(&agent);
-        self.dirty.remove(&agent);
         self.gone.insert(agent, commit);
     }
 
@@ -196,10 +216,10 @@ mod tests {
         let mut acknowledgements = Acknowledgements::default();
         acknowledgements.note(id(1), 0);
         acknowledgements.note(id(2), 1);
-        acknowledgements.note(id(5), 0);
+        acknowledgements.note_end(id(5), 0);
         assert_eq!(said(&mut acknowledgements), Some((5, vec![2])));
-        assert!(acknowledgements.is_told(id(3)), "a later status stands for it");
-        assert!(acknowledgements.is_told(id(2)), "its commit is under way");
+        assert!(acknowledgements.is_told_end(id(5)));
+        assert!(!acknowledgements.is_told_end(id(3)), "it may be an end that comes out of order");
         assert_eq!(said(&mut acknowledgements), None);
         acknowledgements.settle(1);
         assert_eq!(said(&mut acknowledgements), Some((5, vec![])));
@@ -219,10 +239,11 @@ mod tests {
     #[test]
     fn what_waited_for_a_void_commit_is_handled_again_or_replaced() {
         let mut acknowledgements = Acknowledgements::default();
-        acknowledgements.note(id(1), 1);
-        acknowledgements.note(id(2), 1);
+        acknowledgements.note_end(id(1), 1);
+        acknowledgements.note_end(id(2), 1);
+        assert!(acknowledgements.is_told_end(id(1)), "its commit is under way");
         acknowledgements.void_commits(1);
-        assert!(!acknowledgements.is_told(id(1)) && !acknowledgements.is_told(id(2)));
+        assert!(!acknowledgements.is_told_end(id(1)) && !acknowledgements.is_told_end(id(2)));
         acknowledgements.note(id(2), 0);
         assert_eq!(said(&mut acknowledgements), Some((2, vec![1])));
         acknowledgements.drop_void(AgentId(1));
@@ -247,6 +268,6 @@ mod tests {
         acknowledgements.note(id(9), 0);
         acknowledgements.note(StatusId { incarnation: LogIncarnation(2), ..id(1) }, 0);
         assert_eq!(said(&mut acknowledgements), Some((1, vec![])));
-        assert!(acknowledgements.is_told(id(10)), "the old log is over");
+        assert!(acknowledgements.is_told_end(id(10)), "the old log is over");
     }
 }

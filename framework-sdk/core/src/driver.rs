@@ -663,7 +663,10 @@ impl<F: Framework> Driver<F> {
             let context = &mut self.context;
             let commit = context.state.issued();
             for id in told.handled {
-                context.acknowledgements.note(id, commit);
+                match told.ended {
+                    Some(_) => context.acknowledgements.note_end(id, commit),
+                    None => context.acknowledgements.note(id, commit),
+                }
             }
             if let Some(agent) = told.gone {
                 context.acknowledgements.note_gone(agent, commit);

@@ -167,6 +167,11 @@ impl Requests {
         self.timed.first().map(|(at, _)| *at)
     }
 
+    /// Takes a request out of the demand until [`Requests::release_held`].
+    pub(crate) fn hold(&mut self, name: &TaskName) {
+        self.change(name, Condition::Held);
+    }
+
     /// No agent is absent any more: what was held for that is demanded.
     pub(crate) fn release_held(&mut self) {
         let held: Vec<TaskName> = self

@@ -99,18 +99,22 @@ impl Context {
     pub(crate) fn compare_snapshot(&mut self, snapshot: Assembly) {
         let absent = snapshot.absent.unwrap_or_default();
         let gone: BTreeSet<AgentId> = gone(&absent).collect();
-        let known: Vec<(TaskName, AgentId)> =
-            self.tasks.live().map(|task| (task.name().clone(), task.agent())).collect();
+        // A record of an earlier launch of the name does not speak for the one known here.
+        let unlisted: Vec<(TaskName, AgentId)> = self
+            .tasks
+            .live()
+            .filter(|task| {
+                let listed = snapshot.records.get(task.name());
+                listed.is_none_or(|record| record.status.token < task.token())
+            })
+            .map(|task| (task.name().clone(), task.agent()))
+            .collect();
         self.note_absent(&absent);
         self.forget_ends_except(&snapshot.records);
-        let listed: BTreeSet<TaskName> = snapshot.records.keys().cloned().collect();
         for (_, record) in snapshot.records {
             self.learn(record);
         }
-        for (name, agent) in known {
-            if listed.contains(&name) {
-                continue;
-            }
+        for (name, agent) in unlisted {
             if self.absent.contains_key(&agent) {
                 self.tasks.set_certain(&name, Certainty::Uncertain);
             } else {
@@ -254,8 +258,10 @@ impl Context {
             }
             Verdict::Unknown if self.was_told(&status) => {}
             Verdict::Unknown => {
+                // Something of that name exists; until a snapshot says what, it has the name.
                 self.counters.statuses_unknown += 1;
                 self.wants_snapshot = true;
+                self.requests.hold(&name);
             }
             Verdict::Repeated => {
                 self.counters.statuses_repeated += 1;
@@ -286,7 +292,7 @@ impl Context {
         }
         let told = match status.id {
             Some(id) => {
-                let told = self.acknowledgements.is_told(id);
+                let told = self.acknowledgements.is_told_end(id);
                 if told {
                     self.acknowledgements.repeat(id);
                 }

@@ -351,7 +351,12 @@ impl World {
             "did not heal: {:?}, {:?}, {:?}",
             self.master.tasks(),
             self.driver.status(),
-            self.driver.framework().violations
+            self.driver
+                .context()
+                .tasks()
+                .iter()
+                .map(|task| (task.is_certain, &task.record.status))
+                .collect::<Vec<_>>()
         );
     }
 }

@@ -122,20 +122,32 @@ impl FakeAgent {
         Some(held.record.clone())
     }
 
+    /// Forgets the end of a launch.
+    pub(crate) fn dismiss(&mut self, record: &TaskRecord) {
+        let name = &record.status.task;
+        let is_it = |held: &Held| {
+            held.record.status.token == record.status.token
+                && held.record.status.state.is_terminal()
+        };
+        if self.tasks.get(name).is_some_and(is_it) {
+            self.tasks.remove(name);
+        }
+    }
+
     /// Forgets what is acknowledged: an ended task for good.
-    pub(crate) fn acknowledge(&mut self, through: u64, except: &BTreeSet<u64>) -> Vec<TaskName> {
+    pub(crate) fn acknowledge(&mut self, through: u64, except: &BTreeSet<u64>) -> Vec<TaskRecord> {
         for held in self.tasks.values_mut() {
             let sequence = held.record.status.id.map_or(u64::MAX, |id| id.sequence);
             held.is_acknowledged |= sequence <= through && !except.contains(&sequence);
         }
-        let forgotten: Vec<TaskName> = self
+        let forgotten: Vec<TaskRecord> = self
             .tasks
-            .iter()
-            .filter(|(_, held)| held.is_acknowledged && held.record.status.state.is_terminal())
-            .map(|(name, _)| name.clone())
+            .values()
+            .filter(|held| held.is_acknowledged && held.record.status.state.is_terminal())
+            .map(|held| held.record.clone())
             .collect();
-        for name in &forgotten {
-            self.tasks.remove(name);
+        for record in &forgotten {
+            self.tasks.remove(&record.status.task);
         }
         forgotten
     }

@@ -334,11 +334,15 @@ impl FakeMaster {
             Call::Acknowledge { agent, incarnation, through, except } => {
                 if incarnation.0 == 0 {
                     self.occupied.remove(&agent);
+                    self.known.retain(|_, known| known.record.status.agent != agent);
                 } else if let Some(agent) = self.agents.get_mut(&agent)
                     && agent.standing == Standing::Registered
                 {
-                    for name in agent.acknowledge(through, &except) {
-                        self.known.remove(&name);
+                    for record in agent.acknowledge(through, &except) {
+                        let (name, token) = (&record.status.task, record.status.token);
+                        if self.known.get(name).is_some_and(|k| k.record.status.token == token) {
+                            self.known.remove(name);
+                        }
                     }
                 }
             }
@@ -675,7 +679,10 @@ impl FakeMaster {
         let name = record.status.task.clone();
         let token = record.status.token;
         if self.known.get(&name).is_some_and(|known| known.record.status.token > token) {
-            // A later launch of the name has made it history.
+            // A later launch of the name has made it history, which nobody needs to hear.
+            if let Some(agent) = self.agents.get_mut(&record.status.agent) {
+                agent.dismiss(&record);
+            }
             return;
         }
         self.unsent.retain(|unsent| *unsent != name);
@@ -685,12 +692,14 @@ impl FakeMaster {
 
     /// Says every status that is not acknowledged once more, as after a lost acknowledgement.
     pub fn repeat_statuses(&mut self) {
-        for agent in self.agents.values().filter(|a| a.standing == Standing::Registered) {
-            for (name, held) in &agent.tasks {
-                if !held.is_acknowledged && !self.unsent.contains(name) {
-                    self.unsent.push(name.clone());
-                }
-            }
+        let present = self.agents.values().filter(|a| a.standing == Standing::Registered);
+        let held = present.flat_map(|agent| agent.tasks.values());
+        let mut repeated: Vec<TaskRecord> =
+            held.filter(|held| !held.is_acknowledged).map(|held| held.record.clone()).collect();
+        // In the order of each log (K15).
+        repeated.sort_by_key(|record| record.status.id);
+        for record in repeated {
+            self.learn(record);
         }
     }
 
@@ -744,7 +753,8 @@ impl FakeMaster {
             records.iter().map(|record| record.status.task.clone()).collect();
         for record in records {
             let name = record.status.task.clone();
-            if was == Standing::Awaited && !self.known.contains_key(&name) {
+            let known = self.known.get(&name).map(|known| known.record.status.token);
+            if known.is_none_or(|token| token < record.status.token) {
                 self.known.insert(name, Known { record: record.clone() });
                 self.say(Event::Task(record));
             } else {

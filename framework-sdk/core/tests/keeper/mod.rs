@@ -114,12 +114,13 @@ impl Keeper {
         if !self.told_ends.insert((name.clone(), task.token(), task.state())) {
             self.violations.push(format!("I7: end of {name} was told twice: {task:?}"));
         }
+        // Told once more, since the answer to its commit was lost with its epoch; or the end of an
+        // earlier launch, told late by an agent that was out of reach.
+        let key = format!("done/{name}");
+        if ctx.state(&key).is_some() {
+            return;
+        }
         if task.state() == TaskState::Finished {
-            let key = format!("done/{name}");
-            // A commit whose answer was lost with its epoch: the end is told once more.
-            if ctx.state(&key).is_some() {
-                return;
-            }
             ctx.commit(vec![StateWrite::put(key, "1")], 1).expect("active and within bounds");
         } else if self.names.contains(&name) && !ctx.is_taken(&name) {
             ctx.launch(request(&name)).expect("active, and its name is free");
