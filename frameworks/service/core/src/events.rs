@@ -3,6 +3,7 @@
 use crate::api::{EventKind, ServiceEvent};
 use crate::spec::ServiceName;
 use proffer_types::{FrameworkEpoch, TaskName, WallTime};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// A ring of events. Cursors are `epoch.number`: the numbers start anew in each epoch.
@@ -14,7 +15,7 @@ pub struct EventRing {
 }
 
 /// What a reader gets.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EventPage {
     /// The events after his cursor, oldest first.
     pub events: Vec<ServiceEvent>,
@@ -83,6 +84,39 @@ impl EventRing {
         }
     }
 
+    /// As [`Self::after`], of one service only. The cursor moves over the others' events, too.
+    #[must_use]
+    pub fn after_of(&self, cursor: Option<&str>, service: Option<&str>, limit: usize) -> EventPage {
+        let Some(service) = service else { return self.after(cursor, limit) };
+        let mut page = self.after(cursor, usize::MAX);
+        page.events.retain(|event| event.service.as_str() == service);
+        if page.events.len() > limit {
+            page.events.truncate(limit);
+            page.cursor = page.events[limit - 1].cursor.clone();
+        }
+        page
+    }
+
+    /// Takes over what `other` has and this one has not; whether there was anything.
+    pub fn mirror(&mut self, other: &Self) -> bool {
+        if self.epoch == other.epoch && self.next == other.next {
+            return false;
+        }
+        let known = self.events.back().map(|event| event.cursor.as_str());
+        let from = known
+            .and_then(|known| other.events.iter().rposition(|event| event.cursor == known))
+            .map_or(0, |index| index + 1);
+        if from == 0 {
+            self.events.clear();
+        }
+        self.events.extend(other.events.iter().skip(from).cloned());
+        while self.events.len() > Self::EVENTS_MAX {
+            self.events.pop_front();
+        }
+        (self.epoch, self.next) = (other.epoch, other.next);
+        true
+    }
+
     fn page(&self, from: usize, has_gap: bool, limit: usize) -> EventPage {
         let events: Vec<ServiceEvent> =
             self.events.iter().skip(from).take(limit).cloned().collect();
@@ -117,6 +151,18 @@ mod tests {
         assert!(page.has_gap);
         assert_eq!(page.events.len(), EventRing::EVENTS_MAX);
         assert!(ring.after(Some("nonsense"), 1).has_gap);
+    }
+
+    #[test]
+    fn a_mirror_holds_the_same() {
+        let (mut ring, mut mirror) = (EventRing::default(), EventRing::default());
+        ring.begin_epoch(FrameworkEpoch(3));
+        for count in [3, 1, 9000, 5] {
+            push(&mut ring, count);
+            assert!(mirror.mirror(&ring));
+            assert!(!mirror.mirror(&ring));
+            assert_eq!(mirror.after(None, usize::MAX), ring.after(None, usize::MAX));
+        }
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Framework for ServiceFramework {
                 self.agent_changed(agent, absence);
                 self.mark_all();
             }
-            FrameworkEvent::StateCommitted { ticket } => self.committed(ticket),
+            FrameworkEvent::StateCommitted { ticket } => self.committed(ticket, ctx),
             FrameworkEvent::StateRefused { ticket, refusal } => {
                 self.commit_refused(ticket, &refusal, ctx);
             }

@@ -47,6 +47,11 @@ impl ServiceFramework {
         self.is_loaded = true;
         self.adopt(&mut before, ctx);
         self.mark_all();
+        let known: BTreeSet<ServiceName> =
+            self.services.keys().chain(self.views.keys()).cloned().collect();
+        for name in known {
+            self.publish(&name, ctx);
+        }
     }
 
     fn load(&self, key: &str, ctx: &Context) -> Result<Service, Refusal> {
@@ -121,13 +126,17 @@ impl ServiceFramework {
         Ok(())
     }
 
-    pub(crate) fn committed(&mut self, ticket: u64) {
+    pub(crate) fn committed(&mut self, ticket: u64, ctx: &Context) {
         let Some(pending) = self.commits.remove(&ticket) else { return };
         self.settle(&pending.services);
         for name in &pending.removes {
             self.services.remove(name);
             self.dirty.insert(name.clone());
             self.events.push(self.now.wall, EventKind::Changed, name, None, "removed");
+        }
+        // Whoever is answered must find what he asked for when he looks.
+        for name in &pending.services {
+            self.publish(name, ctx);
         }
         if let Some((reply, result)) = pending.answer {
             self.answers.push(Answer { reply, result: Ok(result) });

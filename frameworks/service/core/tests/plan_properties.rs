@@ -81,11 +81,15 @@ impl World {
                     ));
                     self.get(*id).phase = Phase::Lingering;
                 }
-                Step::Stop(id) => match self.get(*id).phase {
-                    Phase::Unreachable => self.get(*id).phase = Phase::Stopping,
-                    Phase::Lost => self.members.retain(|member| member.id != *id),
-                    phase => panic!("{phase:?} can be drained"),
-                },
+                Step::Stop(id) => {
+                    let phase = self.get(*id).phase;
+                    if phase == Phase::Unreachable {
+                        self.get(*id).phase = Phase::Stopping;
+                    } else {
+                        assert_eq!(phase, Phase::Lost, "others can be drained");
+                        self.members.retain(|member| member.id != *id);
+                    }
+                }
             }
             if self.ready() < before {
                 assert!(

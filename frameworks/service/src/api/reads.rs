@@ -1,0 +1,89 @@
+//! What is there: services, instances, history, reasons, endpoints; once, or with `?watch=1` at
+//! every change.
+
+use super::streams;
+use super::types::{History, InstanceList, ServiceList};
+use super::{Doors, Refused};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+/// `?watch=1`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Watch {
+    #[serde(default)]
+    watch: Option<String>,
+}
+
+impl Watch {
+    fn is_on(&self) -> bool {
+        self.watch.as_deref().is_some_and(|text| matches!(text, "" | "1" | "true"))
+    }
+}
+
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Query(watch): Query<Watch>,
+) -> Result<Response, Refused> {
+    doors.board.ready()?;
+    if watch.is_on() {
+        return Ok(streams::follow(doors, |board| {
+            Ok((String::new(), ServiceList { services: board.summaries() }))
+        }));
+    }
+    Ok(Json(ServiceList { services: doors.board.summaries() }).into_response())
+}
+
+pub(crate) async fn service(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    Query(watch): Query<Watch>,
+) -> Result<Response, Refused> {
+    let view = doors.board.find(&name)?;
+    if watch.is_on() {
+        return Ok(streams::follow(doors, move |board| {
+            Ok((String::new(), board.find(&name)?.as_ref().clone()))
+        }));
+    }
+    Ok(Json(view.as_ref()).into_response())
+}
+
+pub(crate) async fn instances(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+) -> Result<Response, Refused> {
+    let view = doors.board.find(&name)?;
+    Ok(Json(InstanceList { instances: view.instances.clone() }).into_response())
+}
+
+pub(crate) async fn history(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+) -> Result<Response, Refused> {
+    let view = doors.board.find(&name)?;
+    Ok(Json(History { revisions: view.history.clone() }).into_response())
+}
+
+pub(crate) async fn why(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+) -> Result<Response, Refused> {
+    Ok(Json(doors.board.find(&name)?.why()).into_response())
+}
+
+pub(crate) async fn endpoints(
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    Query(watch): Query<Watch>,
+) -> Result<Response, Refused> {
+    let view = doors.board.find(&name)?;
+    if watch.is_on() {
+        return Ok(streams::follow(doors, move |board| {
+            let endpoints = board.find(&name)?.endpoints.clone();
+            Ok((endpoints.change.to_string(), endpoints))
+        }));
+    }
+    Ok(Json(view.endpoints.clone()).into_response())
+}
