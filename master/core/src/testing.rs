@@ -7,6 +7,8 @@ mod peers;
 mod random;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod stories;
 
 pub use describe::describe;
 pub use peers::{AgentPeer, FrameworkPeer, template};
@@ -62,6 +64,8 @@ pub struct Harness {
     pub store: BTreeMap<String, Vec<u8>>,
     /// Writes wait until [`Harness::complete_writes`].
     pub hold_writes: bool,
+    /// Frameworks read nothing: their credits do not come back.
+    pub hold_credits: bool,
     /// Everything that left since it was last taken.
     pub effects: Vec<Effect>,
     /// Connections that are open.
@@ -91,6 +95,7 @@ impl Harness {
             now,
             store: BTreeMap::new(),
             hold_writes: false,
+            hold_credits: false,
             effects: Vec::new(),
             connections: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -185,6 +190,7 @@ impl Harness {
                 operation: *operation,
                 result: Ok(self.read(*framework, list)),
             }),
+            Effect::SendFramework { .. } if self.hold_credits => None,
             Effect::SendFramework { connection, frame } => {
                 let credits = u32::try_from(frame.events.len()).expect("frames are small");
                 Some(Command::FrameworkDrained { connection: *connection, credits })
