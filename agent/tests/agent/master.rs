@@ -102,11 +102,15 @@ impl Agent {
             let frame = up.message().await.unwrap().expect("the registration goes on");
             let frame = AgentUp::try_from(frame).unwrap();
             for message in frame.messages {
-                match message {
+                match message.clone() {
                     AgentMessage::Register { info: said, log } => info = Some((said, log)),
                     AgentMessage::Tasks { tasks } => list.extend(tasks),
                     AgentMessage::RegisterEnd => break 'registration (frame.agent, frame.session),
-                    other => panic!("before the end of a registration: {other:?}"),
+                    AgentMessage::Statuses { .. }
+                    | AgentMessage::Heartbeat
+                    | AgentMessage::Leaving => {
+                        panic!("before the end of a registration: {message:?}")
+                    }
                 }
             }
         };
