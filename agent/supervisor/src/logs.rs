@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_never_followed_and_the_loss_is_counted() {
+    fn a_link_in_the_way_is_never_followed() {
         let dir = Dir::new("link");
         let canary = dir.0.join("canary");
         fs::write(&canary, "safe").unwrap();
