@@ -13,7 +13,7 @@ use proffer_types::{AgentId, Monotonic, Now, ReplicaId, TaskName, TaskState, Wal
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
 const STEPS: u32 = 500;
 
 /// SplitMix64.

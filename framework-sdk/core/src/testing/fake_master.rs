@@ -470,9 +470,14 @@ impl FakeMaster {
         self.launched.push((name.clone(), record.status.token));
         self.occupied.insert(agent);
         let at = self.agents.get_mut(&agent).expect("its offer was held");
-        // An ended task of that name has made way.
         at.on_the_way.push(record.clone());
-        self.known.insert(name, Known { record });
+        // An ended task of that name makes way: the framework knows of its end, or it would not
+        // have used the name again.
+        if let Some(older) = self.known.insert(name, Known { record })
+            && let Some(agent) = self.agents.get_mut(&older.record.status.agent)
+        {
+            agent.dismiss(&older.record);
+        }
     }
 
     fn kill(&mut self, name: &TaskName) {
@@ -749,12 +754,17 @@ impl FakeMaster {
         agent.version = agent.version.next();
         agent.on_the_way.clear();
         let records: Vec<TaskRecord> = agent.tasks.values().map(|h| h.record.clone()).collect();
-        let listed: BTreeSet<TaskName> =
-            records.iter().map(|record| record.status.task.clone()).collect();
+        let listed: BTreeSet<LaunchToken> =
+            records.iter().map(|record| record.status.token).collect();
         for record in records {
             let name = record.status.task.clone();
             let known = self.known.get(&name).map(|known| known.record.status.token);
             if known.is_none_or(|token| token < record.status.token) {
+                if let Some(older) = self.known.remove(&name)
+                    && let Some(agent) = self.agents.get_mut(&older.record.status.agent)
+                {
+                    agent.dismiss(&older.record);
+                }
                 self.known.insert(name, Known { record: record.clone() });
                 self.say(Event::Task(record));
             } else {
@@ -764,7 +774,7 @@ impl FakeMaster {
         let missing = self.known.values().map(|known| &known.record).filter(|record| {
             record.status.agent == id
                 && !record.status.state.is_terminal()
-                && !listed.contains(&record.status.task)
+                && !listed.contains(&record.status.token)
         });
         for mut record in missing.cloned().collect::<Vec<_>>() {
             let status = &mut record.status;
