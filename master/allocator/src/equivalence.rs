@@ -330,6 +330,7 @@ impl Pair {
         attributes::parse_attributes(&text).expect("valid")
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "each applies its own part")]
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
             Op::AddAgent { has, zone, usable } if self.agents.len() < 5 => {
@@ -378,6 +379,7 @@ impl Pair {
         self.frameworks.contains_key(&framework).then_some(framework)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "each applies its own part")]
     fn apply_of_framework(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
             Op::AddFramework { framework, roles: mask } => {
@@ -431,6 +433,7 @@ impl Pair {
         Ok(())
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "each applies its own part")]
     fn apply_of_lease(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
             Op::EndLease { which, tasks, refuse_for_ms } => {

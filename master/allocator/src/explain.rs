@@ -276,7 +276,13 @@ impl Allocator {
         now: Monotonic,
     ) {
         let failed = |agent: (u32, &Agent)| -> Vec<&Rule> {
-            rules.iter().filter(|rule| !self.passes(wish, rule, agent, now)).collect()
+            let mut failed: Vec<&Rule> =
+                rules.iter().filter(|rule| !self.passes(wish, rule, agent, now)).collect();
+            // Who lacks room even without leases does not lack it because of them.
+            if failed.iter().any(|rule| matches!(rule, Rule::Amount(..) | Rule::Fixed(..))) {
+                failed.retain(|rule| **rule != Rule::NotLeased);
+            }
+            failed
         };
         let lack_ppm = |(_, agent): (u32, &Agent), failed: &[&Rule]| -> u64 {
             let parts = failed.iter().map(|rule| match rule {
@@ -285,7 +291,12 @@ impl Allocator {
                     let ppm = u128::from(lack) * 1_000_000 / u128::from(*wanted);
                     u64::try_from(ppm).unwrap_or(u64::MAX)
                 }
-                _ => 1_000_000,
+                Rule::Active
+                | Rule::Constraint(_)
+                | Rule::PerAgentMax(_)
+                | Rule::Fixed(..)
+                | Rule::NotLeased
+                | Rule::NotRefused => 1_000_000,
             });
             parts.max().unwrap_or(0)
         };

@@ -89,10 +89,6 @@ impl Filters {
         self.0.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     fn of(&self, client: u32) -> std::ops::Range<usize> {
         let start = self.0.partition_point(|have| have.client < client);
         let count = self.0[start..].iter().take_while(|have| have.client == client).count();

@@ -11,18 +11,19 @@ fn kept_of(parts: &Parts) -> Resources {
     Resources::from_entries(parts.kept.clone()).expect("entries of one set have own keys")
 }
 
+/// What is taken from an agent, and what of it counts.
+struct Booking<'a> {
+    plain: &'a Amounts,
+    charge: &'a Amounts,
+    spans: &'a [(usize, Spans)],
+    kept: &'a Resources,
+    grants: u64,
+}
+
 impl Allocator {
     /// Takes from an agent and charges a client. All bookings pass here.
-    fn book(
-        &mut self,
-        slot: u32,
-        client: u32,
-        plain: &Amounts,
-        charge: &Amounts,
-        spans: &[(usize, Spans)],
-        kept: &Resources,
-        grants: u64,
-    ) {
+    fn book(&mut self, slot: u32, client: u32, booking: &Booking<'_>) {
+        let Booking { plain, charge, spans, kept, grants } = *booking;
         let dimensions = &self.dimensions;
         self.agents[slot].take(plain, spans, kept, |dimension| dimensions.kind(dimension));
         self.fair.charge(self.clients[client].node, charge, grants);
@@ -37,7 +38,8 @@ impl Allocator {
         }
         let client = self.client(held.framework, &held.role);
         let kept = kept_of(&parts);
-        self.book(slot, client, &parts.plain, &parts.charge, &parts.spans, &kept, 0);
+        let Parts { plain, charge, spans, .. } = &parts;
+        self.book(slot, client, &Booking { plain, charge, spans, kept: &kept, grants: 0 });
         let held_now = self.held(&parts);
         if !held_now.is_zero() {
             if self.agents[slot].held_by(client).is_none() {
@@ -139,7 +141,8 @@ impl Allocator {
     fn book_lease(&mut self, id: LeaseId, lease: Lease) {
         let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
         let grants = if group.is_some() { u64::from(count) } else { 1 };
-        self.book(slot, client, &lease.plain, &lease.charge, &lease.spans, &lease.sets, grants);
+        let Lease { plain, charge, spans, sets: kept, .. } = &lease;
+        self.book(slot, client, &Booking { plain, charge, spans, kept, grants });
         match self.leases.get_mut(&id) {
             Some(have) => {
                 have.count += count;

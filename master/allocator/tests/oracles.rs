@@ -168,7 +168,7 @@ fn weights_stay_and_empty_roles_go() {
         cluster.give_back(lease);
     }
     for framework in [framework, other] {
-        cluster.tell(Delta::FrameworkRemoved { framework });
+        cluster.tell(&Delta::FrameworkRemoved { framework });
     }
     let nothing = |name: &RoleName| cluster.allocator.allocated(name).is_empty();
     assert!(nothing(&role("a/b")) && nothing(&role("a/c")));

@@ -168,7 +168,7 @@ fn a_refusal_blocks_what_it_contains_until_it_ends() {
     assert!(cluster.settle().is_empty(), "the same again is refused");
     assert_eq!(cluster.allocator.next_deadline(), Some(Monotonic(6_000)));
 
-    cluster.tell(Delta::AgentChanged {
+    cluster.tell(&Delta::AgentChanged {
         agent,
         resources: "cpus:5;mem:4GiB".parse().expect("valid"),
         attributes: Default::default(),
@@ -182,7 +182,7 @@ fn a_refusal_blocks_what_it_contains_until_it_ends() {
     assert_eq!(classical(&again, framework), [agent], "it ends by time");
     cluster.decline(again[0].lease, 5_000);
     assert!(cluster.settle().is_empty());
-    cluster.tell(Delta::FiltersCleared { framework, roles: BTreeSet::new() });
+    cluster.tell(&Delta::FiltersCleared { framework, roles: BTreeSet::new() });
     assert_eq!(cluster.settle().len(), 1, "it ends by revive");
 }
 
@@ -209,12 +209,12 @@ fn suppressed_and_inactive_frameworks_get_nothing() {
     cluster.agent("cpus:4;mem:4GiB");
     let framework = cluster.framework(1, "*");
     let suppress = |suppressed| Delta::Suppressed { framework, role: role("*"), suppressed };
-    cluster.tell(suppress(true));
+    cluster.tell(&suppress(true));
     assert!(cluster.settle().is_empty());
-    cluster.tell(suppress(false));
-    cluster.tell(Delta::FrameworkActive { framework, active: false });
+    cluster.tell(&suppress(false));
+    cluster.tell(&Delta::FrameworkActive { framework, active: false });
     assert!(cluster.settle().is_empty());
-    cluster.tell(Delta::FrameworkActive { framework, active: true });
+    cluster.tell(&Delta::FrameworkActive { framework, active: true });
     assert_eq!(cluster.settle().len(), 1);
 }
 
@@ -237,7 +237,7 @@ fn demand_is_met_exactly_and_then_offers_stop() {
     let one: Resources = "cpus:1;mem:1GiB".parse().expect("valid");
     for ports in ["ports:[100-101]", "ports:[104-105]"] {
         let resources = one.checked_add(&ports.parse().expect("valid")).expect("adds up");
-        cluster.tell(Delta::Released(Use { resources, tasks: 1, ..held.clone() }));
+        cluster.tell(&Delta::Released(Use { resources, tasks: 1, ..held.clone() }));
     }
     assert_eq!(cluster.allocator.unmet(framework, &tasks), 2);
     let again = cluster.settle();
@@ -263,11 +263,11 @@ fn launches_known_before_the_demand_count() {
         group: Some(name.clone()),
         tasks: 2,
     };
-    cluster.tell(Delta::Allocated(held.clone()));
+    cluster.tell(&Delta::Allocated(held.clone()));
     cluster.framework(1, "*");
     cluster.demand(framework, vec![group("tasks", "*", "cpus:1;mem:1GiB", 3)]);
     assert_eq!(cluster.settle().iter().map(|decision| decision.count).sum::<u32>(), 1);
-    cluster.tell(Delta::AgentRemoved { agent });
+    cluster.tell(&Delta::AgentRemoved { agent });
     assert_eq!(cluster.allocator.unmet(framework, &name), 3);
     let gone = cluster.allocator.on_change(&Delta::Released(held));
     assert_eq!(gone, Err(DeltaError::UnknownAgent(agent)));
@@ -420,15 +420,15 @@ fn overshoot_is_kept_in_the_books_and_blocks_offers() {
         tasks: 0,
     };
     let (one, two) = (held("cpus:2;mem:1GiB;ports:[10-11]"), held("cpus:1;mem:2GiB;ports:[11-12]"));
-    cluster.tell(Delta::Allocated(one.clone()));
-    cluster.tell(Delta::Allocated(two.clone()));
+    cluster.tell(&Delta::Allocated(one.clone()));
+    cluster.tell(&Delta::Allocated(two.clone()));
     assert!(cluster.allocator.free(agent).is_empty());
     assert!(cluster.settle().is_empty());
-    cluster.tell(Delta::Released(one.clone()));
+    cluster.tell(&Delta::Released(one.clone()));
     assert_eq!(cluster.allocator.free(agent).to_string(), "cpus:1;ports:[10-10]");
     let twice = cluster.allocator.on_change(&Delta::Released(one));
     assert!(matches!(twice, Err(DeltaError::NotHeld { .. })));
-    cluster.tell(Delta::Released(two));
+    cluster.tell(&Delta::Released(two));
     assert_eq!(cluster.allocator.free(agent).to_string(), "cpus:2;mem:2GiB;ports:[10-12]");
 }
 

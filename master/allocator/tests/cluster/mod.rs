@@ -47,14 +47,14 @@ impl Cluster {
         Self { now: NOW, ..Self::default() }
     }
 
-    pub(crate) fn tell(&mut self, delta: Delta) {
-        self.allocator.on_change(&delta).expect("a consistent change");
+    pub(crate) fn tell(&mut self, delta: &Delta) {
+        self.allocator.on_change(delta).expect("a consistent change");
     }
 
     pub(crate) fn agent_with(&mut self, resources: &str, attributes_text: &str) -> AgentId {
         self.agents += 1;
         let agent = AgentId(self.agents);
-        self.tell(Delta::AgentAdded {
+        self.tell(&Delta::AgentAdded {
             agent,
             name: AgentName::new(&format!("agent{}", agent.0)).expect("valid"),
             resources: resources.parse().expect("valid"),
@@ -71,18 +71,18 @@ impl Cluster {
     /// A connected framework that takes classical offers until it states demand.
     pub(crate) fn framework(&mut self, id: u64, role_name: &str) -> FrameworkId {
         let framework = FrameworkId(id);
-        self.tell(Delta::FrameworkAdded { framework, roles: [role(role_name)].into() });
-        self.tell(Delta::FrameworkActive { framework, active: true });
+        self.tell(&Delta::FrameworkAdded { framework, roles: [role(role_name)].into() });
+        self.tell(&Delta::FrameworkActive { framework, active: true });
         framework
     }
 
     pub(crate) fn demand(&mut self, framework: FrameworkId, groups: Vec<DemandGroup>) {
-        self.tell(Delta::Demand { framework, groups: Some(groups) });
+        self.tell(&Delta::Demand { framework, groups: Some(groups) });
     }
 
     pub(crate) fn weight(&mut self, role_name: &str, milli: u64) {
         let config = RoleConfig { weight_milli: milli, ..RoleConfig::default() };
-        self.tell(Delta::RoleSet { role: role(role_name), config });
+        self.tell(&Delta::RoleSet { role: role(role_name), config });
     }
 
     pub(crate) fn turn(&mut self, budget: u64) -> Turn {
@@ -113,13 +113,13 @@ impl Cluster {
 
     pub(crate) fn give_back(&mut self, lease: LeaseId) {
         self.leases.remove(&lease).expect("held");
-        self.tell(Delta::Returned { lease });
+        self.tell(&Delta::Returned { lease });
     }
 
     pub(crate) fn decline(&mut self, lease: LeaseId, refuse_for_ms: u64) {
         let decision = self.leases[&lease].clone();
         self.give_back(lease);
-        self.tell(Delta::Filtered {
+        self.tell(&Delta::Filtered {
             framework: decision.framework,
             role: decision.role,
             agent: decision.agent,
@@ -140,7 +140,7 @@ impl Cluster {
             tasks: if decision.group.is_some() { decision.count } else { 0 },
             group: decision.group,
         };
-        self.tell(Delta::Allocated(held.clone()));
+        self.tell(&Delta::Allocated(held.clone()));
         held
     }
 
