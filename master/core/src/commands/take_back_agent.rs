@@ -1,0 +1,177 @@
+//! Completes a registration: the agent's list against the rows, then whatever the agent has missed. A
+//! launch that is not on the list never ran and never will (K1).
+
+use crate::master::Master;
+use crate::registry::AgentMode;
+use crate::state::agents::{Link, Registration};
+use crate::state::changes::RowKey;
+use crate::state::deadlines::Deadline;
+use crate::state::tasks::Stage;
+use proffer_allocator::Delta;
+use proffer_types::agent::{AgentOrder, AgentTask};
+use proffer_types::scheduler::Event;
+use proffer_types::task::StatusReason;
+use proffer_types::units::DurationMs;
+use proffer_types::{AgentId, Now, TaskKey, TaskState};
+use sha2::{Digest, Sha256};
+
+impl Master {
+    /// The record says reachable and nobody is there: from unreachable it becomes awaited.
+    pub(crate) fn await_agent(&mut self, id: AgentId, now: Now) {
+        let until = now.monotonic.after(self.config.agent_awaited_for);
+        if let Some(agent) = self.agents.get_mut(id)
+            && agent.link == Link::Unreachable
+        {
+            agent.link = Link::Awaited { until };
+            agent.since = now.wall;
+            self.deadlines.set(Deadline::Agent(id), until);
+            self.row(RowKey::Agent(id));
+        }
+        self.sync_usable(id);
+    }
+
+    pub(crate) fn complete_registration(
+        &mut self,
+        id: AgentId,
+        registration: Registration,
+        now: Now,
+    ) {
+        if self.connections.get(registration.connection).is_none() {
+            // It went away while its record was written; it will come again.
+            self.await_agent(id, now);
+            return;
+        }
+        self.rescind_agent(id, "agent_changed");
+        let Registration { connection, session, info, log, tasks, .. } = registration;
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        if let Some(old) = agent.connection().filter(|old| *old != connection) {
+            self.connections.unbind_agent(old, id);
+        }
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let returned = !agent.is_registered();
+        agent.link = Link::Connected { connection, heard: now.monotonic };
+        agent.since = now.wall;
+        agent.session = session;
+        agent.version = agent.version.next();
+        agent.log = log;
+        agent.frozen = None;
+        agent.templates_sent.clear();
+        agent.outgoing.clear();
+        self.connections.bind_agent(connection, id);
+        if let Some(agent) = self.agents.get_mut(id)
+            && agent.in_pool
+        {
+            let delta = Delta::AgentChanged {
+                agent: id,
+                resources: info.resources.clone(),
+                attributes: info.attributes.clone(),
+            };
+            self.tell_allocator(delta);
+        }
+        self.join_pool(id);
+        let orders = AgentOrder::Registered {
+            heartbeat: self.config.agent_heartbeat,
+            grant: DurationMs(0),
+            capability_key: capability_key(&self.config.capability_secret, id),
+        };
+        self.order(id, orders);
+        self.take_list(id, tasks, now);
+        self.repeat_orders(id, now);
+        self.deadlines
+            .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));
+        self.row(RowKey::Agent(id));
+        self.sync_usable(id);
+        self.resolve_agent(id);
+        self.occupancy.stale.insert(id);
+        if returned {
+            let message = format!("{} registered", info.name);
+            self.event("agent_registered", id.to_string(), message, now);
+        }
+    }
+
+    /// Compares the agent's list with the rows: what is on it is as it says, what is not never was or
+    /// is no more.
+    fn take_list(&mut self, id: AgentId, list: Vec<AgentTask>, now: Now) {
+        let mut listed = std::collections::BTreeSet::new();
+        for mut task in list {
+            task.record.status.agent = id;
+            listed.insert(task.record.status.key());
+            self.take_listed(id, task, now);
+        }
+        let missing: Vec<TaskKey> = self
+            .agents
+            .get(id)
+            .map(|agent| agent.tasks.difference(&listed).cloned().collect())
+            .unwrap_or_default();
+        for key in missing {
+            let Some(task) = self.tasks.get(&key).filter(|task| !task.is_terminal()) else {
+                continue;
+            };
+            let never_taken = task.stage != Stage::Reported;
+            if never_taken {
+                self.counters.dropped_launches += 1;
+                self.end_task(
+                    &key,
+                    TaskState::Dropped,
+                    StatusReason::LaunchLost,
+                    "the launch never reached the agent and never will",
+                    now,
+                );
+            } else {
+                self.end_task(
+                    &key,
+                    TaskState::Gone,
+                    StatusReason::AgentGone,
+                    "the agent came back without it",
+                    now,
+                );
+            }
+        }
+    }
+
+    /// What the agent may have missed: kills, the end of frameworks, a drain.
+    fn repeat_orders(&mut self, id: AgentId, now: Now) {
+        let Some(agent) = self.agents.get(id) else { return };
+        let draining = agent.record.mode == AgentMode::Draining;
+        let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
+        let mut ended = std::collections::BTreeSet::new();
+        for key in keys {
+            if self.frameworks.get(key.framework).is_none_or(|entry| entry.is_ended()) {
+                ended.insert(key.framework);
+            } else {
+                self.repeat_kill(&key);
+                if draining {
+                    self.kill_for_drain(&key, now);
+                }
+            }
+        }
+        for framework in ended {
+            self.order(id, AgentOrder::EndFramework { framework });
+        }
+    }
+
+    /// Frameworks whose snapshot could not speak for this agent learn that it is back (K2).
+    fn resolve_agent(&mut self, id: AgentId) {
+        for (framework, entry) in &mut self.frameworks.table {
+            if let Some(stream) = entry.stream.as_mut()
+                && stream.unresolved.remove(&id)
+            {
+                stream.outbox.push(Event::AgentResolved { agent: id, absence: None });
+                self.frameworks.unsent.insert(*framework);
+            }
+        }
+    }
+}
+
+/// Key with which capabilities for an agent's API are signed: derived from the master's secret and
+/// used as an HMAC key only, so that the shell can sign without asking the core (K20).
+#[must_use]
+pub fn capability_key(secret: &[u8], agent: AgentId) -> Vec<u8> {
+    Sha256::new()
+        .chain_update(b"proffer agent capability 1\0")
+        .chain_update((secret.len() as u64).to_be_bytes())
+        .chain_update(secret)
+        .chain_update(agent.0.to_be_bytes())
+        .finalize()
+        .to_vec()
+}
