@@ -11,7 +11,14 @@ pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7330";
 /// A two-level cluster resource manager: a master that offers, frameworks that accept, agents that
 /// run tasks in containers.
 #[derive(Parser, Debug)]
-#[command(name = "proffer", version, max_term_width = 100, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "proffer",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -26,25 +33,64 @@ pub(crate) struct Global {
     #[arg(long = "masters", visible_alias = "master", global = true, env = "PROFFER_ADDR", value_name = "ADDR,…", value_delimiter = ',', default_value = DEFAULT_ADDRESS, help_heading = "Connection")]
     pub masters: Vec<String>,
     /// File with the token to show; by default the one a master on this machine has left.
-    #[arg(long, global = true, env = "PROFFER_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_TOKEN_FILE",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     pub token_file: Option<PathBuf>,
     /// Certificate authority that the masters' certificates come from.
-    #[arg(long, global = true, env = "PROFFER_TLS_CA", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_TLS_CA",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     pub tls_ca: Option<PathBuf>,
     /// This program's own certificate, where the masters ask for one.
-    #[arg(long, global = true, env = "PROFFER_TLS_IDENTITY_CERT", value_name = "FILE", requires = "tls_identity_key", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_TLS_IDENTITY_CERT",
+        value_name = "FILE",
+        requires = "tls_identity_key",
+        help_heading = "Connection"
+    )]
     pub tls_identity_cert: Option<PathBuf>,
     /// Its key.
-    #[arg(long, global = true, env = "PROFFER_TLS_IDENTITY_KEY", value_name = "FILE", requires = "tls_identity_cert", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_TLS_IDENTITY_KEY",
+        value_name = "FILE",
+        requires = "tls_identity_cert",
+        help_heading = "Connection"
+    )]
     pub tls_identity_key: Option<PathBuf>,
     /// How to print.
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT", help_heading = "Output")]
     pub output: Output,
     /// Configuration file; keys are the names of the flags.
-    #[arg(long, global = true, env = "PROFFER_CONFIG", value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_CONFIG",
+        value_name = "FILE",
+        help_heading = "Connection"
+    )]
     pub config: Option<PathBuf>,
     /// What to log: a level, or `module=level,…`.
-    #[arg(long, global = true, env = "PROFFER_LOG", value_name = "FILTER", default_value = "warn", help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROFFER_LOG",
+        value_name = "FILTER",
+        default_value = "warn",
+        help_heading = "Output"
+    )]
     pub log: String,
 }
 
@@ -213,13 +259,29 @@ pub(crate) struct Master {
     #[arg(long, env = "PROFFER_STORE", value_enum, default_value_t = StoreKind::Embedded)]
     pub store: StoreKind,
     /// Directory of the embedded store.
-    #[arg(long, env = "PROFFER_DATA", value_name = "DIR", default_value = "/var/lib/proffer/master")]
+    #[arg(
+        long,
+        env = "PROFFER_DATA",
+        value_name = "DIR",
+        default_value = "/var/lib/proffer/master"
+    )]
     pub data: PathBuf,
     /// Members of the etcd cluster.
-    #[arg(long, env = "PROFFER_ETCD_ENDPOINTS", value_name = "URL,…", value_delimiter = ',', required_if_eq("store", "etcd"))]
+    #[arg(
+        long,
+        env = "PROFFER_ETCD_ENDPOINTS",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        required_if_eq("store", "etcd")
+    )]
     pub etcd_endpoints: Vec<String>,
     /// Prefix of all keys in etcd.
-    #[arg(long, env = "PROFFER_ETCD_PREFIX", value_name = "PREFIX", default_value = "/proffer/default")]
+    #[arg(
+        long,
+        env = "PROFFER_ETCD_PREFIX",
+        value_name = "PREFIX",
+        default_value = "/proffer/default"
+    )]
     pub etcd_prefix: String,
     /// After this long without a word an agent is unreachable.
     #[arg(long, env = "PROFFER_AGENT_TIMEOUT", value_name = "TIME", default_value = "15s")]
@@ -252,7 +314,12 @@ pub(crate) struct Agent {
     #[arg(long, env = "PROFFER_ADDRESS", value_name = "ADDR")]
     pub address: Option<String>,
     /// Checkpoint and sandboxes.
-    #[arg(long, env = "PROFFER_WORK_DIR", value_name = "DIR", default_value = "/var/lib/proffer/agent")]
+    #[arg(
+        long,
+        env = "PROFFER_WORK_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/proffer/agent"
+    )]
     pub work_dir: PathBuf,
     /// What it has, instead of what the machine has: `cpus:4;mem:8GiB;ports:[31000-31999]`.
     #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
@@ -260,6 +327,16 @@ pub(crate) struct Agent {
     /// What it is: `zone:a;rack:r1`.
     #[arg(long, env = "PROFFER_ATTRIBUTES", value_name = "LIST", default_value = "")]
     pub attributes: String,
+    /// How tasks are isolated: `best` takes what this machine and user allow, `full`, `process`.
+    #[arg(long, env = "PROFFER_ISOLATION", value_name = "LEVEL", default_value = "best")]
+    pub isolation: String,
+    /// Where its control groups begin; by default `proffer/NAME`.
+    #[arg(long, env = "PROFFER_CGROUP_ROOT", value_name = "proffer*/NAME")]
+    pub cgroup_root: Option<String>,
+    /// Sockets and exit files of the supervisors, on a tmpfs if possible; by default
+    /// `/run/proffer/NAME` for root.
+    #[arg(long, env = "PROFFER_RUN_DIR", value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
     #[command(flatten)]
     pub listener: Listener,
 }
@@ -316,9 +393,6 @@ pub(crate) struct Deploy {
     /// Kept with the revision.
     #[arg(short, long, value_name = "TEXT", default_value = "")]
     pub message: String,
-    /// A value for `${vars.NAME}`.
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub vars: Vec<String>,
     #[command(flatten)]
     pub following: Following,
 }
@@ -328,9 +402,6 @@ pub(crate) struct Validate {
     /// The file, or `-` for standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// A value for `${vars.NAME}`.
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub vars: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -22,7 +22,10 @@ pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
     let token = token.map(|text| Token::parse(&text)).transpose().map_err(|why| {
         Failure::new(ExitCode::Denied, "the token file holds no token").cause(why)
     })?;
-    let tls = global.tls_ca.as_ref().map(|ca| ClientTlsFiles { ca: ca.clone(), identity: global.identity() });
+    let tls = global
+        .tls_ca
+        .as_ref()
+        .map(|ca| ClientTlsFiles { ca: ca.clone(), identity: global.identity() });
     Endpoint::parse(&global.masters.join(","))
         .map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))?
         .with_token(token)
@@ -44,11 +47,19 @@ impl Client {
         self.http.get(path).await.map_err(failure)
     }
 
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, Failure> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
         self.call(Method::POST, path, body).await
     }
 
-    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, Failure> {
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
         self.call(Method::PUT, path, body).await
     }
 
@@ -56,7 +67,12 @@ impl Client {
         self.call(Method::DELETE, path, Vec::new()).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, Failure> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
         self.http.bytes(method, path, body).await.map_err(failure)
     }
 
@@ -100,7 +116,8 @@ fn failure(error: ClientError) -> Failure {
                 .hint("start one with `proffer dev`, or name it with --masters or PROFFER_ADDR")
         }
         ClientError::Answer { method, path, reason } => {
-            Failure::new(ExitCode::Error, format!("{method} {path}: the answer cannot be used")).cause(reason)
+            Failure::new(ExitCode::Error, format!("{method} {path}: the answer cannot be used"))
+                .cause(reason)
         }
     }
 }

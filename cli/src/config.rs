@@ -9,11 +9,10 @@ use toml::Value;
 
 /// Puts the values of the file at `path` into `command` as defaults.
 pub(crate) fn apply(command: Command, path: &Path) -> Result<Command, Failure> {
-    let wrong = |why: String| {
-        Failure::new(ExitCode::Refused, format!("{}: {why}", path.display()))
-    };
+    let wrong = |why: String| Failure::new(ExitCode::Refused, format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
     apply_table(command, &table, "").map_err(wrong)
 }
 
@@ -28,14 +27,21 @@ fn apply_table(mut command: Command, table: &toml::Table, above: &str) -> Result
             continue;
         }
         let id = key.replace('-', "_");
-        let Some(argument) = command.get_arguments().find(|argument| argument.get_id() == id.as_str() && argument.get_long().is_some()) else {
+        let Some(argument) = command
+            .get_arguments()
+            .find(|argument| argument.get_id() == id.as_str() && argument.get_long().is_some())
+        else {
             return Err(unknown(&command, &name, key));
         };
         let is_switch = !argument.get_action().takes_values();
         if is_switch {
-            return Err(format!("{name}: a switch is given on the command line or in the environment"));
+            return Err(format!(
+                "{name}: a switch is given on the command line or in the environment"
+            ));
         }
-        let values = texts(value).ok_or_else(|| format!("{name}: expected text, a number, true, false or a list of them"))?;
+        let values = texts(value).ok_or_else(|| {
+            format!("{name}: expected text, a number, true, false or a list of them")
+        })?;
         command = command.mut_arg(id, |argument| argument.default_values(values).required(false));
     }
     Ok(command)
@@ -72,7 +78,9 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 pub(crate) fn named(command: &Command) -> Option<PathBuf> {
     // Only `--config` is wanted here; every other mistake is reported by the real parse.
     let matches = command.clone().ignore_errors(true).try_get_matches().ok()?;
-    let inner = matches.subcommand().and_then(|(_, sub)| sub.try_get_one::<PathBuf>("config").ok().flatten().cloned());
+    let inner = matches
+        .subcommand()
+        .and_then(|(_, sub)| sub.try_get_one::<PathBuf>("config").ok().flatten().cloned());
     inner.or_else(|| matches.try_get_one::<PathBuf>("config").ok().flatten().cloned())
 }
 
@@ -103,7 +111,15 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_bad_values_are_named() {
-        assert!(parse("[dev]\nagent = 3\n", &["proffer", "dev"]).expect_err("unknown").contains("did you mean agents"));
-        assert!(parse("[dev]\nagents = \"x\"\n", &["proffer", "dev"]).expect_err("bad").contains("agents"));
+        assert!(
+            parse("[dev]\nagent = 3\n", &["proffer", "dev"])
+                .expect_err("unknown")
+                .contains("did you mean agents")
+        );
+        assert!(
+            parse("[dev]\nagents = \"x\"\n", &["proffer", "dev"])
+                .expect_err("bad")
+                .contains("agents")
+        );
     }
 }

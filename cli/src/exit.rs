@@ -39,7 +39,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: String::new(), hint: String::new(), refusal: None }
+        Self {
+            code,
+            message: message.into(),
+            cause: String::new(),
+            hint: String::new(),
+            refusal: None,
+        }
     }
 
     /// An error of a part of the program, with all that led to it.

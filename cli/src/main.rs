@@ -4,13 +4,14 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod dev_place;
 mod exit;
 mod output;
+mod percent;
 mod resources;
 mod runtime_dir;
 mod shutdown;
 mod token;
-mod words;
 
 use args::{Cli, Command, Output};
 use clap::{CommandFactory, FromArgMatches};
@@ -59,12 +60,13 @@ fn parse() -> Result<Cli, std::process::ExitCode> {
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let wrong = |why: String| Failure::new(ExitCode::Usage, why);
-    let filter = EnvFilter::try_new(&cli.global.log).map_err(|error| wrong(format!("--log: {error}")))?;
+    let filter =
+        EnvFilter::try_new(&cli.global.log).map_err(|error| wrong(format!("--log: {error}")))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(ExitCode::Error, "starting threads").cause(error.to_string()))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            Failure::new(ExitCode::Error, "starting threads").cause(error.to_string())
+        })?;
     runtime.block_on(run(cli))
 }
 
@@ -82,7 +84,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Validate(args) => c::deploy::validate(output, &args)?,
         Command::Ls => c::services::list(&client()?, output).await?,
         Command::Status(args) => c::services::status(&client()?, output, &args.service).await?,
-        Command::Ps(args) => c::services::instances(&client()?, output, args.service.as_deref()).await?,
+        Command::Ps(args) => {
+            c::services::instances(&client()?, output, args.service.as_deref()).await?
+        }
         Command::Get(args) => c::services::get(&client()?, output, args).await?,
         Command::History(args) => c::services::history(&client()?, output, &args.service).await?,
         Command::Rollback(args) => return c::services::rollback(&client()?, output, args).await,

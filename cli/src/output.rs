@@ -35,7 +35,8 @@ impl Table {
                 let last = index + 1 == row.len();
                 line.push_str(cell);
                 if !last {
-                    let pad = widths.get(index).copied().unwrap_or(0) - cell.chars().count().min(widths.get(index).copied().unwrap_or(0));
+                    let pad = widths.get(index).copied().unwrap_or(0)
+                        - cell.chars().count().min(widths.get(index).copied().unwrap_or(0));
                     line.extend(std::iter::repeat_n(' ', pad + 3));
                 }
             }
@@ -159,7 +160,10 @@ mod tests {
         let mut table = Table::new(&["NAME", "READY"]);
         table.row(["web".to_owned(), "3/3".to_owned()]);
         table.row(["a-long-name".to_owned(), "10/10".to_owned()]);
-        assert_eq!(table.render(None), "NAME          READY\nweb           3/3\na-long-name   10/10\n");
+        assert_eq!(
+            table.render(None),
+            "NAME          READY\nweb           3/3\na-long-name   10/10\n"
+        );
         assert!(table.render(Some(8)).lines().all(|line| line.chars().count() <= 8));
     }
 }

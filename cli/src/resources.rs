@@ -1,10 +1,14 @@
 //! Resource lists as people read them in tables.
 
 use proffer_proto::pb;
-use proffer_types::{Resources, ResourceName};
+use proffer_types::{ResourceName, Resources};
 
 /// `1.5/4` for one resource of an agent: used of all.
-pub(crate) fn used_of(allocated: &[pb::Resource], total: &[pb::Resource], name: &ResourceName) -> String {
+pub(crate) fn used_of(
+    allocated: &[pb::Resource],
+    total: &[pb::Resource],
+    name: &ResourceName,
+) -> String {
     let (used, all) = (domain(allocated), domain(total));
     format!("{}/{}", name.display_scalar(used.scalar(name)), name.display_scalar(all.scalar(name)))
 }
@@ -26,5 +30,5 @@ pub(crate) fn words(resources: &[pb::Resource]) -> String {
 
 fn domain(resources: &[pb::Resource]) -> Resources {
     // What a newer master sends and this program does not know is left out of a table, no more.
-    proffer_proto::convert::resources_from_pb(resources.to_vec()).unwrap_or_default()
+    proffer_proto::convert::resources_from_pb(resources.to_vec(), "resources").unwrap_or_default()
 }

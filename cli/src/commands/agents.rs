@@ -15,7 +15,10 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
         Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
         Some(AgentVerb::Activate(args)) => (args.id, "activate"),
         Some(AgentVerb::Gone(args)) => {
-            let question = format!("{}: its tasks are lost for good, and it will not be taken back. Go on?", args.id);
+            let question = format!(
+                "{}: its tasks are lost for good, and it will not be taken back. Go on?",
+                args.id
+            );
             if !args.yes && !confirm(&question) {
                 return Err(Failure::new(ExitCode::Refused, "not confirmed").hint("add --yes"));
             }
@@ -23,7 +26,8 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
         }
     };
     let id = find(client, &id).await?;
-    let answer: pb::OperatorAnswer = client.post(&format!("/v1/agents/{id}/{verb}"), Vec::new()).await?;
+    let answer: pb::OperatorAnswer =
+        client.post(&format!("/v1/agents/{id}/{verb}"), Vec::new()).await?;
     match output {
         Output::Text => line(&answer.message),
         Output::Json => json(&answer),
@@ -64,13 +68,21 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         json(&rows);
         return Ok(());
     }
-    let mut table =
-        Table::new(&["ID", "NAME", "CONDITION", "TASKS", "CPUS", "MEM", "PORTS", "ADDRESS", "ISOLATION", "SINCE"]);
+    let mut table = Table::new(&[
+        "ID",
+        "NAME",
+        "CONDITION",
+        "TASKS",
+        "CPUS",
+        "MEM",
+        "PORTS",
+        "ADDRESS",
+        "ISOLATION",
+        "SINCE",
+    ]);
     for row in rows {
         let info = row.info.unwrap_or_default();
         let used = |name: &ResourceName| used_of(&row.allocated, &info.resources, name);
-        let isolation = pb::IsolationLevel::try_from(info.isolation)
-            .map_or_else(|_| "unknown".to_owned(), |level| crate::words::isolation(level).to_owned());
         table.row([
             row.id.clone(),
             info.name.clone(),
@@ -79,8 +91,12 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
             used(&ResourceName::Cpus),
             used(&ResourceName::Mem),
             used(&ResourceName::Ports),
-            if info.insecure { format!("{} (insecure)", info.address) } else { info.address.clone() },
-            isolation,
+            if info.insecure {
+                format!("{} (insecure)", info.address)
+            } else {
+                info.address.clone()
+            },
+            info.isolation.clone(),
             age(now_ms(), row.since_ms),
         ]);
     }

@@ -12,7 +12,8 @@ pub(crate) async fn run(client: &Client, output: Output, args: Frameworks) -> Re
         None => list(client, output).await,
         Some(FrameworkVerb::Teardown(args)) => {
             let id = find(client, &args.id).await?;
-            let question = format!("{}: its tasks are killed and its state is deleted. Go on?", args.id);
+            let question =
+                format!("{}: its tasks are killed and its state is deleted. Go on?", args.id);
             if !args.yes && !confirm(&question) {
                 return Err(Failure::new(ExitCode::Refused, "not confirmed").hint("add --yes"));
             }
@@ -59,8 +60,9 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         json(&rows);
         return Ok(());
     }
-    let mut table =
-        Table::new(&["ID", "NAME", "STATE", "ROLES", "TASKS", "WAITING", "USES", "REPLICA", "SINCE"]);
+    let mut table = Table::new(&[
+        "ID", "NAME", "STATE", "ROLES", "TASKS", "WAITING", "USES", "REPLICA", "SINCE",
+    ]);
     for row in rows {
         let info = row.info.unwrap_or_default();
         let waiting: u64 = row.demand.iter().map(|demand| u64::from(demand.unmet)).sum();

@@ -2,10 +2,10 @@
 
 use crate::args::{Global, Listener, Master, StoreKind};
 use crate::exit::{ExitCode, Failure};
-use crate::{output, runtime_dir, shutdown, token};
+use crate::{output, shutdown, token};
 use proffer_master::store::etcd::EtcdConfig;
 use proffer_master::{CoreConfig, Settings, StoreChoice};
-use proffer_net::tls::{ClientTlsFiles, TlsFiles};
+use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{ListenConfig, Token, Tokens};
 use proffer_types::DurationMs;
 use std::net::SocketAddr;
@@ -16,9 +16,11 @@ const LEASE_TTL: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
     let span = |flag: &str, text: &str| {
-        DurationMs::parse(text).map_err(|why| Failure::new(ExitCode::Usage, format!("--{flag}: {why}")))
+        DurationMs::parse(text)
+            .map_err(|why| Failure::new(ExitCode::Usage, format!("--{flag}: {why}")))
     };
-    let (tokens, _published) = tokens(global, args.listen)?;
+    let tokens = tokens(global)?;
+    let leave = if global.token_file.is_none() { tokens.first().cloned() } else { None };
     let store = match args.store {
         StoreKind::Embedded => StoreChoice::Embedded(args.data.clone()),
         StoreKind::Etcd => StoreChoice::Etcd(EtcdConfig {
@@ -44,24 +46,20 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
     let running = proffer_master::start(settings, shutdown)
         .await
         .map_err(|error| Failure::chain("the master does not start", &error))?;
+    // Left where programs of this machine look, for as long as this one runs.
+    let _published =
+        leave.map(|token| token::publish(running.address(), token.reveal())).transpose()?;
     output::note(&format!("master at {}", running.url()));
     running.ended().await.map_err(|error| Failure::chain("the master ended", &error))
 }
 
-/// The token that a listener asks for: from the file that the flags name, or a new one that is left
-/// where programs of this machine look.
-pub(crate) fn tokens(
-    global: &Global,
-    listen: SocketAddr,
-) -> Result<(Tokens, Option<token::Published>), Failure> {
-    let wrong = |error: proffer_net::TokenError| Failure::new(ExitCode::Error, error.to_string());
-    if let Some(path) = &global.token_file {
-        return proffer_net::token::read_or_create(path, "operator").map(|it| (it, None)).map_err(wrong);
-    }
-    let token = Token::random().map_err(wrong)?;
-    runtime_dir::create()?;
-    let published = token::publish(listen, token.reveal())?;
-    Ok((Tokens::one("local", token), Some(published)))
+/// The tokens that a listener accepts: those of the file that the flags name, or a new one.
+pub(crate) fn tokens(global: &Global) -> Result<Tokens, Failure> {
+    let made = match &global.token_file {
+        Some(path) => proffer_net::token::read_or_create(path, "operator"),
+        None => Token::random().map(|token| Tokens::one("local", token)),
+    };
+    made.map_err(|error| Failure::new(ExitCode::Error, error.to_string()))
 }
 
 /// The flags of a listener.
@@ -70,18 +68,7 @@ pub(crate) fn listen_config(
     flags: &Listener,
     tokens: Tokens,
 ) -> Result<ListenConfig, Failure> {
-    let tls = match (&flags.tls_cert, &flags.tls_key, &flags.tls_client_ca) {
-        (Some(certificate), Some(key), Some(client_ca)) => Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-            client_ca: client_ca.clone(),
-        }),
-        (None, None, None) => None,
-        _ => {
-            let message = "--tls-cert, --tls-key and --tls-client-ca belong together";
-            return Err(Failure::new(ExitCode::Usage, message));
-        }
-    };
+    let tls = super::agent::listen_tls(flags)?;
     Ok(ListenConfig { address, tls, insecure: flags.insecure, tokens })
 }
 
@@ -94,7 +81,8 @@ pub(crate) fn outward_tls(global: &Global) -> Option<ClientTlsFiles> {
 mod tests {
     #[test]
     fn the_default_address_is_one_that_may_be_opened() {
-        let address: std::net::SocketAddr = crate::args::DEFAULT_ADDRESS.parse().expect("an address");
+        let address: std::net::SocketAddr =
+            crate::args::DEFAULT_ADDRESS.parse().expect("an address");
         assert!(address.ip().is_loopback());
     }
 }

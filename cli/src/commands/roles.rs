@@ -15,7 +15,8 @@ pub(crate) async fn run(client: &Client, output: Output, args: Roles) -> Result<
             let role: RoleName = role.parse()?;
             let weight = Milli::parse(&weight)
                 .map_err(|why| Failure::new(ExitCode::Usage, format!("--weight: {why}")))?;
-            let config = pb::RoleConfig { weight_milli: weight.0, guarantee: Vec::new(), limit: Vec::new() };
+            let config =
+                pb::RoleConfig { weight_milli: weight.0, guarantee: Vec::new(), limit: Vec::new() };
             let body = serde_json::to_vec(&config)
                 .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?;
             let answer: pb::OperatorAnswer = client.put(&format!("/v1/roles/{role}"), body).await?;

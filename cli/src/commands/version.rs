@@ -13,7 +13,8 @@ pub(crate) async fn run(client: Result<Client, Failure>, output: Output) -> Resu
         Ok(client) => client.get::<Value>("/openapi.json").await.ok(),
         Err(_) => None,
     };
-    let master = master.and_then(|document| document["info"]["version"].as_str().map(str::to_owned));
+    let master =
+        master.and_then(|document| document["info"]["version"].as_str().map(str::to_owned));
     match output {
         Output::Text => {
             line(&format!("proffer {own}"));

@@ -27,7 +27,11 @@ pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<()
 }
 
 /// Asks the master.
-pub(crate) async fn ask(client: &Client, kind: &str, subject: &str) -> Result<pb::Explanation, Failure> {
+pub(crate) async fn ask(
+    client: &Client,
+    kind: &str,
+    subject: &str,
+) -> Result<pb::Explanation, Failure> {
     let answer: pb::WhyResponse = client.get(&format!("/v1/why/{kind}/{subject}")).await?;
     Ok(answer.explanation.unwrap_or_default())
 }
@@ -35,7 +39,8 @@ pub(crate) async fn ask(client: &Client, kind: &str, subject: &str) -> Result<pb
 /// The explanation as people read it.
 pub(crate) fn print(explanation: &pb::Explanation) {
     line(&format!("{} {}: {}", explanation.kind, explanation.subject, explanation.summary));
-    let width = explanation.funnel.iter().map(|step| step.remaining.to_string().len()).max().unwrap_or(1);
+    let width =
+        explanation.funnel.iter().map(|step| step.remaining.to_string().len()).max().unwrap_or(1);
     for (index, step) in explanation.funnel.iter().enumerate() {
         let arrow = if index == 0 { "  " } else { "->" };
         line(&format!("  {arrow} {:>width$}  {}", step.remaining, step.rule));

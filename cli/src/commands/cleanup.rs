@@ -1,0 +1,61 @@
+//! `proffer cleanup`: removes what a killed `dev` has left. Touches nothing of a `dev` that runs.
+
+use crate::args::{Cleanup, Output};
+use crate::dev_place::{self, Record};
+use crate::exit::Failure;
+use crate::output::{json, line, note};
+use proffer_agent::Config as AgentConfig;
+use proffer_types::AgentName;
+
+pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
+    let mut removed = Vec::new();
+    for (path, record) in dev_place::records() {
+        if record.is_alive() {
+            continue;
+        }
+        let what = format!("dev in {} (process {}, gone)", record.data.display(), record.pid);
+        if !args.dry_run {
+            if let Err(failure) = mend(&record).await {
+                note(&format!("error: {what}: {failure}"));
+                continue;
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        removed.push(what);
+    }
+    match output {
+        Output::Json => json(&serde_json::json!({ "removed": removed, "dry_run": args.dry_run })),
+        Output::Text if removed.is_empty() => line("nothing was left behind"),
+        Output::Text => {
+            let verb = if args.dry_run { "would remove" } else { "removed" };
+            removed.iter().for_each(|what| line(&format!("{verb} {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Starts each agent on what it left, without a master, ends its tasks, and removes the rest.
+async fn mend(record: &Record) -> Result<(), Failure> {
+    for at in record.agents.iter().filter(|at| at.work_dir.exists()) {
+        // Nobody listens on the discard port of loopback: the agent stays by itself.
+        let mut config = AgentConfig::new(vec!["127.0.0.1:9".to_owned()], at.work_dir.clone());
+        config.name = Some(AgentName::new(&at.name)?);
+        config.run_dir = Some(at.run_dir.clone());
+        config.cgroup_root = Some(at.cgroup_root.clone());
+        config.enter_cgroup_leaf = false;
+        let agent = proffer_agent::start(config)
+            .await
+            .map_err(|error| Failure::chain(&format!("{} cannot be mended", at.name), &error))?;
+        agent.end_tasks().await;
+        agent.stop().await.map_err(|error| Failure::chain("an agent ended badly", &error))?;
+        let _ = std::fs::remove_dir(&at.run_dir);
+    }
+    if let Some(above) = record.agents.first().and_then(|at| at.run_dir.parent()) {
+        let _ = std::fs::remove_dir(above);
+    }
+    if record.temporary {
+        // Gone already is as good.
+        let _ = std::fs::remove_dir_all(&record.data);
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `proffer framework service`: flags into settings, then run until a signal. Instances run on.
+
+use super::agent::{listen_tls, shown_token};
+use crate::args::{BundledFramework, Framework, Global};
+use crate::client;
+use crate::exit::{ExitCode, Failure};
+use crate::{output, shutdown};
+use proffer_net::{ListenConfig, Token, Tokens};
+use proffer_service::ServiceOptions;
+use proffer_types::{FrameworkName, RoleName};
+
+pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure> {
+    let BundledFramework::Service(args) = args.framework;
+    let wrong = |error: proffer_net::TokenError| Failure::new(ExitCode::Error, error.to_string());
+    // Its own listener asks for what it shows to the master: the master passes requests on with it.
+    let token = match shown_token(global)? {
+        Some(token) => token,
+        None => Token::random().map_err(wrong)?,
+    };
+    let options = ServiceOptions {
+        sdk: proffer_sdk::Options::new(client::endpoint(global)?),
+        listen: ListenConfig {
+            address: args.listen,
+            tls: listen_tls(&args.listener)?,
+            insecure: args.listener.insecure,
+            tokens: Tokens::one("master", token),
+        },
+        name: FrameworkName::new(&args.name)?,
+        role: RoleName::new(&args.role)?,
+        announce: None,
+        failover_timeout: None,
+    };
+    let stop = shutdown::on_signal();
+    let running = proffer_service::start(options)
+        .await
+        .map_err(|error| Failure::chain("the service framework does not start", &error))?;
+    output::note(&format!("service framework at {}", running.api_url()));
+    let torn_down = tokio::select! {
+        () = stop.cancelled() => false,
+        () = running.ended() => true,
+    };
+    running.shutdown().await;
+    if torn_down {
+        return Err(Failure::new(ExitCode::Error, "the framework was torn down"));
+    }
+    Ok(())
+}
