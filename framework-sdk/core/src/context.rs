@@ -46,6 +46,8 @@ pub struct Context {
     pub(crate) sent_templates: BTreeSet<TemplateDigest>,
     /// Ends that the master told by itself, without a log: told once in an epoch.
     pub(crate) ended_without_log: BTreeMap<TaskName, LaunchToken>,
+    /// Names whose last end is handled but waits for a commit to be acknowledged.
+    pub(crate) unsettled_ends: BTreeMap<TaskName, u64>,
     pub(crate) wants_teardown: bool,
     pub(crate) wants_snapshot: bool,
     pub(crate) calls: Vec<Call>,
@@ -93,6 +95,7 @@ impl Context {
             suppresses_all: false,
             sent_templates: BTreeSet::new(),
             ended_without_log: BTreeMap::new(),
+            unsettled_ends: BTreeMap::new(),
             wants_teardown: false,
             wants_snapshot: false,
             calls: Vec::new(),
@@ -173,7 +176,11 @@ impl Context {
             ));
         }
         let held = !self.absent.is_empty() && !request.is_name_fresh;
-        let condition = if held { Condition::Held } else { Condition::Demanded };
+        let condition = match self.unsettled_ends.get(&request.name) {
+            _ if held => Condition::Held,
+            Some(commit) => Condition::Unsettled(*commit),
+            None => Condition::Demanded,
+        };
         self.requests.add(Arc::new(request), 0, condition)
     }
 
@@ -308,6 +315,35 @@ impl Context {
             self.calls.push(Call::Template { digest, template: template.pod().clone() });
         }
         digest
+    }
+
+    /// The framework has handled an end; `commit` is the last one it had issued by then.
+    pub(crate) fn end_handled(&mut self, name: &TaskName, commit: u64) {
+        if commit > self.state.settled() {
+            self.unsettled_ends.insert(name.clone(), commit);
+            self.requests.await_commit(name, commit);
+        }
+    }
+
+    /// Answered commits let acknowledgements go, and names with them.
+    pub(crate) fn settle(&mut self) {
+        let settled = self.state.settled();
+        self.acknowledgements.settle(settled);
+        let before = self.unsettled_ends.len();
+        self.unsettled_ends.retain(|_, commit| *commit > settled);
+        if self.unsettled_ends.len() != before {
+            self.requests.settle(settled);
+        }
+    }
+
+    /// A commit was refused: what waited for it waits for what the framework issued instead.
+    pub(crate) fn postpone(&mut self) {
+        let (settled, issued) = (self.state.settled(), self.state.issued());
+        self.acknowledgements.postpone(settled, issued);
+        for (name, commit) in self.unsettled_ends.iter_mut().filter(|(_, c)| **c <= settled) {
+            *commit = issued;
+            self.requests.await_commit(name, issued);
+        }
     }
 
     pub(crate) fn tell(&mut self, notice: Notice) {

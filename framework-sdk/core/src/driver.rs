@@ -672,17 +672,17 @@ impl<F: Framework> Driver<F> {
                 context.acknowledgements.note_gone(agent, commit);
             }
             if let Some((name, token)) = told.ended {
+                context.end_handled(&name, commit);
                 let is_ended = |task: &crate::Task| task.token() == token && !task.is_live();
                 if context.tasks.get(&name).is_some_and(|task| is_ended(task)) {
                     context.tasks.remove(&name);
                 }
             }
             if is_refused_commit {
-                let (settled, issued) = (context.state.settled(), context.state.issued());
-                context.acknowledgements.postpone(settled, issued);
+                context.postpone();
             }
         }
-        self.context.acknowledgements.settle(self.context.state.settled());
+        self.context.settle();
     }
 
     fn handle(&mut self, event: FrameworkEvent<F::Input>) {
@@ -700,6 +700,10 @@ impl<F: Framework> Driver<F> {
             let (declines, others): (Vec<Call>, Vec<Call>) = std::mem::take(&mut context.calls)
                 .into_iter()
                 .partition(|call| matches!(call, Call::Decline { .. }));
+            // A name can be used again once its end is acknowledged, so that goes first.
+            if context.is_online {
+                calls.extend(context.acknowledgements.take_calls());
+            }
             calls.extend(others);
             let force = std::mem::replace(&mut self.says_demand, Force::No);
             if context.is_online || force == Force::Yes {
@@ -707,11 +711,11 @@ impl<F: Framework> Driver<F> {
                 calls.extend(groups.map(|groups| Call::Demand { groups }));
             }
             calls.extend(join_declines(declines));
-            if context.is_online {
-                calls.extend(context.acknowledgements.take_calls());
-                if std::mem::take(&mut context.wants_snapshot) && self.assembly.is_none() {
-                    calls.push(Call::Snapshot);
-                }
+            if context.is_online
+                && self.assembly.is_none()
+                && std::mem::take(&mut context.wants_snapshot)
+            {
+                calls.push(Call::Snapshot);
             }
             if let Some((request, call)) = context.state.next_call(now) {
                 if matches!(call, proffer_types::state_store::StateCall::Commit { .. }) {

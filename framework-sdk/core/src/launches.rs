@@ -291,8 +291,6 @@ impl Context {
                 if refusal.code == RefusalCode::UnknownTemplate {
                     self.sent_templates.clear();
                 }
-                // The master knows a live task of that name that this side does not.
-                self.wants_snapshot |= refusal.code == RefusalCode::AlreadyExists;
                 let is_alone = asked.names.len() == 1;
                 self.give_back(asked.offers, &refusal, asked.is_raw);
                 for name in asked.names {
@@ -344,6 +342,9 @@ impl Context {
         }
         waiting.goes_alone |= !passes;
         waiting.refusals = waiting.refusals.saturating_add(1);
+        // The master knows a live task of that name that this side does not. Once may be chance:
+        // the acknowledgement of an end that was on its way.
+        self.wants_snapshot |= refusal.code == RefusalCode::AlreadyExists && waiting.refusals > 1;
         // The first refusal is most often a lease that was just taken back; from the second on
         // something is wrong that an immediate repeat would only run into again.
         let condition = match waiting.refusals {

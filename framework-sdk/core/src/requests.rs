@@ -21,6 +21,9 @@ pub(crate) enum Condition {
     Held,
     /// It failed and is tried again then.
     NotBefore(Monotonic),
+    /// The end of the last task of that name is acknowledged once this commit is durable; until
+    /// then the master refuses the name.
+    Unsettled(u64),
 }
 
 /// A request without a place.
@@ -123,7 +126,7 @@ impl Requests {
             Condition::NotBefore(at) => {
                 self.timed.insert((at, name));
             }
-            Condition::Held => {}
+            Condition::Held | Condition::Unsettled(_) => {}
         }
     }
 
@@ -142,7 +145,7 @@ impl Requests {
             Condition::NotBefore(at) => {
                 self.timed.remove(&(at, name.clone()));
             }
-            Condition::Held => {}
+            Condition::Held | Condition::Unsettled(_) => {}
         }
         Some(waiting)
     }
@@ -181,6 +184,27 @@ impl Requests {
             .map(|(name, _)| name.clone())
             .collect();
         for name in held {
+            self.change(&name, Condition::Demanded);
+        }
+    }
+
+    /// The end of the last task of that name waits for a commit: so does its request.
+    pub(crate) fn await_commit(&mut self, name: &TaskName, commit: u64) {
+        if self.get(name).is_some_and(|waiting| waiting.condition != Condition::Held) {
+            self.change(name, Condition::Unsettled(commit));
+        }
+    }
+
+    /// All commits up to `settled` are answered; those refused were replaced by later ones.
+    pub(crate) fn settle(&mut self, settled: u64) {
+        let settles = |waiting: &Waiting| matches!(waiting.condition, Condition::Unsettled(c) if c <= settled);
+        let names: Vec<TaskName> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| settles(waiting))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
             self.change(&name, Condition::Demanded);
         }
     }

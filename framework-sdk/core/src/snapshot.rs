@@ -73,6 +73,7 @@ impl Context {
         // What the framework asked for before it was told of this epoch came from an older view.
         self.state.drop_queue();
         self.acknowledgements.void_commits(self.state.issued());
+        self.unsettled_ends.clear();
         self.is_active = true;
         self.active_epoch = Some(self.epoch);
         let notice = Notice::Active { complete: self.absent.is_empty() };

@@ -9,6 +9,7 @@ mod fake_master;
 pub use fake_master::{FakeMaster, HEARTBEAT, OFFER_TTL};
 
 use crate::context::Context;
+use crate::counters::Counters;
 use crate::driver::{Command, Config, Driver, Output, Status};
 use crate::framework::Framework;
 use proffer_types::attributes::parse_attributes;
@@ -253,6 +254,12 @@ impl<F: Framework> Bench<F> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.driver.status()
+    }
+
+    /// What the driver counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.driver.counters()
     }
 
     /// The cluster, for everything else: agents lost and back, offers taken back, the truth.

@@ -255,3 +255,16 @@ fn teardown_ends_the_driver() {
     assert_eq!(bench.status().standing, Standing::Ended);
     assert!(matches!(bench.framework().last(), Some(FrameworkEvent::TornDown)));
 }
+
+#[test]
+fn a_name_is_used_again_once_its_end_is_acknowledged() {
+    let mut bench = bench(&["a", "b"]);
+    bench.settle();
+    bench.run_all();
+    // Both end in one instant: the end of one is committed, the other is wanted again.
+    bench.master().move_task(&name("a"), TaskState::Finished);
+    bench.master().move_task(&name("b"), TaskState::Failed);
+    bench.settle();
+    assert_eq!(live(&bench), [("b".to_owned(), TaskState::Taken)]);
+    assert_eq!(bench.counters().accepts_refused, 0);
+}

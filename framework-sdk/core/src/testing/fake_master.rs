@@ -33,6 +33,13 @@ struct Known {
     record: TaskRecord,
 }
 
+impl Known {
+    /// An end that the master says by itself needs no acknowledgement: its row goes when it is sent.
+    fn is_own_last_word(&self) -> bool {
+        self.record.status.state.is_terminal() && self.record.status.id.is_none()
+    }
+}
+
 /// A master for one framework, with its agents.
 #[derive(Clone, Debug)]
 pub struct FakeMaster {
@@ -188,8 +195,7 @@ impl FakeMaster {
         for name in std::mem::take(&mut self.unsent) {
             let Some(known) = self.known.get(&name) else { continue };
             self.out.push((stream, Event::Status(known.record.status.clone())));
-            // What the master says by itself needs no acknowledgement.
-            if known.record.status.state.is_terminal() && known.record.status.id.is_none() {
+            if known.is_own_last_word() {
                 self.known.remove(&name);
             }
         }
@@ -302,6 +308,7 @@ impl FakeMaster {
         for known in self.known.values().cloned().collect::<Vec<_>>() {
             self.say(Event::SnapshotPage { tasks: vec![known.record] });
         }
+        self.known.retain(|_, known| !known.is_own_last_word());
         let absent = self.occupied.iter().filter_map(|id| {
             let absence = match self.agents.get(id)?.standing {
                 Standing::Registered | Standing::Unreachable(_) => return None,
@@ -428,9 +435,8 @@ impl FakeMaster {
         *offered = offered.checked_sub(&launch.resources).map_err(|error| {
             Refusal::new(RefusalCode::InsufficientResources, "tasks", error.to_string())
         })?;
-        let is_live = |known: &Known| !known.record.status.state.is_terminal();
-        if self.known.get(&launch.name).is_some_and(is_live) {
-            return refuse(RefusalCode::AlreadyExists, "has a live task");
+        if self.known.contains_key(&launch.name) {
+            return refuse(RefusalCode::AlreadyExists, "lives, or its end is not acknowledged");
         }
         self.token_mark = launch.token;
         let at = &self.agents[&agent];
