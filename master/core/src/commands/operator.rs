@@ -3,7 +3,7 @@
 use crate::effect::ReplyTo;
 use crate::master::Master;
 use crate::registry::AgentMode;
-use crate::state::tasks::KillOrder;
+use crate::state::tasks::{KillOrder, TaskEntry};
 use proffer_types::operator::{OperatorAnswer, OperatorCall};
 use proffer_types::{Now, PrincipalName, Refusal, TaskKey};
 
@@ -46,6 +46,10 @@ impl Master {
 
     fn operator_kill(&mut self, reply_to: ReplyTo, key: &TaskKey, now: Now) -> Result<(), Refusal> {
         self.check_kill(key, None)?;
+        if self.tasks.get(key).is_some_and(TaskEntry::is_terminal) {
+            self.reply_done(reply_to, format!("{key} has ended already"));
+            return Ok(());
+        }
         self.changing = true;
         self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);
         self.reply_done(reply_to, format!("{key} is asked to end"));

@@ -1,4 +1,5 @@
-//! Who may have tasks on which agent (K2): what is durable and what is being written.
+//! Who may have tasks on which agent (K2): what is durable and what is being written. The roles in it
+//! are what upper bounds of awaited agents will be charged to once roles have limits (K12).
 
 use crate::effect::OperationId;
 use crate::registry::OccupancyRecord;

@@ -9,8 +9,9 @@
 //! | `twin NAME` | a second agent of that name, without an id, tries to register |
 //! | `cut NAME` / `mute NAME` | the connection of an agent or framework ends / falls silent |
 //! | `report AGENT FRAMEWORK/TASK STATE` | a status |
-//! | `framework NAME ROLE [REPLICA] [takeover]` | a replica `NAME` or `NAME.REPLICA` subscribes |
+//! | `framework NAME ROLE [REPLICA] [takeover] [timeout=SPAN]` | a replica `NAME` or `NAME.REPLICA` subscribes |
 //! | `demand FW GROUP SHAPE COUNT` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
+//! | `demand-twice FW GROUP` / `demand-older FW GROUP` | demands that are refused |
 //! | `accept FW TASK… with SHAPE [group G]` | launches on all offers of one agent |
 //! | `accept-stale FW TASK with SHAPE` | the same with an offer that it does not hold |
 //! | `decline FW SPAN` / `renew FW` | all its offers |
@@ -165,12 +166,17 @@ impl Script {
 
     fn framework(&mut self, name: &str, role: &str, rest: &[&str]) {
         let take_over = rest.contains(&"takeover");
-        let replica = rest.iter().find(|word| **word != "takeover").copied();
+        let timeout = rest.iter().find_map(|word| word.strip_prefix("timeout="));
+        let replica =
+            rest.iter().find(|word| **word != "takeover" && !word.starts_with("timeout=")).copied();
         let key = replica.map_or(name.to_owned(), |replica| format!("{name}.{replica}"));
         let mut peer = self
             .frameworks
             .remove(&key)
             .unwrap_or_else(|| FrameworkPeer::new(name, replica.unwrap_or("r1"), role));
+        if let Some(timeout) = timeout {
+            peer.info.failover_timeout = Some(DurationMs::parse(timeout).expect("a span"));
+        }
         peer.subscribe(&mut self.harness, take_over);
         self.frameworks.insert(key, peer);
     }
@@ -216,6 +222,16 @@ impl Script {
                 except: BTreeSet::new(),
             }],
             ("snapshot", []) => vec![Call::Snapshot],
+            ("demand-twice", [group]) => {
+                let group = demand_group(peer, group, "cpus:1", "1");
+                vec![Call::Demand { groups: vec![group.clone(), group] }]
+            }
+            ("demand-older", [group]) => {
+                let newer = demand_group(peer, group, "cpus:1", "1");
+                let newer = DemandGroup { generation: Generation(5), ..newer };
+                let older = DemandGroup { generation: Generation(4), ..newer.clone() };
+                vec![Call::Demand { groups: vec![newer] }, Call::Demand { groups: vec![older] }]
+            }
             ("end", []) => vec![Call::Teardown],
             ("commit", changes) => {
                 let changes = changes.iter().map(|text| state_change(text)).collect();
