@@ -383,9 +383,9 @@ impl Reference {
         })
     }
 
-    fn demand_step(&self, now: Monotonic) -> Option<Decision> {
+    fn demand_step(&self, now: Monotonic, may: impl Fn(&Key) -> bool) -> Option<Decision> {
         let mut clients: Vec<Key> =
-            self.clients().into_iter().filter(|key| self.is_present(key)).collect();
+            self.clients().into_iter().filter(|key| self.is_present(key) && may(key)).collect();
         clients.sort_by(|a, b| self.fair_cmp(a, b));
         clients.into_iter().find_map(|(framework, role)| {
             let stated = self.frameworks[&framework].groups.iter().flatten();
@@ -470,14 +470,18 @@ impl Reference {
     /// The next decision, one task or one agent at a time, under lease 0. Books nothing.
     #[must_use]
     pub fn next(&self, now: Monotonic) -> Option<Decision> {
-        let (demand, classical) = (self.demand_step(now), self.classical_step(now));
+        let (demand, classical) = (self.demand_step(now, |_| true), self.classical_step(now));
         match (demand, classical) {
             (Some(demand), Some(classical)) => {
                 let client = (demand.framework, demand.role.clone());
                 let other = (classical.framework, classical.role.clone());
                 let first = self.is_below_entitlement(&client)
                     || self.fair_cmp(&client, &other) == Ordering::Less;
-                Some(if first { demand } else { classical })
+                if first {
+                    return Some(demand);
+                }
+                let entitled = self.demand_step(now, |key| self.is_below_entitlement(key));
+                Some(entitled.unwrap_or(classical))
             }
             (demand, classical) => demand.or(classical),
         }

@@ -6,7 +6,8 @@
 //! 2. the lowest slot with something worth offering that a classical client does not refuse, and
 //!    the first such client in fair order: all that is free there;
 //! 3. of the two, the demand, if its client is below its entitlement or before the other in fair
-//!    order; else the classical offer. So demand is served first without starving anybody (K10).
+//!    order; else the first demand in fair order whose client is below its entitlement; else the
+//!    classical offer. So demand is served first without starving anybody (K10).
 
 use crate::delta::{Decision, LeaseId, Turn};
 use crate::demand::Waiting;
@@ -134,27 +135,39 @@ impl Allocator {
     }
 
     fn next(&mut self, progress: &mut Progress) -> Next {
-        let demand = self.next_demand(progress);
-        if demand == Next::Budget {
-            return demand;
-        }
+        let first = self.next_demand(progress, Self::first_waiting);
+        let Next::Task { group, .. } = first else {
+            return if first == Next::Budget { first } else { self.next_classical(progress) };
+        };
         let classical = self.next_classical(progress);
-        match (demand, classical) {
-            (Next::Task { group, .. }, Next::All { client, .. }) => {
-                let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
-                let node = self.clients[spec.client].node;
-                let is_first = self.fair.is_below_entitlement(node)
-                    || self.fair.cmp(node, self.clients[client].node) == Ordering::Less;
-                if is_first { demand } else { classical }
-            }
-            (Next::Task { .. }, Next::Nothing) => demand,
-            (_, classical) => classical,
+        let Next::All { client, .. } = classical else {
+            return if classical == Next::Budget { classical } else { first };
+        };
+        let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
+        let (node, other) = (self.clients[spec.client].node, self.clients[client].node);
+        if self.fair.is_below_entitlement(node) || self.fair.cmp(node, other) == Ordering::Less {
+            return first;
+        }
+        match self.next_demand(progress, Self::first_entitled) {
+            Next::Nothing => classical,
+            entitled => entitled,
         }
     }
 
-    fn next_demand(&mut self, progress: &mut Progress) -> Next {
+    fn first_waiting(&self) -> Option<u32> {
+        self.fair.first(Queue::Demand)
+    }
+
+    fn first_entitled(&self) -> Option<u32> {
+        self.fair.first_that(Queue::Demand, &mut |client| {
+            self.fair.is_below_entitlement(self.clients[client].node)
+        })
+    }
+
+    /// The first group in the order of `pick` that has a place. Those that have none go to sleep.
+    fn next_demand(&mut self, progress: &mut Progress, pick: fn(&Self) -> Option<u32>) -> Next {
         while self.may_serve_demand() {
-            let Some(client) = self.fair.first(Queue::Demand) else { return Next::Nothing };
+            let Some(client) = pick(self) else { return Next::Nothing };
             let awake = self.clients[client].awake.first();
             let group = awake.expect("a queued client has a group to be tried").2;
             match self.place(group, progress.now, &mut progress.steps) {
