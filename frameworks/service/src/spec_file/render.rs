@@ -89,50 +89,38 @@ fn tidy(mut spec: Value) -> Value {
     spec
 }
 
+/// The entries of a mapping or list, each on its own line.
 fn write_value(out: &mut String, value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let _ = write!(out, "{indent}{}:", scalar(key));
-                write_nested(out, value, depth);
-            }
+    if let Value::Object(map) = value {
+        for (key, value) in map {
+            let _ = write!(out, "{indent}{}:", scalar(key));
+            write_nested(out, value, depth);
         }
-        Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                let _ = write!(out, "{indent}-");
-                write_nested(out, item, depth);
-            }
-        }
-        other => {
-            let _ = writeln!(out, "{indent}{}", flat(other));
+    } else if let Value::Array(items) = value {
+        for item in items {
+            let _ = write!(out, "{indent}-");
+            write_nested(out, item, depth);
         }
     }
 }
 
+/// What follows a key or a dash.
 fn write_nested(out: &mut String, value: &Value, depth: usize) {
     match value {
-        Value::Object(map) if !map.is_empty() => {
-            out.push('\n');
-            write_value(out, value, depth + 1);
-        }
-        Value::Array(items) if !items.is_empty() => {
+        Value::Object(map) if map.is_empty() => out.push_str(" {}\n"),
+        Value::Array(items) if items.is_empty() => out.push_str(" []\n"),
+        Value::Object(_) | Value::Array(_) => {
             out.push('\n');
             write_value(out, value, depth + 1);
         }
         Value::String(text) if is_block(text) => write_block(out, text, depth + 1),
-        other => {
-            let _ = writeln!(out, " {}", flat(other));
+        Value::String(text) => {
+            let _ = writeln!(out, " {}", scalar(text));
         }
-    }
-}
-
-fn flat(value: &Value) -> String {
-    match value {
-        Value::String(text) => scalar(text),
-        Value::Object(_) => "{}".to_owned(),
-        Value::Array(_) => "[]".to_owned(),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            let _ = writeln!(out, " {value}");
+        }
     }
 }
 

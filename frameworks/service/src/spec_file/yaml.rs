@@ -97,13 +97,15 @@ struct Builder {
 }
 
 impl Builder {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's list of events may grow")]
     fn take(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Diagnostic> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.as_ref(), mark)?;
-                let value = match style {
-                    ScalarStyle::Plain => Value::plain(&text),
-                    _ => Value::Text(text.into_owned()),
+                let value = if style == ScalarStyle::Plain {
+                    Value::plain(&text)
+                } else {
+                    Value::Text(text.into_owned())
                 };
                 self.complete(Node { mark, value }, anchor)
             }
@@ -134,7 +136,12 @@ impl Builder {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentEnd
+            | Event::Anchor(..)
+            | Event::Comment(..) => Ok(()),
+            _ => Err(Diagnostic::new("", mark, "is not understood here")),
         }
     }
 

@@ -564,8 +564,8 @@ pub const PLACEHOLDERS: &[Placeholder] = &[
 pub fn document() -> String {
     let mut out = String::from(
         "# The service file\n\n\
-         Printed from the tables in `frameworks/service/core/src/spec/fields.rs` by \
-         `proffer_service_core::spec::fields::document`; a test compares.\n\n\
+         Printed from the tables in `frameworks/service/core/src/spec/fields.rs`; a test compares. \
+         To print it anew: `UPDATE_DOCS=1 cargo test -p proffer-service`.\n\n\
          A file is strict YAML (JSON is accepted unchanged): types of the YAML 1.2 core schema \
          only, so `no`, `on` and `yes` are text; unknown and repeated keys are errors; anchors \
          are allowed, merge keys and tags are not; every quantity has its unit. At most 1 MiB.\n\n\

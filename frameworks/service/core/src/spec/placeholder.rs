@@ -30,7 +30,8 @@ pub(super) fn check(
 /// As [`check`], given the names of the ports.
 pub(super) fn check_names(text: &str, ports: &[String]) -> Result<(), (String, String)> {
     walk(text, |name| {
-        if META.iter().any(|(known, _)| *known == name) {
+        // Without a dot it is a variable of the file, which was looked up before.
+        if !name.contains('.') || META.iter().any(|(known, _)| *known == name) {
             return Ok(String::new());
         }
         let known: Vec<String> = META
