@@ -76,7 +76,8 @@ impl Allocator {
         suppressed: bool,
     ) -> Result<(), DeltaError> {
         self.known(framework)?;
-        if let Some(client) = self.frameworks[&framework].clients.get(role).copied() {
+        let client = self.frameworks[&framework].clients.get(role).copied();
+        if let Some(client) = client.filter(|client| self.clients[*client].subscribed) {
             self.clients[client].suppressed = suppressed;
             self.settle_client(client);
         }
