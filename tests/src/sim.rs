@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod chance;
 pub mod checkers;
+pub mod faults;
 pub mod network;
 pub mod node_agent;
 pub mod node_framework;
@@ -16,5 +17,7 @@ pub mod planted;
 pub mod queue;
 pub mod report;
 pub mod run;
+pub mod services;
 pub mod view;
+pub mod workload;
 pub mod world;

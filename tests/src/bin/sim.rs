@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use proffer_tests::sim::report::Counts;
-use proffer_tests::sim::run::run;
+use proffer_tests::sim::run::{Asked, run};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if let Some(seed) = options.replay {
-        let ended = run(seed, None, true);
+        let ended = run(seed, Asked { with_story: true, ..Asked::default() });
         for line in &ended.story {
             say(line);
         }
@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
     let mut counts = Counts::default();
     let mut broken = Vec::new();
     for seed in options.first..options.first + options.seeds {
-        let ended = run(seed, None, false);
+        let ended = run(seed, Asked::default());
         counts.add(&ended.counts);
         if let Some(why) = ended.broken {
             say(&format!("seed {seed}: {why}\n  to replay: cargo xtask sim --replay {seed}"));

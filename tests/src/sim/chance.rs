@@ -18,6 +18,8 @@ pub struct Chance {
     pub workload: ChaCha8Rng,
     /// Sizes of turns and slices.
     pub turns: ChaCha8Rng,
+    /// Where planted bugs strike.
+    pub planted: ChaCha8Rng,
 }
 
 impl Chance {
@@ -36,6 +38,7 @@ impl Chance {
             faults: stream(4),
             workload: stream(5),
             turns: stream(6),
+            planted: stream(7),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A framework process: the real driver around a framework, and its life.
 
 use super::batch::{Batch, Order};
+use super::services;
 use proffer_sdk_core::driver::Standing;
-use proffer_sdk_core::{Command, Config, Driver, Output};
+use proffer_sdk_core::{Command, Config, Context, Driver, Output};
+use proffer_service_core::{ServiceCommand, ServiceFramework};
 use proffer_types::scheduler::SchedulerDown;
 use proffer_types::{Monotonic, Now, Refusal, ReplicaId};
 
@@ -24,6 +26,8 @@ pub enum Link {
 pub enum AnyDriver {
     /// Tasks to completion.
     Batch(Box<Driver<Batch>>),
+    /// The service framework.
+    Service(Box<Driver<ServiceFramework>>),
 }
 
 impl AnyDriver {
@@ -31,6 +35,7 @@ impl AnyDriver {
     pub fn apply(&mut self, link: Link, now: Now) {
         match self {
             Self::Batch(driver) => driver.apply(command(link), now),
+            Self::Service(driver) => driver.apply(command(link), now),
         }
     }
 
@@ -38,6 +43,7 @@ impl AnyDriver {
     pub fn next_output(&mut self, now: Now) -> Option<Output> {
         match self {
             Self::Batch(driver) => driver.next_output(now),
+            Self::Service(driver) => driver.next_output(now),
         }
     }
 
@@ -46,6 +52,7 @@ impl AnyDriver {
     pub fn next_deadline(&self) -> Option<Monotonic> {
         match self {
             Self::Batch(driver) => driver.next_deadline(),
+            Self::Service(driver) => driver.next_deadline(),
         }
     }
 
@@ -56,6 +63,7 @@ impl AnyDriver {
     pub fn check_invariants(&self) -> Result<(), String> {
         match self {
             Self::Batch(driver) => driver.check_invariants(),
+            Self::Service(driver) => driver.check_invariants(),
         }
     }
 
@@ -64,13 +72,30 @@ impl AnyDriver {
     pub fn standing(&self) -> Standing {
         match self {
             Self::Batch(driver) => driver.status().standing,
+            Self::Service(driver) => driver.status().standing,
         }
     }
 
-    /// A user's order.
+    /// A user's order to a batch framework.
     pub fn order(&mut self, order: Order, now: Now) {
+        if let Self::Batch(driver) = self {
+            driver.apply(Command::Input(order), now);
+        }
+    }
+
+    /// A user's call to the service framework.
+    pub fn call(&mut self, call: ServiceCommand, now: Now) {
+        if let Self::Service(driver) = self {
+            driver.apply(Command::Input(call), now);
+        }
+    }
+
+    /// What its framework sees.
+    #[must_use]
+    pub fn context(&self) -> &Context {
         match self {
-            Self::Batch(driver) => driver.apply(Command::Input(order), now),
+            Self::Batch(driver) => driver.context(),
+            Self::Service(driver) => driver.context(),
         }
     }
 }
@@ -92,6 +117,22 @@ fn command<I>(link: Link) -> Command<I> {
 pub enum Kind {
     /// The batch framework of this number, and how many tasks it is started with.
     Batch(usize, u32),
+    /// The service framework.
+    Service,
+    /// A process that says it is the first batch framework and is not (K20).
+    Impostor,
+}
+
+impl Kind {
+    /// To whom a process of this kind belongs.
+    #[must_use]
+    pub fn principal(self) -> String {
+        match self {
+            Self::Batch(number, _) => format!("cert:batch-{number}"),
+            Self::Service => "cert:service".to_owned(),
+            Self::Impostor => "cert:impostor".to_owned(),
+        }
+    }
 }
 
 /// A process and its lives.
@@ -106,6 +147,8 @@ pub struct FrameworkNode {
     pub driver: Option<AnyDriver>,
     /// Its clock is ahead of virtual time by so much.
     pub clock_ahead_ms: u64,
+    /// Its wall clock is ahead by so much more (F38).
+    pub wall_ahead_ms: i64,
     /// For which moment it has asked to be called.
     pub called_at_ms: Option<u64>,
 }
@@ -115,11 +158,18 @@ impl FrameworkNode {
     pub fn start(&mut self, seed: u64) {
         self.life += 1;
         self.called_at_ms = None;
-        let Kind::Batch(number, wanted) = self.kind;
         let replica = ReplicaId::new(&format!("r{}-{}", self.replica, self.life)).expect("valid");
         let config = Config::new(replica, seed ^ (self.life << 8) ^ self.replica as u64);
-        self.driver =
-            Some(AnyDriver::Batch(Box::new(Driver::new(Batch::new(number, wanted), config))));
+        let batch = |number, wanted, config| {
+            AnyDriver::Batch(Box::new(Driver::new(Batch::new(number, wanted), config)))
+        };
+        self.driver = Some(match self.kind {
+            Kind::Batch(number, wanted) => batch(number, wanted, config),
+            Kind::Impostor => batch(0, 3, config),
+            Kind::Service => {
+                AnyDriver::Service(Box::new(Driver::new(services::framework(), config)))
+            }
+        });
     }
 
     /// The batch framework in it.
@@ -127,7 +177,16 @@ impl FrameworkNode {
     pub fn batch(&self) -> Option<&Batch> {
         match &self.driver {
             Some(AnyDriver::Batch(driver)) => Some(driver.framework()),
-            None => None,
+            Some(AnyDriver::Service(_)) | None => None,
+        }
+    }
+
+    /// The service framework in it.
+    #[must_use]
+    pub fn service(&self) -> Option<&ServiceFramework> {
+        match &self.driver {
+            Some(AnyDriver::Service(driver)) => Some(driver.framework()),
+            Some(AnyDriver::Batch(_)) | None => None,
         }
     }
 }

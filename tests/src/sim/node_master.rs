@@ -16,6 +16,8 @@ pub struct MasterNode {
     pub state: State,
     /// Its clock is ahead of virtual time by so much.
     pub clock_ahead_ms: u64,
+    /// Its wall clock is ahead by so much more (F38).
+    pub wall_ahead_ms: i64,
     /// Stands still until then (F10).
     pub paused_until_ms: u64,
 }

@@ -1,10 +1,13 @@
 //! What checkers see, and what a checker is.
 
+use super::network::Client;
 use super::world::World;
 use proffer_agent_core as agent;
+use proffer_master::store::model::CommitMark;
 use proffer_master_core as master;
 use proffer_types::ContainerId;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
+use std::collections::BTreeMap;
 
 /// One thing that happened. Seen after it was done.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub enum Seen<'a> {
         command: &'a master::Command,
         /// What followed.
         effects: &'a [master::Effect],
+        /// In which life of the process.
+        life: u64,
     },
     /// An agent was given a command and answered with these effects.
     Agent {
@@ -26,6 +31,8 @@ pub enum Seen<'a> {
         command: Option<&'a agent::Command>,
         /// What followed.
         effects: &'a [agent::Effect],
+        /// Who really sent the frame, whatever is written in it: a master and its life.
+        origin: Option<(usize, u64)>,
     },
     /// A framework process sent a frame.
     FrameworkSent {
@@ -48,6 +55,53 @@ pub enum Seen<'a> {
         /// Which.
         container: &'a ContainerId,
     },
+    /// A part of an agent's writes became durable.
+    Written {
+        /// On which agent's machine.
+        node: usize,
+        /// They, as the agent asked for them.
+        writes: &'a [agent::checkpoint::Write],
+    },
+    /// The store gave or renewed a lease.
+    Leased {
+        /// To which master.
+        node: usize,
+        /// In which life.
+        life: u64,
+        /// The term.
+        term: u64,
+        /// Until when, in virtual time.
+        until_ms: u64,
+    },
+    /// The store ended a term before its time (F28): what its leader believes is wrong by no fault of
+    /// its own, and only the fence is left.
+    Expired {
+        /// The term.
+        term: u64,
+    },
+    /// A connection was opened at a master.
+    Opened {
+        /// At which.
+        node: usize,
+        /// In which life.
+        life: u64,
+        /// Its number there.
+        connection: master::ConnectionId,
+        /// Who it really is.
+        client: Client,
+    },
+    /// A user asked the service framework for something.
+    Asked {
+        /// Which process.
+        node: usize,
+        /// What.
+        call: &'a proffer_service_core::ServiceCall,
+    },
+    /// The service framework took a turn.
+    Served {
+        /// Which process.
+        node: usize,
+    },
     /// A container's program ended.
     Ended {
         /// On which agent's machine.
@@ -63,8 +117,10 @@ pub enum Seen<'a> {
         life: u64,
         /// The term it was sent in.
         term: u64,
-        /// Records in it.
-        records: usize,
+        /// The mark it wrote.
+        mark: CommitMark,
+        /// What the master asked for.
+        changes: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     },
     /// A process died.
     Died {
@@ -73,8 +129,31 @@ pub enum Seen<'a> {
     },
 }
 
+impl Seen<'_> {
+    /// What happened without what wall clocks showed: kind, place and size.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        match self {
+            Self::Master { node, effects, .. } => format!("master {node} {}", effects.len()),
+            Self::Agent { node, effects, .. } => format!("agent {node} {}", effects.len()),
+            Self::FrameworkSent { node, frame } => format!("sent {node} {}", frame.calls.len()),
+            Self::FrameworkTold { node, frame } => format!("told {node} {}", frame.events.len()),
+            Self::Started { node, container } => format!("started {node} {container}"),
+            Self::Ended { node, container } => format!("ended {node} {container}"),
+            Self::Written { node, writes } => format!("written {node} {}", writes.len()),
+            Self::Leased { node, term, .. } => format!("leased {node} {term}"),
+            Self::Expired { term } => format!("expired {term}"),
+            Self::Opened { node, connection, .. } => format!("opened {node} {}", connection.0),
+            Self::Asked { node, .. } => format!("asked {node}"),
+            Self::Served { node } => format!("served {node}"),
+            Self::Committed { node, changes, .. } => format!("committed {node} {}", changes.len()),
+            Self::Died { who } => format!("died {who}"),
+        }
+    }
+}
+
 /// A statement that must hold. One file each; the name is its id.
-pub trait Checker {
+pub trait Checker: Send {
     /// `I2`, `K1`, ….
     fn id(&self) -> &'static str;
 

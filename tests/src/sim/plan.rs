@@ -22,6 +22,12 @@ pub struct FaultRates {
     pub partition: u64,
     /// F10: a master process stands still for a while.
     pub pause_master: u64,
+    /// F28: the store ends a term before its time.
+    pub expire_lease: u64,
+    /// F27: the store forgets its history.
+    pub compact: u64,
+    /// F38: the wall clock of a process jumps.
+    pub wall_jump: u64,
 }
 
 /// One run.
@@ -59,6 +65,12 @@ pub struct Plan {
     pub failing_tasks: u32,
     /// Thousandths of probes that fail.
     pub failing_probes: u32,
+    /// Thousandths of checkpoint writes that fail (F35).
+    pub failing_writes: u32,
+    /// Whether operators do something.
+    pub operators: bool,
+    /// Whether somebody says that he is a framework which is another's (K20).
+    pub impostor: bool,
 }
 
 impl Plan {
@@ -79,6 +91,9 @@ impl Plan {
             break_connection: rate(4000),
             partition: rate(1000),
             pause_master: rate(500),
+            expire_lease: rate(200),
+            compact: rate(500),
+            wall_jump: rate(2000),
         };
         let quiet = one_in(rng, 50);
         Self {
@@ -98,6 +113,9 @@ impl Plan {
             checkpoint_ms: between(rng, 1, 20),
             failing_tasks: if one_in(rng, 300) { 0 } else { 100 },
             failing_probes: if one_in(rng, 500) { 0 } else { 20 },
+            failing_writes: if one_in(rng, 500) { 0 } else { 3 },
+            operators: !one_in(rng, 300),
+            impostor: one_in(rng, 400),
         }
     }
 }

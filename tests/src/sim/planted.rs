@@ -1,5 +1,271 @@
-//! Bugs planted on purpose, one a checker: the gate fails when a checker misses its own.
+//! Bugs planted on purpose, one a checker: the gate fails when a checker misses its own. They are put
+//! in at the edges of the world (store, disk, machine, network, door, publisher), never in the cores.
 
-/// A bug, named for the checker that must catch it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Planted {}
+use super::network::Connection;
+use proffer_agent_core::checkpoint::Checkpoint;
+use proffer_allocator::Delta;
+use proffer_master::store::model::{Guard, Transaction};
+use proffer_master_core::registry::{Record, RecordKey};
+use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
+use proffer_types::operator::Change;
+use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp};
+use proffer_types::{DurationMs, Generation, TaskState, TaskStatus};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A bug, named for what is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Planted {
+    /// Agents are told that an end was acknowledged which nobody has acknowledged.
+    ForgedAcknowledgement,
+    /// A machine starts the program of a container twice.
+    StartedTwice,
+    /// An agent believes that its machine has twice as much as it has.
+    BoastfulAgent,
+    /// The publisher forgets that leases were returned.
+    ForgottenReturn,
+    /// The network loses the tasks of an agent's registration.
+    ShortList,
+    /// The network tells a framework that a task which ended runs again.
+    BackFromTheDead,
+    /// The store takes writes of deposed leaders.
+    StoreWithoutFence,
+    /// The store answers that it has written, and has not written the records of frameworks.
+    ForgetfulStore,
+    /// Instances are ended in the middle of a rollout by somebody else's kill.
+    ImpatientRollout,
+    /// The monotonic clock follows the wall clock.
+    OneClock,
+    /// Acknowledgements never reach agents.
+    DeafAgents,
+    /// A framework's link stays cut after the healing.
+    NeverMends,
+    /// The published list leaves tasks out.
+    SkippedChange,
+    /// Something outside the seed decides.
+    OutsideChance,
+    /// The network tells a framework that a launch was dropped which was taken.
+    FalseDropped,
+    /// The store forgets who has tasks where.
+    ForgottenOccupancy,
+    /// A refused write counts as written.
+    UnwrittenCommit,
+    /// A leader believes that its lease never ends.
+    EndlessLease,
+    /// The publisher forgets that offers were refused.
+    ForgottenFilter,
+    /// The network repeats an old demand as if it were new.
+    ForgedDemand,
+    /// A disk says that it has written, and has not.
+    LostCheckpoint,
+    /// The network repeats old statuses after newer ones.
+    RepeatedStatus,
+    /// The list of a turn is published twice.
+    RepeatedPublish,
+    /// The store forgets which ids were given.
+    ForgottenMark,
+    /// The door lets anybody in as anybody.
+    OpenDoor,
+    /// The master never hears which agents operators drain.
+    ForgottenDrain,
+}
+
+/// Each bug with the id of the checker that must catch it.
+pub const TABLE: &[(Planted, &str)] = &[
+    (Planted::ForgedAcknowledgement, "I1"),
+    (Planted::StartedTwice, "I2"),
+    (Planted::BoastfulAgent, "I3"),
+    (Planted::ForgottenReturn, "I4"),
+    (Planted::ShortList, "I5"),
+    (Planted::BackFromTheDead, "I7"),
+    (Planted::StoreWithoutFence, "I10"),
+    (Planted::ForgetfulStore, "I11"),
+    (Planted::ImpatientRollout, "I13"),
+    (Planted::OneClock, "I14"),
+    (Planted::DeafAgents, "I15"),
+    (Planted::NeverMends, "I16"),
+    (Planted::SkippedChange, "I17"),
+    (Planted::OutsideChance, "I20"),
+    (Planted::FalseDropped, "K1"),
+    (Planted::ForgottenOccupancy, "K2"),
+    (Planted::UnwrittenCommit, "K4"),
+    (Planted::ForgottenFilter, "K7"),
+    (Planted::EndlessLease, "K8"),
+    (Planted::ForgedDemand, "K10"),
+    (Planted::ForgottenDrain, "K10 drain"),
+    (Planted::LostCheckpoint, "K14"),
+    (Planted::RepeatedStatus, "K15"),
+    (Planted::RepeatedPublish, "K17"),
+    (Planted::ForgottenMark, "K19"),
+    (Planted::OpenDoor, "K20"),
+];
+
+/// What the bugs remember.
+#[derive(Default)]
+pub struct Memory {
+    old_demand: BTreeMap<usize, Call>,
+    old_status: BTreeMap<usize, TaskStatus>,
+}
+
+impl Planted {
+    /// Changes a frame on its way to an agent; `disk` is what that agent has written.
+    pub fn to_agent(self, frame: &mut AgentDown, disk: &Checkpoint) {
+        if self == Self::DeafAgents {
+            frame.orders.retain(|order| !matches!(order, AgentOrder::Acknowledge { .. }));
+        }
+        if self == Self::ForgedAcknowledgement {
+            let ended = disk.tasks.values().filter(|task| task.status.state.is_terminal());
+            frame.orders.extend(ended.filter_map(|task| {
+                let id = task.status.id?;
+                Some(AgentOrder::Acknowledge {
+                    framework: task.framework,
+                    incarnation: id.incarnation,
+                    through: id.sequence,
+                    except: BTreeSet::new(),
+                })
+            }));
+        }
+    }
+
+    /// Changes a frame on its way from an agent.
+    pub fn from_agent(self, frame: &mut AgentUp) {
+        if self != Self::ShortList {
+            return;
+        }
+        for message in &mut frame.messages {
+            if let AgentMessage::Tasks { tasks } = message {
+                tasks.clear();
+            }
+        }
+    }
+
+    /// Changes a frame on its way to a framework process.
+    pub fn to_framework(self, memory: &mut Memory, node: usize, frame: &mut SchedulerDown) {
+        let mut more = Vec::new();
+        for event in &mut frame.events {
+            let status = match event {
+                Event::Status(status) => status,
+                Event::Task(record) => &mut record.status,
+                _ => continue,
+            };
+            match self {
+                Self::BackFromTheDead if status.state.is_terminal() => {
+                    more.push(Event::Status(TaskStatus {
+                        state: TaskState::Running,
+                        ..status.clone()
+                    }));
+                }
+                Self::FalseDropped if status.state == TaskState::Taken => {
+                    status.state = TaskState::Dropped;
+                    status.id = None;
+                }
+                Self::RepeatedStatus if status.id.is_some() => {
+                    let old = memory.old_status.entry(node).or_insert_with(|| status.clone());
+                    let same = |a: &TaskStatus, b: &TaskStatus| {
+                        a.id.map(|id| (id.agent, id.incarnation))
+                            == b.id.map(|id| (id.agent, id.incarnation))
+                    };
+                    if old.id < status.id && same(old, status) {
+                        more.push(Event::Status(old.clone()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        frame.events.extend(more);
+    }
+
+    /// Changes a frame on its way from a framework process.
+    pub fn from_framework(self, memory: &mut Memory, node: usize, frame: &mut SchedulerUp) {
+        match self {
+            Self::ForgedDemand => {
+                for call in &mut frame.calls {
+                    let Call::Demand { groups } = call else { continue };
+                    let old = memory.old_demand.entry(node).or_insert_with(|| call_of(groups));
+                    if let Call::Demand { groups: old } = old
+                        && !old.is_empty()
+                    {
+                        let newest = groups.iter().map(|group| group.generation.0).max();
+                        *groups = old.clone();
+                        for group in groups {
+                            group.generation = Generation(newest.unwrap_or(0) + 1_000);
+                            group.target += 1;
+                        }
+                    }
+                }
+            }
+            Self::ImpatientRollout => {}
+            _ => {}
+        }
+    }
+
+    /// Changes what a leader publishes.
+    pub fn published(self, changes: &mut Vec<Change>, deltas: &mut Vec<Delta>) {
+        match self {
+            Self::SkippedChange => {
+                for change in changes {
+                    if let Change::Task(row) = change {
+                        // The number stays, so that the list itself is in order.
+                        *change = Change::TaskRemoved(row.status.key());
+                    }
+                }
+            }
+            Self::ForgottenReturn => {
+                deltas.retain(|delta| !matches!(delta, Delta::Returned { .. }));
+            }
+            Self::ForgottenFilter => {
+                deltas.retain(|delta| !matches!(delta, Delta::Filtered { .. }));
+            }
+            _ => {}
+        }
+    }
+
+    /// Changes a transaction on its way into the store.
+    pub fn to_store(self, transaction: &mut Transaction, guard: Guard) {
+        let drop = |transaction: &mut Transaction, prefix: &[u8]| {
+            transaction.changes.retain(|key, _| !key.starts_with(prefix));
+        };
+        match self {
+            Self::ForgetfulStore => drop(transaction, b"state/"),
+            Self::ForgottenOccupancy => drop(transaction, b"occupancy/"),
+            Self::ForgottenMark => forget_marks(transaction),
+            Self::StoreWithoutFence => {
+                if let Some(leader) = guard.leader {
+                    transaction.token.create_revision = leader;
+                    transaction.expected = guard.mark;
+                    transaction.mark.sequence = guard.mark.sequence + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a door that knows the client's real principal lets it in under another name.
+    #[must_use]
+    pub fn opens(self, _connection: &Connection) -> bool {
+        self == Self::OpenDoor
+    }
+
+    /// The span of a lease as a leader believes it.
+    #[must_use]
+    pub fn lease(self) -> Option<DurationMs> {
+        (self == Self::EndlessLease).then_some(DurationMs::from_secs(3_600))
+    }
+}
+
+fn call_of(groups: &[proffer_types::demand::DemandGroup]) -> Call {
+    Call::Demand { groups: groups.to_vec() }
+}
+
+/// Keeps the epoch and nothing else of the cluster's counters.
+fn forget_marks(transaction: &mut Transaction) {
+    for (key, value) in &mut transaction.changes {
+        let (Ok(RecordKey::Cluster), Some(bytes)) = (RecordKey::decode(key), value.as_ref()) else {
+            continue;
+        };
+        if let Ok(Record::Cluster(mut cluster)) = Record::decode(&RecordKey::Cluster, bytes) {
+            cluster.agent_mark = proffer_types::AgentId(0);
+            cluster.framework_mark = proffer_types::FrameworkId(0);
+            *value = Some(Record::Cluster(cluster).encode());
+        }
+    }
+}

@@ -15,8 +15,16 @@ pub struct Counts {
     pub failovers: u64,
     /// Transactions applied.
     pub commits: u64,
+    /// Turns of masters.
+    pub turns: u64,
+    /// What operators asked.
+    pub asked: u64,
     /// Operators answered.
     pub replies: u64,
+    /// Calls that the service framework carried out.
+    pub service_calls: u64,
+    /// Calls that it refused.
+    pub service_refusals: u64,
     /// Masters that ended themselves.
     pub stops: u64,
     /// Faults by kind.
@@ -41,6 +49,10 @@ impl Counts {
         self.failovers += other.failovers;
         self.commits += other.commits;
         self.replies += other.replies;
+        self.turns += other.turns;
+        self.asked += other.asked;
+        self.service_calls += other.service_calls;
+        self.service_refusals += other.service_refusals;
         self.stops += other.stops;
         self.seeds += other.seeds;
         for (kind, count) in &other.faults {
@@ -58,14 +70,20 @@ impl Counts {
             map.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         };
         format!(
-            "{} seeds, {:.1} simulated hours, {} events, {} launches, {} terms, {} commits, {} replies, {} masters stopped\nfaults: {}\nlooked: {}",
+            "{} seeds, {:.1} simulated minutes, {} events, {} turns, {} launches, {} terms, {} commits\n\
+             {} calls of operators, {} answered, {} service calls carried out, {} refused, {} masters ended themselves\n\
+             faults: {}\nlooked: {}",
             self.seeds,
-            self.simulated_ms as f64 / 3_600_000.0,
+            self.simulated_ms as f64 / 60_000.0,
             self.events,
+            self.turns,
             self.launches,
             self.failovers,
             self.commits,
+            self.asked,
             self.replies,
+            self.service_calls,
+            self.service_refusals,
             self.stops,
             list(&self.faults),
             list(&self.looked),

@@ -1,8 +1,7 @@
 //! One run of one seed: who takes part, what users do, what goes wrong, and what must be true at the
 //! end.
 
-use super::batch::Order;
-use super::chance::{Chance, between, one_in};
+use super::chance::{Chance, between};
 use super::checkers;
 use super::network::{Client, Way};
 use super::node_agent::AgentNode;
@@ -11,14 +10,17 @@ use super::node_master::{MasterNode, State};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::report::Counts;
+use super::workload;
 use super::world::{Event, World};
 use proffer_agent_core as agent;
-use proffer_agent_core::container::Outcome;
 use proffer_agent_core::model::Machine;
+use proffer_sdk_core::driver::Standing;
+use proffer_service_core::api::ServiceStatus;
 use proffer_types::agent::AgentInfo;
+use proffer_types::operator::{AgentCondition, OperatorCall};
 use proffer_types::task::IsolationLevel;
 use proffer_types::{AgentName, Attributes};
-use rand::Rng;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How a run ended.
 pub struct Ended {
@@ -28,18 +30,37 @@ pub struct Ended {
     pub broken: Option<String>,
     /// Digest of everything that happened.
     pub digest: u64,
+    /// The same without what wall clocks showed.
+    pub skeleton: u64,
     /// The story, if it was asked for.
     pub story: Vec<String>,
 }
 
+/// What a run is asked for beyond its seed.
+#[derive(Clone, Copy, Default)]
+pub struct Asked {
+    /// A bug to plant, and the id of the only checker that looks.
+    pub planted: Option<(Planted, &'static str)>,
+    /// Keep the story.
+    pub with_story: bool,
+    /// Wall clocks do not jump where they would (I14).
+    pub still_clocks: bool,
+}
+
 /// Runs a seed.
 #[must_use]
-pub fn run(seed: u64, planted: Option<Planted>, with_story: bool) -> Ended {
+pub fn run(seed: u64, asked: Asked) -> Ended {
     let mut chance = Chance::new(seed);
     let plan = Plan::of(seed, &mut chance);
     let (faulty_ms, healing_ms) = (plan.faulty_ms, plan.healing_ms);
-    let mut world = World::new(plan, chance, checkers::all(), planted);
-    world.story = with_story.then(Vec::new);
+    let mut checkers = checkers::all();
+    if let Some((_, own)) = asked.planted {
+        checkers.retain(|checker| checker.id() == own);
+    }
+    let planted = asked.planted.map(|(planted, _)| planted);
+    let mut world = World::new(plan, chance, checkers, planted);
+    world.story = asked.with_story.then(Vec::new);
+    world.still_clocks = asked.still_clocks;
     let began = world.queue.now_ms();
     world.run_until(began + faulty_ms);
     heal(&mut world);
@@ -48,16 +69,15 @@ pub fn run(seed: u64, planted: Option<Planted>, with_story: bool) -> Ended {
     while world.broken.is_none() && world.queue.now_ms() < end && !is_healed(&world) {
         let until = (world.queue.now_ms() + 5_000).min(end);
         world.run_until(until);
+        activate_all(&mut world);
     }
-    if world.broken.is_none() && !is_healed(&world) {
-        world.broken = Some(format!("I16: not healed after {healing_ms} ms: {}", unhealed(&world)));
+    if !is_healed(&world) {
+        world.unhealed = Some(format!("not after {healing_ms} ms: {}", unhealed(&world)));
     }
     // A little longer: acknowledgements and what follows from them.
-    let until = world.queue.now_ms() + 20_000;
+    let until = world.queue.now_ms() + 30_000;
     world.run_until(until);
-    if world.broken.is_none() {
-        world.check_at_rest();
-    }
+    world.check_at_rest();
     let mut counts = std::mem::take(&mut world.counts);
     counts.simulated_ms = world.queue.now_ms() - began;
     counts.seeds = 1;
@@ -65,6 +85,7 @@ pub fn run(seed: u64, planted: Option<Planted>, with_story: bool) -> Ended {
         counts,
         broken: world.broken,
         digest: world.digest,
+        skeleton: world.skeleton,
         story: world.story.unwrap_or_default(),
     }
 }
@@ -77,14 +98,20 @@ pub fn populate(world: &mut World) {
             life: 0,
             state: State::Down,
             clock_ahead_ms,
+            wall_ahead_ms: 0,
             paused_until_ms: 0,
         });
         world.queue.after(node as u64, Event::StartMaster(node));
     }
     for node in 0..world.plan.agents {
         let clock_ahead_ms = between(&mut world.chance.faults, 0, 1_000_000);
+        let mut info = agent_info(node, world);
+        let resources = info.resources.clone();
+        if world.planted == Some(Planted::BoastfulAgent) {
+            info.resources = BOASTED.parse().expect("valid resources");
+        }
         let config = agent::Config {
-            info: agent_info(node, world),
+            info,
             masters: (0..world.plan.masters).map(|place| place.to_string()).collect(),
             seed: world.plan.seed ^ node as u64,
             limits: agent::config::Limits::default(),
@@ -96,7 +123,10 @@ pub fn populate(world: &mut World) {
             core: None,
             machine: Machine::default(),
             clock_ahead_ms,
+            wall_ahead_ms: 0,
             called_at_ms: None,
+            resources,
+            unwritten: VecDeque::new(),
             flushing: false,
         });
         let delay = between(&mut world.chance.faults, 0, 500);
@@ -105,26 +135,45 @@ pub fn populate(world: &mut World) {
     for number in 0..world.plan.batches {
         let wanted = u32::try_from(between(&mut world.chance.workload, 1, 20)).unwrap_or(1);
         for replica in 0..world.plan.replicas {
-            let node = world.frameworks.len();
-            let clock_ahead_ms = between(&mut world.chance.faults, 0, 1_000_000);
-            world.frameworks.push(FrameworkNode {
-                kind: Kind::Batch(number, wanted),
-                replica,
-                life: 0,
-                driver: None,
-                clock_ahead_ms,
-                called_at_ms: None,
-            });
-            let delay = between(&mut world.chance.faults, 0, 1_000);
-            world.queue.after(delay, Event::StartFramework(node));
+            join(world, Kind::Batch(number, wanted), replica);
         }
+    }
+    if world.plan.services {
+        for replica in 0..world.plan.replicas {
+            join(world, Kind::Service, replica);
+        }
+    }
+    if world.plan.impostor {
+        join(world, Kind::Impostor, 9);
+    }
+    if world.plan.operators {
+        world.queue.after(5_000, Event::Operate);
     }
     world.queue.after(100, Event::Fault);
     world.queue.after(2_000, Event::Workload);
 }
 
+fn join(world: &mut World, kind: Kind, replica: usize) {
+    let node = world.frameworks.len();
+    let clock_ahead_ms = between(&mut world.chance.faults, 0, 1_000_000);
+    world.frameworks.push(FrameworkNode {
+        kind,
+        replica,
+        life: 0,
+        driver: None,
+        clock_ahead_ms,
+        wall_ahead_ms: 0,
+        called_at_ms: None,
+    });
+    let delay = between(&mut world.chance.faults, 0, 1_000);
+    world.queue.after(delay, Event::StartFramework(node));
+}
+
+/// What a boastful agent says it has.
+const BOASTED: &str = "cpus:64;mem:64GiB;ports:[31000-31999]";
+
 fn agent_info(node: usize, world: &mut World) -> AgentInfo {
-    let cpus = between(&mut world.chance.workload, 1, 4);
+    let cpus = between(&mut world.chance.workload, 2, 6);
     let resources = format!("cpus:{cpus};mem:4GiB;ports:[31000-31099]");
     AgentInfo {
         name: AgentName::new(&format!("agent-{node}")).expect("a valid name"),
@@ -140,141 +189,83 @@ fn agent_info(node: usize, world: &mut World) -> AgentInfo {
     }
 }
 
-/// Something goes wrong, or nothing: called every tenth of a simulated second.
-pub fn fault(world: &mut World) {
-    const EVERY_MS: u64 = 100;
-    if !world.faulty {
-        return;
-    }
-    world.queue.after(EVERY_MS, Event::Fault);
-    let rates = world.plan.rates.clone();
-    let strikes = |world: &mut World, per_minute_in_thousandths: u64| {
-        let per_call = per_minute_in_thousandths * EVERY_MS / 60;
-        world.chance.faults.random_range(0..1_000_000) < per_call
-    };
-    if strikes(world, rates.crash_master) {
-        let node = world.chance.faults.random_range(0..world.masters.len());
-        world.counts.fault("crash_master");
-        world.kill_master(node);
-    }
-    if strikes(world, rates.crash_agent) {
-        let node = world.chance.faults.random_range(0..world.agents.len());
-        world.counts.fault("crash_agent");
-        world.kill_agent(node, false);
-    }
-    if strikes(world, rates.reboot) {
-        let node = world.chance.faults.random_range(0..world.agents.len());
-        world.counts.fault("reboot");
-        world.kill_agent(node, true);
-    }
-    if strikes(world, rates.crash_framework) {
-        let node = world.chance.faults.random_range(0..world.frameworks.len());
-        world.counts.fault("crash_framework");
-        world.kill_framework(node);
-    }
-    if strikes(world, rates.crash_supervisor) {
-        lose_supervisor(world);
-    }
-    if strikes(world, rates.break_connection) {
-        let wires = world.network.matching(|_| true);
-        if !wires.is_empty() {
-            let wire = wires[world.chance.faults.random_range(0..wires.len())];
-            let silent = one_in(&mut world.chance.faults, 300);
-            world.counts.fault("break_connection");
-            world.break_wire(wire, silent);
-        }
-    }
-    if strikes(world, rates.partition) {
-        partition(world);
-    }
-    if strikes(world, rates.pause_master) {
-        let node = world.chance.faults.random_range(0..world.masters.len());
-        let span = between(&mut world.chance.faults, 500, 12_000);
-        world.counts.fault("pause_master");
-        world.masters[node].paused_until_ms = world.queue.now_ms() + span;
-    }
-}
-
-fn lose_supervisor(world: &mut World) {
-    let node = world.chance.faults.random_range(0..world.agents.len());
-    let running = world.agents[node].machine.running();
-    if !running.is_empty() {
-        let container = running[world.chance.faults.random_range(0..running.len())].clone();
-        world.counts.fault("crash_supervisor");
-        world.end_container(node, &container, Outcome::SupervisorLost);
-    }
-}
-
-/// A link swallows everything for a while, in one direction or both.
-fn partition(world: &mut World) {
-    let place = world.chance.faults.random_range(0..world.agents.len() + world.frameworks.len());
-    let client = match place.checked_sub(world.agents.len()) {
-        None => Client::Agent(place),
-        Some(framework) => Client::Framework(framework),
-    };
-    let node = world.chance.faults.random_range(0..world.masters.len());
-    let span = between(&mut world.chance.faults, 500, 40_000);
-    let both = one_in(&mut world.chance.faults, 600);
-    world.counts.fault(if both { "partition" } else { "partition_one_way" });
-    let ways: &[Way] = if both { &[Way::Up, Way::Down] } else { &[Way::Up] };
-    for way in ways {
-        world.network.cut.insert((client, node, *way));
-    }
-    world.queue.after(span, Event::Mend(client, node));
-    for wire in world.network.matching(|it| it.client == client && it.master == node) {
-        world.break_wire(wire, true);
-    }
-}
-
-/// A user does something.
-pub fn workload(world: &mut World) {
-    if !world.faulty {
-        return;
-    }
-    let pause = between(&mut world.chance.workload, 500, 8_000);
-    world.queue.after(pause, Event::Workload);
-    let node = world.chance.workload.random_range(0..world.frameworks.len());
-    let order = if one_in(&mut world.chance.workload, 600) {
-        Order::More(world.chance.workload.random_range(1..6))
-    } else {
-        Order::Kill(world.chance.workload.random_range(0..5))
-    };
-    let now = world.clock(world.frameworks[node].clock_ahead_ms);
-    if let Some(driver) = &mut world.frameworks[node].driver {
-        driver.order(order, now);
-        world.framework_outputs(node);
-    }
-}
-
-/// No more faults: what is dead comes back, links work.
+/// No more faults: what is dead comes back, links work, agents take tasks.
 fn heal(world: &mut World) {
     world.faulty = false;
     world.network.cut.clear();
+    if world.planted == Some(Planted::NeverMends) {
+        for way in [Way::Up, Way::Down] {
+            for node in 0..world.masters.len() {
+                world.network.cut.insert((Client::Framework(0), node, way));
+            }
+        }
+        for wire in world.network.matching(|it| it.client == Client::Framework(0)) {
+            world.break_wire(wire, false);
+        }
+    }
     for node in &mut world.masters {
         node.paused_until_ms = 0;
     }
+    activate_all(world);
 }
 
-/// Whether every batch framework has an active replica that is done, and nothing is left to report.
-fn is_healed(world: &World) -> bool {
-    (0..world.plan.batches).all(|number| {
-        world.frameworks.iter().any(|node| {
-            let Kind::Batch(of, _) = node.kind;
-            of == number && node.batch().is_some_and(super::batch::Batch::is_done)
+/// Operators end what they began.
+fn activate_all(world: &mut World) {
+    let held: Vec<_> = world
+        .view
+        .agents
+        .values()
+        .filter(|row| {
+            matches!(row.condition, AgentCondition::Draining | AgentCondition::Deactivated)
         })
+        .map(|row| row.id)
+        .collect();
+    for id in held {
+        workload::ask(world, &OperatorCall::ActivateAgent(id));
+    }
+}
+
+/// Whether every framework has an active replica that has what it wants.
+fn is_healed(world: &World) -> bool {
+    let batches = (0..world.plan.batches).all(|number| {
+        world.frameworks.iter().any(|node| {
+            matches!(node.kind, Kind::Batch(of, _) if of == number)
+                && node.batch().is_some_and(super::batch::Batch::is_done)
+        })
+    });
+    batches && (!world.plan.services || world.frameworks.iter().any(serves))
+}
+
+/// Whether a process is the active one of the service framework and has nothing left to do.
+fn serves(node: &FrameworkNode) -> bool {
+    node.service().is_some_and(|service| {
+        let is_active = node.driver.as_ref().map(AnyDriver::standing) == Some(Standing::Active);
+        let at_rest = service.views().values().all(|view| {
+            matches!(view.summary.status, ServiceStatus::Running | ServiceStatus::Stopped)
+                && !view.summary.rollout.state.is_moving()
+        });
+        is_active && service.is_active() && at_rest
     })
 }
 
 fn unhealed(world: &World) -> String {
-    let lines: Vec<String> = world
-        .frameworks
-        .iter()
-        .enumerate()
-        .map(|(place, node)| {
-            let standing = node.driver.as_ref().map(AnyDriver::standing);
-            let progress = node.batch().map(super::batch::Batch::progress);
-            format!("framework {place} {standing:?} {progress:?}")
-        })
-        .collect();
-    lines.join("; ")
+    let mut lines = Vec::new();
+    for (place, node) in world.frameworks.iter().enumerate() {
+        let standing = node.driver.as_ref().map(AnyDriver::standing);
+        let waits = node.driver.as_ref().map(|driver| driver.context().waiting().count());
+        let mut line = format!("framework {place} {:?} {standing:?} waits {waits:?}", node.kind);
+        if let Some(batch) = node.batch() {
+            line += &format!(" done {:?}", batch.progress());
+        }
+        for view in node.service().iter().flat_map(|service| service.views().values()) {
+            let it = &view.summary;
+            line += &format!(" [{} {:?} {:?} {}]", it.name, it.status, it.rollout.state, it.reason);
+        }
+        lines.push(line);
+    }
+    let mut conditions: BTreeMap<String, usize> = BTreeMap::new();
+    for row in world.view.agents.values() {
+        *conditions.entry(format!("{:?}", row.condition)).or_default() += 1;
+    }
+    format!("{}; agents {conditions:?}", lines.join("; "))
 }

@@ -1,0 +1,145 @@
+//! What goes wrong, when, and to whom.
+
+use super::chance::{between, one_in};
+use super::network::{Client, Way};
+use super::observe::Seen;
+use super::planted::Planted;
+use super::world::{Event, World};
+use proffer_agent_core::container::Outcome;
+use rand::Rng;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is outside every seed, for the bug that asks it.
+static OUTSIDE: AtomicU64 = AtomicU64::new(0);
+
+/// Something goes wrong, or nothing: called every tenth of a simulated second.
+pub fn strike(world: &mut World) {
+    const EVERY_MS: u64 = 100;
+    if !world.faulty {
+        return;
+    }
+    world.queue.after(EVERY_MS, Event::Fault);
+    let rates = world.plan.rates.clone();
+    let strikes = |world: &mut World, per_minute_in_thousandths: u64| {
+        let per_call = per_minute_in_thousandths * EVERY_MS / 60;
+        world.chance.faults.random_range(0..1_000_000) < per_call
+    };
+    if strikes(world, rates.crash_master) {
+        let node = world.chance.faults.random_range(0..world.masters.len());
+        world.counts.fault("crash_master");
+        world.kill_master(node);
+    }
+    if strikes(world, rates.crash_agent) {
+        let node = world.chance.faults.random_range(0..world.agents.len());
+        world.counts.fault("crash_agent");
+        world.kill_agent(node, false);
+    }
+    if strikes(world, rates.reboot) {
+        let node = world.chance.faults.random_range(0..world.agents.len());
+        world.counts.fault("reboot");
+        world.kill_agent(node, true);
+    }
+    if strikes(world, rates.crash_framework) {
+        let node = world.chance.faults.random_range(0..world.frameworks.len());
+        world.counts.fault("crash_framework");
+        world.kill_framework(node);
+    }
+    if strikes(world, rates.crash_supervisor) {
+        lose_supervisor(world);
+    }
+    if strikes(world, rates.break_connection) {
+        let wires = world.network.matching(|_| true);
+        if !wires.is_empty() {
+            let wire = wires[world.chance.faults.random_range(0..wires.len())];
+            let silent = one_in(&mut world.chance.faults, 300);
+            world.counts.fault("break_connection");
+            world.break_wire(wire, silent);
+        }
+    }
+    if strikes(world, rates.partition) {
+        partition(world);
+    }
+    if strikes(world, rates.expire_lease)
+        && let Some(leader) = world.store.leader()
+    {
+        world.counts.fault("expire_lease");
+        world.store.expire_now();
+        world.see(&Seen::Expired { term: leader.create_revision.0 });
+    }
+    if strikes(world, rates.compact) {
+        world.counts.fault("compact");
+        let revision = world.store.revision();
+        world.store.compact(revision);
+    }
+    if strikes(world, rates.wall_jump) {
+        jump(world);
+    }
+    if world.planted == Some(Planted::OutsideChance)
+        && OUTSIDE.fetch_add(1, Ordering::Relaxed).is_multiple_of(501)
+    {
+        world.kill_master(0);
+    }
+    if strikes(world, rates.pause_master) {
+        let node = world.chance.faults.random_range(0..world.masters.len());
+        let span = between(&mut world.chance.faults, 500, 12_000);
+        world.counts.fault("pause_master");
+        world.masters[node].paused_until_ms = world.queue.now_ms() + span;
+    }
+}
+
+/// A wall clock jumps by up to an hour, forward or back (F38, I14).
+fn jump(world: &mut World) {
+    const HOUR_MS: i64 = 3_600_000;
+    let span = world.chance.faults.random_range(-HOUR_MS..=HOUR_MS);
+    let place = world.chance.faults.random_range(0..3);
+    let node = world.chance.faults.random_range(0..usize::MAX);
+    world.counts.fault("wall_jump");
+    if world.still_clocks {
+        return;
+    }
+    match place {
+        0 => {
+            let node = node % world.masters.len();
+            world.masters[node].wall_ahead_ms = span;
+        }
+        1 => {
+            let node = node % world.agents.len();
+            world.agents[node].wall_ahead_ms = span;
+        }
+        _ => {
+            let node = node % world.frameworks.len();
+            world.frameworks[node].wall_ahead_ms = span;
+        }
+    }
+}
+
+fn lose_supervisor(world: &mut World) {
+    let node = world.chance.faults.random_range(0..world.agents.len());
+    let running = world.agents[node].machine.running();
+    if !running.is_empty() {
+        let container = running[world.chance.faults.random_range(0..running.len())].clone();
+        world.counts.fault("crash_supervisor");
+        world.end_container(node, &container, Outcome::SupervisorLost);
+    }
+}
+
+/// A link swallows everything for a while, in one direction or both.
+fn partition(world: &mut World) {
+    let place = world.chance.faults.random_range(0..world.agents.len() + world.frameworks.len());
+    let client = match place.checked_sub(world.agents.len()) {
+        None => Client::Agent(place),
+        Some(framework) => Client::Framework(framework),
+    };
+    let node = world.chance.faults.random_range(0..world.masters.len());
+    let span = between(&mut world.chance.faults, 500, 40_000);
+    let both = one_in(&mut world.chance.faults, 600);
+    world.counts.fault(if both { "partition" } else { "partition_one_way" });
+    let ways: &[Way] = if both { &[Way::Up, Way::Down] } else { &[Way::Up] };
+    for way in ways {
+        world.network.cut.insert((client, node, *way));
+    }
+    world.queue.after(span, Event::Mend(client, node));
+    for wire in world.network.matching(|it| it.client == client && it.master == node) {
+        world.break_wire(wire, true);
+    }
+}

@@ -1,0 +1,131 @@
+//! What users and operators do.
+
+use super::batch::Order;
+use super::chance::{between, one_in};
+use super::node_framework::Kind;
+use super::observe::Seen;
+use super::planted::Planted;
+use super::services;
+use super::world::Event;
+use super::world::World;
+use proffer_master_core::{Command, ReplyTo};
+use proffer_types::operator::OperatorCall;
+use proffer_types::role::RoleConfig;
+use proffer_types::{PrincipalName, RoleName};
+use rand::Rng;
+use std::collections::BTreeMap;
+
+/// A user does something.
+pub fn users(world: &mut World) {
+    if !world.faulty {
+        return;
+    }
+    let pause = between(&mut world.chance.workload, 500, 8_000);
+    world.queue.after(pause, Event::Workload);
+    let node = world.chance.workload.random_range(0..world.frameworks.len());
+    let now = world.framework_clock(node);
+    match world.frameworks[node].kind {
+        Kind::Batch(..) => {
+            let order = if one_in(&mut world.chance.workload, 600) {
+                Order::More(world.chance.workload.random_range(1..6))
+            } else {
+                Order::Kill(world.chance.workload.random_range(0..5))
+            };
+            if let Some(driver) = &mut world.frameworks[node].driver {
+                driver.order(order, now);
+                world.framework_outputs(node);
+            }
+        }
+        Kind::Service => {
+            let call = services::call(&mut world.chance.workload);
+            world.last_reply += 1;
+            let command = services::command(world.last_reply, call.clone());
+            // A replica that stands by passes calls on to the active one; here they find it at once.
+            if let Some(node) = active_service(world)
+                && let Some(driver) = &mut world.frameworks[node].driver
+            {
+                driver.call(command, now);
+                world.see(&Seen::Asked { node, call: &call });
+                world.framework_outputs(node);
+            }
+        }
+        Kind::Impostor => {}
+    }
+}
+
+/// The process of the service framework that decides.
+#[must_use]
+pub fn active_service(world: &World) -> Option<usize> {
+    world.frameworks.iter().position(|it| it.service().is_some_and(|service| service.is_active()))
+}
+
+/// An operator does something.
+pub fn operators(world: &mut World) {
+    if !world.faulty {
+        return;
+    }
+    let pause = between(&mut world.chance.workload, 3_000, 15_000);
+    world.queue.after(pause, Event::Operate);
+    if let Some(call) = call(world) {
+        ask(world, &call);
+    }
+}
+
+fn call(world: &mut World) -> Option<OperatorCall> {
+    let rng = &mut world.chance.workload;
+    let kind = between(rng, 0, 19);
+    let place = rng.random_range(0..usize::MAX);
+    let nth = |count: usize| place.checked_rem(count);
+    let agents = &world.view.agents;
+    let agent = || nth(agents.len()).and_then(|place| agents.keys().nth(place).copied());
+    match kind {
+        0..=3 => Some(OperatorCall::DrainAgent(agent()?)),
+        4 | 5 => Some(OperatorCall::DeactivateAgent(agent()?)),
+        6..=11 => Some(OperatorCall::ActivateAgent(agent()?)),
+        12..=15 => {
+            let tasks = &world.view.tasks;
+            let key = nth(tasks.len()).and_then(|place| tasks.keys().nth(place))?;
+            Some(OperatorCall::KillTask(key.clone()))
+        }
+        16 | 17 => {
+            let role = ["batch/0", "batch/1", "services"][place % 3];
+            let config = RoleConfig {
+                weight_milli: between(&mut world.chance.workload, 500, 4_000),
+                ..RoleConfig::default()
+            };
+            Some(OperatorCall::SetRole { role: RoleName::new(role).expect("valid"), config })
+        }
+        18 => Some(OperatorCall::MarkAgentGone(agent()?)),
+        _ => {
+            let frameworks: BTreeMap<_, _> = world
+                .view
+                .frameworks
+                .iter()
+                .filter(|(_, row)| row.info.name.as_str().starts_with("batch"))
+                .collect();
+            let id = nth(frameworks.len()).and_then(|place| frameworks.keys().nth(place))?;
+            Some(OperatorCall::TeardownFramework(**id))
+        }
+    }
+}
+
+/// Asks whoever leads.
+pub fn ask(world: &mut World, call: &OperatorCall) {
+    let Some(node) = (0..world.masters.len()).find(|node| world.masters[*node].leading().is_some())
+    else {
+        return;
+    };
+    world.last_reply += 1;
+    let number = world.last_reply;
+    world.asked.insert(number, (node, world.masters[node].life, call.clone()));
+    world.counts.asked += 1;
+    let told = match (world.planted, call) {
+        (Some(Planted::ForgottenDrain), OperatorCall::DrainAgent(id)) => {
+            OperatorCall::ActivateAgent(*id)
+        }
+        _ => call.clone(),
+    };
+    let principal = PrincipalName::new("token:operator").expect("a valid name");
+    let command = Command::Operator { reply_to: ReplyTo(number), principal, call: told };
+    world.push(node, Some(command));
+}

@@ -1,0 +1,339 @@
+//! Masters of the world: elections, leases, turns, and what they decide carried out.
+
+use super::*;
+
+impl World {
+    pub(super) fn master_at(&self, life: Life) -> bool {
+        let node = &self.masters[life.node];
+        node.life == life.life && !matches!(node.state, State::Down)
+    }
+
+    pub(super) fn start_master(&mut self, node: usize) {
+        let it = &mut self.masters[node];
+        it.life += 1;
+        it.state = State::Standby;
+        let life = Life { node, life: it.life };
+        self.queue.after(1, Event::Campaign(life));
+    }
+
+    /// The time on a master's own clock, as the store's protocol wants it.
+    pub(super) fn store_clock(&self, node: usize) -> Duration {
+        Duration::from_millis(self.queue.now_ms() + self.masters[node].clock_ahead_ms)
+    }
+
+    pub(super) fn campaign(&mut self, life: Life) {
+        if !self.master_at(life) {
+            return;
+        }
+        let now = Duration::from_millis(self.queue.now_ms());
+        self.store.expire(now);
+        let won = self.store.campaign(life.node.to_string().into_bytes(), LEASE_TTL, now);
+        let Some(token) = won else {
+            let pause = between(&mut self.chance.store, 100, 1_000);
+            self.queue.after(pause, Event::Campaign(life));
+            return;
+        };
+        self.leased(life, token, LEASE_TTL);
+        if let Err(why) = self.lead(life, token)
+            && self.planted.is_none()
+        {
+            self.broken = Some(format!("recovery of master {}: {why}", life.node));
+        }
+    }
+
+    fn leased(&mut self, life: Life, token: LeaderToken, ttl: Duration) {
+        let until_ms = self.queue.now_ms() + u64::try_from(ttl.as_millis()).unwrap_or(0);
+        let (node, term) = (life.node, token.create_revision.0);
+        self.see(&Seen::Leased { node, life: life.life, term, until_ms });
+    }
+
+    pub(super) fn lead(&mut self, life: Life, token: LeaderToken) -> Result<(), String> {
+        let guard = self.store.guard();
+        let mut image = RegistryImage::default();
+        let mut request = RangeRequest { limit: 100, ..RangeRequest::default() };
+        loop {
+            let page = self.store.range(&request).map_err(|error| error.to_string())?;
+            for entry in &page.entries {
+                image.add(&entry.key, &entry.value).map_err(|error| error.to_string())?;
+            }
+            if !page.more {
+                break;
+            }
+            request.after = page.entries.last().map(|entry| entry.key.clone());
+            request.at = Some(page.revision);
+        }
+        let sent_at = self.store_clock(life.node);
+        let lease = LeaderLease::new(sent_at, LEASE_TTL);
+        let now = self.master_clock(life.node);
+        let config = master::Config {
+            capability_secret: b"simulated".to_vec(),
+            ..master::Config::default()
+        };
+        let core = Master::recover(config, image, now).map_err(|refusal| refusal.to_string())?;
+        let queue = CommitQueue::new(token, guard.mark, Limits::ETCD, QueueBudget::default());
+        let lease_until = self.believed(lease_until(&lease, sent_at));
+        let mut leading = Leading {
+            core,
+            queue,
+            lease,
+            token,
+            inbox: std::collections::VecDeque::new(),
+            turn_scheduled: false,
+            called_at_ms: None,
+            connections: std::collections::BTreeMap::new(),
+            last_connection: 0,
+            heard: std::collections::BTreeSet::new(),
+            asking: false,
+        };
+        leading.inbox.push_back(Command::LeadershipGained { lease_until });
+        self.masters[life.node].state = State::Leading(Box::new(leading));
+        self.counts.failovers += 1;
+        self.schedule_turn(life.node);
+        self.queue.after(1_600, Event::Renew(life));
+        Ok(())
+    }
+
+    pub(super) fn renew(&mut self, life: Life) {
+        if !self.master_at(life) || self.stands_still(life.node, Event::Renew(life)) {
+            return;
+        }
+        let sent_at = self.store_clock(life.node);
+        let delay = heavy_tail(&mut self.chance.store, self.plan.commit_ms);
+        self.queue.after(delay, Event::KeepAlive(life, sent_at));
+        self.queue.after(1_600, Event::Renew(life));
+        // A tick lets the core see that its lease has run out although nothing else happens.
+        self.push(life.node, None);
+    }
+
+    pub(super) fn keep_alive(&mut self, life: Life, sent_at: Duration) {
+        if !self.master_at(life) {
+            return;
+        }
+        let Some(token) = self.masters[life.node].leading().map(|leading| leading.token) else {
+            return;
+        };
+        let now = Duration::from_millis(self.queue.now_ms());
+        self.store.expire(now);
+        let kept = self.store.keep_alive(token, now);
+        let Some(ttl) = kept else {
+            if self.planted == Some(Planted::EndlessLease) {
+                return;
+            }
+            // The key is another's or gone: this term cannot be resumed (K8).
+            self.counts.fault("lease_lost");
+            return self.kill_master(life.node);
+        };
+        self.leased(life, token, ttl);
+        let Some(leading) = self.masters[life.node].leading_mut() else { return };
+        leading.lease.confirmed(sent_at, ttl);
+        let until = lease_until(&leading.lease, sent_at);
+        let lease_until = self.believed(until);
+        self.push(life.node, Some(Command::LeaseConfirmed { lease_until }));
+        self.pump_store(life.node);
+    }
+
+    /// What a leader believes of its lease.
+    fn believed(&self, until: Monotonic) -> Monotonic {
+        let more = self.planted.and_then(Planted::lease).unwrap_or_default();
+        until.after(more)
+    }
+
+    /// A process that stands still takes an event later (F10).
+    pub(super) fn stands_still(&mut self, node: usize, event: Event) -> bool {
+        let until = self.masters[node].paused_until_ms;
+        if until <= self.queue.now_ms() {
+            return false;
+        }
+        self.queue.at(until, event);
+        true
+    }
+
+    /// Puts a command into a leader's inbox and lets it turn.
+    pub fn push(&mut self, node: usize, command: Option<Command>) {
+        if let Some(leading) = self.masters[node].leading_mut() {
+            leading.inbox.extend(command);
+            self.schedule_turn(node);
+        }
+    }
+
+    pub(super) fn schedule_turn(&mut self, node: usize) {
+        let life = Life { node, life: self.masters[node].life };
+        let delay = between(&mut self.chance.turns, 0, 2);
+        if let Some(leading) = self.masters[node].leading_mut()
+            && !leading.turn_scheduled
+        {
+            leading.turn_scheduled = true;
+            self.queue.after(delay, Event::Turn(life));
+        }
+    }
+
+    pub(super) fn turn(&mut self, life: Life) {
+        if !self.master_at(life) || self.stands_still(life.node, Event::Turn(life)) {
+            return;
+        }
+        let now = self.master_clock(life.node);
+        let most = between(&mut self.chance.turns, 1, 64);
+        let budget = u32::try_from(between(&mut self.chance.turns, 10, 4_000)).unwrap_or(10);
+        let Some(leading) = self.masters[life.node].leading_mut() else { return };
+        leading.turn_scheduled = false;
+        let mut commands = Vec::new();
+        let heard = std::mem::take(&mut leading.heard);
+        if !heard.is_empty() {
+            commands.push(Command::Heard { connections: heard.into_iter().collect() });
+        }
+        for _ in 0..most {
+            commands.extend(leading.inbox.pop_front());
+        }
+        let inbox_lag = DurationMs(0);
+        self.counts.turns += 1;
+        let Some(leading) = self.masters[life.node].leading_mut() else { return };
+        if leading.core.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            commands.push(Command::Tick { inbox_lag });
+        }
+        commands.push(Command::EndOfTurn { budget, inbox_lag });
+        for command in commands {
+            if !self.apply_master(life, command, now) {
+                return;
+            }
+        }
+        self.after_turn(life, now);
+    }
+
+    pub(super) fn master_due(&mut self, life: Life, at_ms: u64) {
+        if !self.master_at(life) {
+            return;
+        }
+        let Some(leading) = self.masters[life.node].leading_mut() else { return };
+        if leading.called_at_ms == Some(at_ms) {
+            leading.called_at_ms = None;
+            self.schedule_turn(life.node);
+        }
+    }
+
+    pub(super) fn after_turn(&mut self, life: Life, now: Now) {
+        let Some(leading) = self.masters[life.node].leading_mut() else { return };
+        let waits = !leading.inbox.is_empty();
+        let due = leading.core.next_deadline();
+        if waits || due.is_some_and(|at| at <= now.monotonic) {
+            self.schedule_turn(life.node);
+        } else if let Some(at) = due {
+            let at_ms = at.0.saturating_sub(self.masters[life.node].clock_ahead_ms);
+            let Some(leading) = self.masters[life.node].leading_mut() else { return };
+            if leading.called_at_ms.is_none_or(|called| at_ms < called) {
+                leading.called_at_ms = Some(at_ms);
+                self.queue.at(at_ms, Event::MasterDue(life, at_ms));
+            }
+        }
+        self.pump_store(life.node);
+    }
+
+    /// Returns whether the process still lives.
+    pub(super) fn apply_master(&mut self, life: Life, command: Command, now: Now) -> bool {
+        let Some(leading) = self.masters[life.node].leading_mut() else { return false };
+        let mut effects = leading.core.apply(command.clone(), now);
+        let invariants = leading.core.check_invariants();
+        self.hold("a master", invariants);
+        if let Some(planted) = self.planted {
+            spoil(planted, &mut effects);
+        }
+        // The view is what the world shows to everybody: checkers see it as of this command.
+        for effect in &effects {
+            if let Effect::Publish { first, changes, .. } = effect {
+                let taken = self.view.take(*first, changes);
+                self.hold("the change list", taken);
+            }
+        }
+        let (node, life_number) = (life.node, life.life);
+        self.see(&Seen::Master { node, command: &command, effects: &effects, life: life_number });
+        for effect in effects {
+            if !self.perform_master(life, effect) {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn perform_master(&mut self, life: Life, effect: Effect) -> bool {
+        let node = life.node;
+        match effect {
+            Effect::Persist { operation, lane, changes } => {
+                let batch = changes.into_iter().fold(Batch::new(), |batch, change| {
+                    let key = change.key.encode();
+                    match change.record {
+                        Some(record) => batch.put(key, record.encode()),
+                        None => batch.delete(key),
+                    }
+                });
+                let lane = match lane {
+                    WriteLane::Registry => Lane::Registry,
+                    WriteLane::FrameworkState => Lane::FrameworkState,
+                };
+                let Some(leading) = self.masters[node].leading_mut() else { return false };
+                let submitted = leading.queue.submit(OperationId(operation.0), lane, batch);
+                if let Err(error) = submitted {
+                    let result = WriteResult::Failed { reason: error.to_string() };
+                    leading.inbox.push_back(Command::RegistryWritten { operation, result });
+                }
+                self.pump_store(node);
+            }
+            Effect::ReadState { operation, framework, list } => {
+                let delay = heavy_tail(&mut self.chance.store, self.plan.commit_ms);
+                self.queue.after(delay, Event::ReadState(life, operation, framework, list));
+            }
+            Effect::SendAgent { connection, frame } => {
+                self.send_down(node, connection, pb::AgentDown::from(frame).encode_to_vec());
+            }
+            Effect::SendFramework { connection, frame } => {
+                self.send_down(node, connection, pb::SchedulerDown::from(frame).encode_to_vec());
+            }
+            Effect::Reply { reply_to, .. } => {
+                self.counts.replies += 1;
+                self.asked.remove(&reply_to.0);
+            }
+            Effect::Close { connection, refusal } => {
+                self.close_by_master(node, connection, refusal)
+            }
+            Effect::Publish { .. } => {}
+            Effect::Stop { .. } => {
+                self.counts.stops += 1;
+                self.kill_master(node);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends a master process at once; it starts again by itself.
+    pub fn kill_master(&mut self, node: usize) {
+        let it = &mut self.masters[node];
+        if matches!(it.state, State::Down) {
+            return;
+        }
+        it.state = State::Down;
+        let life = it.life;
+        self.see(&Seen::Died { who: format!("master {node}") });
+        for wire in self.network.matching(|it| it.master == node && it.master_life == life) {
+            if let Some(connection) = self.network.connections.get_mut(&wire) {
+                connection.master_open = false;
+            }
+            let notice = between(&mut self.chance.network, 1, 200);
+            self.queue.after(notice, Event::Ends(wire, Way::Down, None));
+        }
+        let down = between(&mut self.chance.faults, 10, DOWN_MS_MAX);
+        self.queue.after(down, Event::StartMaster(node));
+    }
+}
+
+/// Changes what a leader is about to publish.
+fn spoil(planted: Planted, effects: &mut Vec<Effect>) {
+    let mut again = Vec::new();
+    for effect in effects.iter_mut() {
+        if let Effect::Publish { changes, deltas, .. } = effect {
+            planted.published(changes, deltas);
+            if planted == Planted::RepeatedPublish {
+                again.push(effect.clone());
+            }
+        }
+    }
+    effects.extend(again);
+}
