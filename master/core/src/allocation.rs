@@ -57,8 +57,10 @@ impl Master {
         if let Some(task) = self.tasks.get_mut(key) {
             task.charged = true;
         }
-        self.used_changed(usage.agent, key.framework, &usage.role);
+        let id = usage.agent;
+        self.used_changed(id, key.framework, &usage.role);
         self.tell_allocator(Delta::Allocated(usage));
+        self.sync_usable(id);
     }
 
     /// No longer counts them.
@@ -77,8 +79,10 @@ impl Master {
                 }
             }
         }
-        self.used_changed(usage.agent, key.framework, &usage.role);
+        let id = usage.agent;
+        self.used_changed(id, key.framework, &usage.role);
         self.tell_allocator(Delta::Released(usage));
+        self.sync_usable(id);
     }
 
     fn uncharge(&mut self, key: &TaskKey, resources: &Resources) {

@@ -9,6 +9,7 @@ use crate::state::agents::{AgentEntry, Link, Registration};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::pending::Continuation;
+use proffer_allocator::Delta;
 use proffer_types::agent::{AgentInfo, AgentTask};
 use proffer_types::{AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode};
 
@@ -256,13 +257,28 @@ impl Master {
         self.sync_usable(id);
     }
 
-    /// The agent's record is durable as it was written.
+    /// The agent's record is durable as it was written. What it has may have changed with it.
     pub(crate) fn agent_written(&mut self, id: AgentId) {
-        if let Some(agent) = self.agents.get_mut(id)
-            && let Some(record) = agent.writing.take()
-        {
-            agent.record = record;
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let Some(record) = agent.writing.take() else { return };
+        let old = std::mem::replace(&mut agent.record, record);
+        let info = &agent.record.info;
+        let same = old.info.resources == info.resources && old.info.attributes == info.attributes;
+        if same {
+            return;
         }
+        agent.version = agent.version.next();
+        let delta = Delta::AgentChanged {
+            agent: id,
+            resources: info.resources.clone(),
+            attributes: info.attributes.clone(),
+        };
+        let in_pool = agent.in_pool;
+        self.rescind_agent(id, "agent_changed");
+        if in_pool {
+            self.tell_allocator(delta);
+        }
+        self.row(RowKey::Agent(id));
     }
 
     /// Goes on with a registration that waited for a write of the agent's record.

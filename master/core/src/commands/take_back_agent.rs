@@ -7,7 +7,6 @@ use crate::state::agents::{Link, Registration};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::tasks::Stage;
-use proffer_allocator::Delta;
 use proffer_types::agent::{AgentOrder, AgentTask};
 use proffer_types::scheduler::Event;
 use proffer_types::task::StatusReason;
@@ -58,16 +57,6 @@ impl Master {
         agent.templates_sent.clear();
         agent.outgoing.clear();
         self.connections.bind_agent(connection, id);
-        if let Some(agent) = self.agents.get_mut(id)
-            && agent.in_pool
-        {
-            let delta = Delta::AgentChanged {
-                agent: id,
-                resources: info.resources.clone(),
-                attributes: info.attributes.clone(),
-            };
-            self.tell_allocator(delta);
-        }
         self.join_pool(id);
         let orders = AgentOrder::Registered {
             heartbeat: self.config.agent_heartbeat,

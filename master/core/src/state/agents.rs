@@ -123,6 +123,13 @@ impl AgentEntry {
             && self.record.standing == AgentStanding::Reachable
             && self.writing.is_none()
             && self.frozen.is_none()
+            && !self.overshoots()
+    }
+
+    /// Its tasks use more than it has: permitted when it returns with less than before, and nothing more
+    /// goes there until it fits again (K12).
+    pub(crate) fn overshoots(&self) -> bool {
+        !self.record.info.resources.contains(&self.allocated)
     }
 
     pub(crate) fn condition(&self) -> AgentCondition {

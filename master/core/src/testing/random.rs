@@ -4,7 +4,7 @@
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness};
 use crate::{Command, Config, Effect, ReplyTo};
-use proffer_types::agent::AgentOrder;
+use proffer_types::agent::{AgentMessage, AgentOrder};
 use proffer_types::demand::DemandGroup;
 use proffer_types::offer::Offer;
 use proffer_types::operator::OperatorCall;
@@ -149,9 +149,33 @@ impl Life {
             }
             97 => self.operate(agent, framework),
             98 => self.wishes(framework),
-            _ => self.fail_over(),
+            _ => match self.dice.roll(4) {
+                0 => self.harness.apply(Command::Suspended),
+                1 => self.leave(agent),
+                2 => self.repeat_statuses(agent),
+                _ => self.fail_over(),
+            },
+        }
+        if self.dice.roll(10) == 0 {
+            self.confirm_lease();
         }
         self.listen();
+    }
+
+    fn confirm_lease(&mut self) {
+        let lease_until = proffer_types::Monotonic(u64::MAX);
+        self.harness.turn(Command::LeaseConfirmed { lease_until });
+    }
+
+    fn leave(&mut self, agent: usize) {
+        self.agents[agent].send(&mut self.harness, vec![AgentMessage::Leaving]);
+    }
+
+    /// Late and doubled statuses change nothing.
+    fn repeat_statuses(&mut self, agent: usize) {
+        let peer = &self.agents[agent];
+        let statuses = peer.tasks.values().map(|record| record.status.clone()).collect();
+        peer.send(&mut self.harness, vec![AgentMessage::Statuses { statuses }]);
     }
 
     fn register(&mut self, agent: usize) {
@@ -159,7 +183,15 @@ impl Life {
             return;
         }
         let mut peer = self.agents[agent].clone();
-        peer.register(&mut self.harness, |_| true);
+        // Now and then it has less than before, or has lost what it had taken.
+        peer.info.resources = match self.dice.roll(12) {
+            0 => "cpus:2;mem:4GiB;ports:[31000-31003]",
+            _ => "cpus:4;mem:8GiB;ports:[31000-31009]",
+        }
+        .parse()
+        .expect("legal");
+        let remembers = self.dice.roll(15) > 0;
+        peer.register(&mut self.harness, |_| remembers);
         self.agents[agent] = peer;
         if self.dice.roll(10) == 0
             && let Some(connection) = self.agents[agent].connection
@@ -354,12 +386,26 @@ impl Life {
         }
     }
 
+    /// Connections that their peers have given up end for the master too.
+    fn cut_half_open(&mut self) {
+        let agents = self.agents.iter().filter_map(|agent| agent.connection);
+        let frameworks = self.frameworks.iter().filter_map(|framework| framework.connection);
+        let current: BTreeSet<_> = agents.chain(frameworks).collect();
+        let stale: Vec<_> = self.harness.connections.difference(&current).copied().collect();
+        for connection in stale {
+            self.harness.cut(connection);
+        }
+        self.listen();
+    }
+
     /// Ends all faults and lets everybody come back: what agents have is what the master knows (I5, I16).
     fn heal(&mut self) {
         self.lossy = false;
+        self.confirm_lease();
         self.harness.complete_writes();
         self.harness.muted.clear();
         self.listen();
+        self.cut_half_open();
         for round in 0..3 {
             for agent in 0..AGENTS {
                 if round == 0 || self.agents[agent].id.is_none() {
