@@ -26,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) temporary: bool,
     /// Its agents.
     pub(crate) agents: Vec<AgentPlace>,
+    /// The token it has left, once its master listens.
+    #[serde(default)]
+    pub(crate) token: Option<PathBuf>,
 }
 
 /// What one agent of a `dev` occupies.
@@ -101,6 +104,7 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         data,
         temporary,
         agents: (1..=agents).map(place).collect(),
+        token: None,
     };
     let record_path = runtime.join(format!("dev-{instance}.json"));
     let text =
@@ -115,6 +119,11 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         _port_lock: port_lock,
         _data_lock: data_lock,
     })
+}
+
+fn write_record(path: &Path, record: &Record) -> Result<(), Failure> {
+    let text = serde_json::to_vec(record).map_err(|error| failed("cannot write", path, error))?;
+    std::fs::write(path, text).map_err(|error| failed("cannot write", path, error))
 }
 
 enum LockError {
@@ -146,6 +155,12 @@ fn take_ports(runtime: &Path, before: Option<u64>) -> Result<(Flock<File>, u64),
 }
 
 impl Place {
+    /// Notes where the token was left.
+    pub(crate) fn note_token(&mut self, path: &Path) -> Result<(), Failure> {
+        self.record.token = Some(path.to_path_buf());
+        write_record(&self.record_path, &self.record)
+    }
+
     /// Gives the place back: what is temporary is removed. With `keep` the record stays: containers
     /// run on, and a `cleanup` that is asked to can end them.
     pub(crate) fn give_back(self, keep: bool) {

@@ -34,7 +34,7 @@ pub(crate) struct Failure {
     pub cause: String,
     pub hint: String,
     /// The refusal behind it, for `-o json`.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
 }
 
 impl Failure {
@@ -113,7 +113,7 @@ impl From<Refusal> for Failure {
             message,
             cause: refusal.code.as_str().replace('_', " "),
             hint: refusal.hint.clone(),
-            refusal: Some(refusal),
+            refusal: Some(Box::new(refusal)),
         }
     }
 }

@@ -64,6 +64,13 @@ pub(crate) struct Published {
     path: PathBuf,
 }
 
+impl Published {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for Published {
     fn drop(&mut self) {
         // It may be gone already; a stale token opens nothing.

@@ -53,6 +53,9 @@ async fn mend(record: &Record) -> Result<(), Failure> {
     if let Some(above) = record.agents.first().and_then(|at| at.run_dir.parent()) {
         let _ = std::fs::remove_dir(above);
     }
+    if let Some(token) = &record.token {
+        let _ = std::fs::remove_file(token);
+    }
     if record.temporary {
         // Gone already is as good.
         let _ = std::fs::remove_dir_all(&record.data);

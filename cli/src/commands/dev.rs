@@ -45,7 +45,7 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     }
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
-    let place = dev_place::take(args.data.as_deref(), args.agents)?;
+    let mut place = dev_place::take(args.data.as_deref(), args.agents)?;
     let token =
         Token::random().map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?;
     let started = start(&args, &place, &token).await;
@@ -57,6 +57,7 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
         }
     };
     let published = token::publish(parts.master.address(), token.reveal())?;
+    place.note_token(published.path())?;
     let endpoint = Endpoint::parse(parts.master.url())
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?
         .with_token(Some(token.clone()));

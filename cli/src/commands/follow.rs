@@ -119,8 +119,11 @@ async fn follow(client: &Client, output: Output, started: &Started) -> Result<Ex
 pub(crate) fn progress(view: &ServiceView) -> String {
     let it = &view.summary;
     let old = if it.old > 0 { format!(", {} old", it.old) } else { String::new() };
-    let next = if view.next.is_empty() { String::new() } else { format!("; {}", view.next) };
-    format!("{}/{} ready{old}{next}", it.ready, it.instances)
+    let waits = match view.slots.first() {
+        Some(slot) => format!("; slot {}: {}", slot.slot, slot.reason),
+        None => String::new(),
+    };
+    format!("{}/{} ready{old}{waits}", it.ready, it.instances)
 }
 
 fn ended(view: &ServiceView, started: &Started, output: Output) -> Option<ExitCode> {

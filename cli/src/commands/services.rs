@@ -10,7 +10,7 @@ use crate::output::{Table, age, confirm, json, json_line, line, note, now_ms};
 use proffer_service::api::types::{
     EventPage, History, InstanceList, InstanceView, RollbackRequest, ScaleRequest, ScaleTo,
     ServiceEvent, ServiceList, ServiceName, ServiceReply, ServiceStatus, ServiceSummary,
-    ServiceView, SlotView, WhyView,
+    ServiceView, SlotView, WaitsFor, WhyView,
 };
 use proffer_types::{Bytes, Milli};
 
@@ -86,7 +86,7 @@ pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Re
         line("");
         line("events");
         for event in &page.events {
-            line(&format!("  {:>5} ago  {}", age(now_ms(), event.at.0), event.message));
+            line(&format!("  {:>5} ago  {}", age(now_ms(), event.at.0), event_words(event)));
         }
     }
     Ok(())
@@ -356,7 +356,8 @@ pub(crate) async fn remove(
 pub(crate) async fn why(client: &Client, output: Output, service: &str) -> Result<(), Failure> {
     let view: WhyView = client.get(&format!("/v1/services/{service}/why")).await?;
     let mut explanations = Vec::new();
-    if !view.demand_groups.is_empty() {
+    // Only what has no place is the master's to explain.
+    if view.slots.iter().any(|slot| slot.waits_for == WaitsFor::Capacity) {
         let framework = super::logs::service_framework(client).await?;
         for group in &view.demand_groups {
             match super::why::ask(client, "demand", &format!("{framework}/{group}")).await {
@@ -387,7 +388,7 @@ pub(crate) async fn events(
 ) -> Result<(), Failure> {
     let print = |event: &ServiceEvent| match output {
         Output::Json => json_line(event),
-        Output::Text => line(&format!("{}  {}", time(event.at.0), event.message)),
+        Output::Text => line(&format!("{}  {}", time(event.at.0), event_words(event))),
     };
     let path = format!("/v1/services/{service}/events");
     let page: EventPage = client.get(&path).await?;
@@ -406,6 +407,15 @@ pub(crate) async fn events(
         }
     }
     Ok(())
+}
+
+/// What an event is about, and what happened.
+fn event_words(event: &ServiceEvent) -> String {
+    match (&event.instance, event.slot) {
+        (Some(instance), _) => format!("{instance}: {}", event.message),
+        (None, Some(slot)) => format!("{} slot {slot}: {}", event.service, event.message),
+        (None, None) => format!("{}: {}", event.service, event.message),
+    }
 }
 
 #[cfg(test)]
