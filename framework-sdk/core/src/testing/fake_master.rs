@@ -164,6 +164,12 @@ impl FakeMaster {
         self.state.get(key).map(|(_, value)| value.as_slice())
     }
 
+    /// Puts a value there behind the framework's back, as another version of it might have.
+    pub fn set_state(&mut self, key: &str, value: Vec<u8>) {
+        let version = self.state.get(key).map_or(0, |(version, _)| *version);
+        self.state.insert(key.to_owned(), (version + 1, value));
+    }
+
     /// Whether the framework was torn down.
     #[must_use]
     pub fn is_torn_down(&self) -> bool {
