@@ -13,6 +13,7 @@ import { Tasks } from "./pages/tasks.js";
 import { Task } from "./pages/task.js";
 import { Offers } from "./pages/offers.js";
 import { Roles } from "./pages/roles.js";
+import { Why } from "./pages/why.js";
 
 const PAGES = [
   ["", "Overview", Overview, null],
@@ -46,8 +47,11 @@ function setFilter(text) {
   place.value = read();
 }
 
-const LINK_WORDS = { connecting: "connecting", live: "live", lost: "connection lost, trying again", denied: "not permitted" };
-const LINK_TONES = { connecting: "staging", live: "active", lost: "unreachable", denied: "failed" };
+/** Pages that are reached from others, not by the navigation. */
+const DETAILS = { task: Task, why: Why };
+
+const LINK_WORDS = { connecting: "connecting", live: "live", lost: "lost", denied: "not permitted" };
+const LINK_HINTS = { lost: "The connection to the master is lost; trying again. What is shown may be old." };
 
 function TokenForm() {
   const text = useSignal("");
@@ -63,17 +67,23 @@ function App() {
   useEffect(() => { follow(); }, []);
   const { page, rest, query } = place.value;
   const state = rows.value;
-  const entry = PAGES.find(([name]) => name === page) || PAGES[0];
-  const View = page === "task" ? Task : entry[2];
-  const insecure = [...state.agents.values()].filter((agent) => agent.info && agent.info.insecure).length;
+  const entry = PAGES.find(([name]) => name === page);
+  const View = entry ? entry[2] : DETAILS[page] || Nowhere;
+  document.title = `${rest || (entry ? entry[1] : page)} · Proffer`;
+  const insecure = [...state.agents.values()].filter((agent) => agent.info?.insecure).length;
   return html`
     <header>
       <h1>Proffer</h1>
-      <nav>${PAGES.map(([name, title, , table]) => html`<a key=${name} href=${`#/${name}`} aria-current=${entry[0] === name && page !== "task" ? "page" : undefined}>${title}${table ? html`<span class="count">${state[table].size}</span>` : null}</a>`)}</nav>
-      <span class="link" id="link"><${State} text=${LINK_TONES[link.value]} /> ${LINK_WORDS[link.value]}</span>
+      <nav>${PAGES.map(([name, title, , table]) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === page ? "page" : undefined}>${title}${table ? html`<span class="count">${state[table].size}</span>` : null}</a>`)}</nav>
+      <span class="link" id="link" title=${LINK_HINTS[link.value]}><${State} text=${LINK_WORDS[link.value]} /></span>
     </header>
     ${insecure ? html`<div class="banner">${insecure} agent${insecure > 1 ? "s speak" : " speaks"} without TLS.</div>` : null}
-    <main>${link.value === "denied" ? html`<${TokenForm} />` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;
+    ${link.value === "lost" ? html`<div class="banner">${LINK_HINTS.lost}</div>` : null}
+    <main>${link.value === "denied" ? html`<${TokenForm} />` : link.value === "connecting" ? html`<p class="empty">Connecting…</p>` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;
+}
+
+function Nowhere() {
+  return html`<p class="empty">There is no such page. <a href="#/">Overview</a></p>`;
 }
 
 const root = document.getElementById("page");

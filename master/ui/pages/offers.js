@@ -1,7 +1,7 @@
-// What is offered right now, to whom, and for how long.
+// What is offered right now, to whom, and for what.
 import { html } from "../html.js";
 import { Command, Rows } from "../parts.js";
-import { resourcesText } from "../format.js";
+import { byName, resourcesText } from "../format.js";
 
 const COLUMNS = [
   { head: "Offer", text: (row) => row.id },
@@ -14,5 +14,6 @@ const COLUMNS = [
 
 export function Offers({ state, filter, onFilter }) {
   const list = [...state.offers.values()].map((row) => ({ ...row, key: row.id, frameworkName: state.frameworks.get(row.framework)?.info.name || row.framework }));
-  return html`<${Rows} id="offers" columns=${COLUMNS} rows=${list} filter=${filter} onFilter=${onFilter} empty="No offer is outstanding: whoever wants something has it." /><${Command} text="proffer offers" />`;
+  list.sort((a, b) => byName(a.key, b.key));
+  return html`<${Rows} id="offers" columns=${COLUMNS} rows=${list} filter=${filter} onFilter=${onFilter} empty="No offer is outstanding. Offers are made for what frameworks ask for, and most are answered at once." /><${Command} text="proffer offers" />`;
 }

@@ -1,81 +1,60 @@
 // One task: what it is, its sandbox, and its output as it is written.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { html } from "../html.js";
 import { Command, State } from "../parts.js";
-import { age, bytes, resourcesText, word } from "../format.js";
-import { request } from "../session.js";
+import { Age } from "../clock.js";
+import { bytes, resourcesText, word } from "../format.js";
+import { Addresses, addresses } from "./tasks.js";
+import { Log } from "./log.js";
+import { Sandbox } from "./sandbox.js";
 
-const CHARS_KEPT = 256 * 1024;
+const LIVE = new Set(["staging", "taken", "starting", "running", "killing", "unreachable"]);
 
 export function Task({ state, rest }) {
   const row = state.tasks.get(rest);
-  const stream = useSignal("stdout");
-  if (!row) return html`<p class="empty">No task ${rest} is known.</p>`;
+  const chosen = useSignal(null);
+  const sizes = useSignal({});
+  useEffect(() => { chosen.value = null; sizes.value = {}; }, [rest]);
+  if (!row) return html`<p class="empty">No task ${rest} is known. Tasks that have ended are forgotten when their framework has taken note.</p>`;
   const path = `/v1/tasks/${encodeURIComponent(row.framework)}/${encodeURIComponent(row.name)}`;
-  const exit = row.exit;
+  // Many programs write to stderr alone: show what has something in it, until one chooses.
+  const stream = chosen.value || (sizes.value.stderr > 0 && !(sizes.value.stdout > 0) ? "stderr" : "stdout");
   return html`
-    <div class="cards">
-      <div class="card"><h2>${row.name}</h2>
-        <dl class="facts">
-          <dt>State</dt><dd><${State} text=${word(row.state)} /> for ${age(row.at_ms)}</dd>
-          <dt>Reason</dt><dd>${word(row.reason) || "–"}</dd>
-          <dt>Ready</dt><dd>${row.ready == null ? "not checked" : String(row.ready)}</dd>
-          ${exit ? html`<dt>Exit</dt><dd>${exit.signal != null ? `signal ${exit.signal}` : `code ${exit.code}`}${exit.out_of_memory ? ", out of memory" : ""}</dd>` : null}
-          <dt>Agent</dt><dd>${row.agent_name || row.agent}, ${row.address || ""}</dd>
-          <dt>Uses</dt><dd>${resourcesText(row.resources)}</dd>
-          <dt>Isolation</dt><dd>${row.isolation}</dd>
-          ${Object.entries(row.variables || {}).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}
-          ${Object.entries(row.labels || {}).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${value}</dd>`)}
-        </dl>
-        ${row.message ? html`<pre class="log">${row.message}</pre>` : null}
-      </div>
-      <${Sandbox} path=${path} key=${rest} />
+    <h2 class="title">${row.name} <${State} text=${word(row.state)} /> <${Age} at=${row.at_ms} /></h2>
+    <div class="task">
+      <div class="card" id="facts"><${Facts} row=${row} framework=${state.frameworks.get(row.framework)} /></div>
+      <${Sandbox} path=${path} state=${row.state} onSizes=${(found) => { sizes.value = found; }} key=${rest} />
     </div>
-    <section style="margin-top:1rem">
-      <div class="tools">${["stdout", "stderr"].map((name) => html`<button key=${name} aria-pressed=${stream.value === name} onClick=${() => { stream.value = name; }}>${name}</button>`)}</div>
-      <${Log} path=${path} stream=${stream.value} key=${`${rest} ${stream.value}`} />
+    <section>
+      <div class="tools">${["stdout", "stderr"].map((name) => html`<button key=${name} aria-pressed=${stream === name} onClick=${() => { chosen.value = name; }}>${name}</button>`)}</div>
+      <${Log} path=${path} stream=${stream} isLive=${LIVE.has(row.state)} key=${`${rest} ${stream}`} />
     </section>
     <${Command} text=${`proffer logs -f ${rest}`} />`;
 }
 
-function Log({ path, stream }) {
-  const text = useSignal("");
-  const note = useSignal("");
-  const box = useRef(null);
-  useEffect(() => {
-    const stop = new AbortController();
-    follow(`${path}/logs?stream=${stream}&follow=1&tail=200`, text, stop.signal).catch((error) => {
-      if (!stop.signal.aborted) note.value = `The output cannot be read: ${error.message}`;
-    });
-    return () => stop.abort();
-  }, []);
-  useEffect(() => { if (box.current) box.current.scrollTop = box.current.scrollHeight; }, [text.value]);
-  return html`<pre class="log" id="log" ref=${box} aria-live="off">${text.value || note.value || "No output yet."}</pre>`;
+function Facts({ row, framework }) {
+  const exit = row.exit;
+  const pairs = (map) => Object.entries(map || {}).filter(([, value]) => value !== "").map(([name, value]) => html`<code key=${name} class="chip">${name}=${value}</code> `);
+  return html`<dl class="facts">
+      ${row.message ? html`<dt>Says</dt><dd><pre class="message">${row.message}</pre></dd>` : null}
+      ${exit ? html`<dt>Exit</dt><dd>${exitText(exit)}</dd>` : html`<dt>Reason</dt><dd>${word(row.reason) || "–"}</dd>`}
+      <dt>Ready</dt><dd>${row.ready == null ? "not checked" : row.ready ? "yes" : "no"}</dd>
+      ${addresses(row).length ? html`<dt>Address</dt><dd><${Addresses} row=${row} /></dd>` : null}
+      <dt>Agent</dt><dd><a href=${`#/agents?q=${encodeURIComponent(row.agent_name || row.agent)}`}>${row.agent_name || row.agent}</a></dd>
+      <dt>Framework</dt><dd><a href=${`#/frameworks?q=${encodeURIComponent(row.framework)}`}>${framework?.info.name || row.framework}</a>, role ${row.role}</dd>
+      <dt>Allocated</dt><dd>${resourcesText(row.resources)}</dd>
+      <dt>Isolation</dt><dd>${word(row.isolation)}</dd>
+      <dt>Container</dt><dd><code>${row.container}</code></dd>
+      <dt>Labels</dt><dd>${pairs(row.labels)}</dd>
+      <dt>Variables</dt><dd>${pairs(row.variables)}</dd>
+    </dl>`;
 }
 
-async function follow(path, text, signal) {
-  const response = await request(path, { signal });
-  if (!response.ok) throw new Error(await response.text());
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text.value = (text.value + value).slice(-CHARS_KEPT);
-  }
-}
-
-function Sandbox({ path }) {
-  const files = useSignal(null);
-  const note = useSignal("");
-  useEffect(() => {
-    request(`${path}/files`).then(async (response) => {
-      if (!response.ok) throw new Error(await response.text());
-      const body = await response.json();
-      files.value = body.entries || body;
-    }).catch((error) => { note.value = error.message; });
-  }, []);
-  return html`<div class="card" id="sandbox"><h2>Sandbox</h2>
-    ${note.value ? html`<p class="empty">${note.value}</p>` : files.value === null ? html`<p class="empty">Reading…</p>` : html`<table><tbody>${files.value.map((file) => html`<tr key=${file.name}><td>${file.name}${file.kind === "directory" ? "/" : ""}</td><td>${file.kind === "directory" ? "" : bytes(file.size ?? file.bytes ?? 0)}</td></tr>`)}</tbody></table>`}
-  </div>`;
+function exitText(exit) {
+  const words = [exit.signal != null ? `signal ${exit.signal}` : `code ${exit.code}`];
+  if (exit.out_of_memory) words.push("out of memory");
+  if (exit.memory_peak_bytes != null) words.push(`at most ${bytes(exit.memory_peak_bytes)} of memory`);
+  words.push(`after ${(Number(exit.ran_for_ms || 0) / 1000).toFixed(1)} s`);
+  return words.join(", ");
 }
