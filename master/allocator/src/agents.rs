@@ -1,6 +1,6 @@
 //! Agents as the allocator sees them: what is free, who holds what, and to which class they belong.
 
-use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, Spans};
+use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, SpanList, Spans};
 use crate::delta::LeaseId;
 use crate::filters::{Filters, FreeNow};
 use crate::slab::Slab;
@@ -198,7 +198,7 @@ impl Agent {
     }
 
     /// Free ranges, for an offer of everything.
-    pub(crate) fn free_spans(&self) -> Vec<(usize, Spans)> {
+    pub(crate) fn free_spans(&self) -> SpanList {
         let free = self.spans.iter().filter(|(_, book)| !book.free.is_empty());
         free.map(|(dimension, book)| (*dimension, book.free.clone())).collect()
     }

@@ -91,7 +91,7 @@ impl Dimensions {
         spans: &[(usize, Spans)],
         kept: &[Resource],
     ) -> Resources {
-        let mut entries: Vec<Resource> = Vec::with_capacity(FIXED + kept.len());
+        let mut entries: Vec<Resource> = Vec::with_capacity(FIXED + spans.len() + kept.len());
         for (dimension, value) in amounts.iter().filter(|(_, value)| *value > 0) {
             if self.kind(dimension) == Kind::Scalar {
                 entries.push(Resource {
@@ -121,7 +121,7 @@ pub(crate) struct Parts {
     /// Scalars that count for shares: all but revocable ones, whatever their reservation.
     pub(crate) charge: Amounts,
     /// Plain ranges.
-    pub(crate) spans: Vec<(usize, Spans)>,
+    pub(crate) spans: SpanList,
     /// Plain sets, and everything reserved or marked.
     pub(crate) kept: Vec<Resource>,
 }
@@ -192,6 +192,9 @@ impl Amounts {
 /// Inclusive ranges: sorted and disjoint, except where said otherwise.
 pub(crate) type Spans = Vec<(u64, u64)>;
 
+/// Ranges by dimension; nearly always ports alone.
+pub(crate) type SpanList = SmallVec<[(usize, Spans); 1]>;
+
 pub(crate) fn count(spans: &[(u64, u64)]) -> u64 {
     spans.iter().fold(0, |sum, (low, high)| sum.saturating_add((high - low).saturating_add(1)))
 }
@@ -243,20 +246,21 @@ impl SpanBook {
     }
 
     pub(crate) fn take(&mut self, spans: &[(u64, u64)]) {
-        for span in spans {
-            let at = self.used.partition_point(|have| have < span);
-            self.used.insert(at, *span);
-        }
+        self.used.extend_from_slice(spans);
+        // Two sorted runs: the sort merges them.
+        self.used.sort();
         self.refresh();
     }
 
     /// Gives `spans` back; `false`, and nothing is changed, when they are not used.
     pub(crate) fn give(&mut self, spans: &[(u64, u64)]) -> bool {
-        let mut used = self.used.clone();
-        if !spans.iter().all(|&(low, high)| remove_span(&mut used, low, high)) {
-            return false;
+        if !remove_equal(&mut self.used, spans) {
+            let mut used = self.used.clone();
+            if !spans.iter().all(|&(low, high)| remove_span(&mut used, low, high)) {
+                return false;
+            }
+            self.used = used;
         }
-        self.used = used;
         self.refresh();
         true
     }
@@ -291,6 +295,21 @@ impl SpanBook {
             }
         }
     }
+}
+
+/// Takes ranges out that stand in `used` just as they are, which is how most come back; `false`,
+/// and nothing is changed, when one does not.
+fn remove_equal(used: &mut Vec<(u64, u64)>, spans: &[(u64, u64)]) -> bool {
+    let mut wanted = spans.iter().peekable();
+    for have in used.iter() {
+        wanted.next_if(|span| *span == have);
+    }
+    if wanted.peek().is_some() {
+        return false;
+    }
+    let mut wanted = spans.iter().peekable();
+    used.retain(|have| wanted.next_if(|span| *span == have).is_none());
+    true
 }
 
 /// Takes the numbers from `low` to `high` once out of a multiset of ranges.

@@ -78,8 +78,7 @@ impl Allocator {
             self.end_lease(lease)?;
         }
         for holding in std::mem::take(&mut self.agents[slot].holdings) {
-            let charge = self.chargeable(&holding.held);
-            self.fair.discharge(self.clients[holding.client].node, &charge);
+            self.fair.discharge(self.clients[holding.client].node, &holding.held);
             self.drop_hold(holding.client);
         }
         for group in std::mem::take(&mut self.agents[slot].groups) {

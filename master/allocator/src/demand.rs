@@ -2,7 +2,7 @@
 //! no agent has room for is found out once for a bucket, not for each group in it.
 
 use crate::agents::{Agent, Class, Classes, HOSTNAME};
-use crate::amounts::{Amounts, GPUS, Parts, Spans, spans_contain};
+use crate::amounts::{Amounts, GPUS, Parts, SpanList, Spans, spans_contain};
 use crate::fit_tree::Need;
 use crate::slab::Slab;
 use proffer_types::demand::DemandGroup;
@@ -80,7 +80,7 @@ impl Group {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct BucketKey {
     shape: Amounts,
-    fixed: Vec<(usize, Spans)>,
+    fixed: SpanList,
     constraints: Vec<Constraint>,
 }
 
@@ -179,7 +179,7 @@ impl Bucket {
 impl Buckets {
     /// The bucket of a shape under constraints.
     pub(crate) fn join(&mut self, parts: Parts, stated: &DemandGroup, classes: &Classes) -> u32 {
-        let fixed = if stated.fixed_ports { parts.spans } else { Vec::new() };
+        let fixed = if stated.fixed_ports { parts.spans } else { SpanList::new() };
         let key = BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
         if let Some(bucket) = self.index.get(&key) {
             self.buckets[*bucket].groups += 1;

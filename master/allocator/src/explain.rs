@@ -522,9 +522,9 @@ impl Allocator {
         let free = if free.is_empty() { "nothing".to_owned() } else { free.to_string() };
         let state = if agent.usable { "active" } else { "not active" };
         let mut leased = Amounts::default();
-        agent.leases.iter().for_each(|lease| leased.add_all(&self.leases[lease].charge));
+        agent.leases.iter().for_each(|lease| leased.add_all(&self.leases[lease].plain));
         let mut used = Amounts::default();
-        agent.holdings.iter().for_each(|held| used.add_all(&self.chargeable(&held.held)));
+        agent.holdings.iter().for_each(|held| used.add_all(&held.held));
         let show = |amounts: &Amounts| match self.dimensions.join(amounts, &[], &[]) {
             none if none.is_empty() => "nothing".to_owned(),
             some => some.to_string(),

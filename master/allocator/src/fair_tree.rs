@@ -40,7 +40,9 @@ struct Node {
     place: Place,
     weight_milli: u64,
     charged: Amounts,
+    /// Up to date in a queue with others; a lone child's is worked out when it is asked for.
     share: Share,
+    share_is_old: bool,
     grants: u64,
     children: Vec<u32>,
     /// Clients at or below that could be offered something.
@@ -71,6 +73,7 @@ impl Node {
             weight_milli: DEFAULT_WEIGHT_MILLI,
             charged: Amounts::default(),
             share: Share::dominant(&Amounts::default(), &Amounts::default(), DEFAULT_WEIGHT_MILLI),
+            share_is_old: false,
             grants: 0,
             children: Vec::new(),
             present: 0,
@@ -82,10 +85,18 @@ impl Node {
 
     #[inline]
     fn fair_cmp(&self, other: &Node) -> Ordering {
-        self.share
-            .cmp(&other.share)
-            .then_with(|| self.grants.cmp(&other.grants))
-            .then_with(|| self.place.tie_cmp(&other.place))
+        self.share.cmp(&other.share).then_with(|| self.turn_cmp(other))
+    }
+
+    /// Between equal shares: fewer grants so far, then the name.
+    fn turn_cmp(&self, other: &Node) -> Ordering {
+        let grants = self.grants.cmp(&other.grants);
+        grants.then_with(|| self.place.tie_cmp(&other.place))
+    }
+
+    fn renew_share(&mut self, basis: &Amounts) {
+        self.share = Share::dominant(&self.charged, basis, self.weight_milli);
+        self.share_is_old = false;
     }
 }
 
@@ -209,7 +220,7 @@ impl FairTree {
         self.stale = false;
         let basis = &self.basis;
         for (_, node) in self.nodes.iter_mut() {
-            node.share = Share::dominant(&node.charged, basis, node.weight_milli);
+            node.renew_share(basis);
         }
         for index in 0..self.nodes.end() {
             for queue in QUEUES {
@@ -259,17 +270,19 @@ impl FairTree {
         let mut from = [None; 2];
         if !self.stale {
             for queue in QUEUES {
-                if node.queued[queue as usize] {
+                let has_others = self.nodes[parent].queues[queue as usize].len() > 1;
+                if node.queued[queue as usize] && has_others {
                     from[queue as usize] = Some(self.position(parent, queue, index));
                 }
             }
         }
         let node = &mut self.nodes[index];
         change(node);
-        if self.stale {
+        if from == [None; 2] {
+            node.share_is_old = true;
             return;
         }
-        node.share = Share::dominant(&node.charged, &self.basis, node.weight_milli);
+        node.renew_share(&self.basis);
         for queue in QUEUES {
             if let Some(from) = from[queue as usize] {
                 self.move_from(parent, queue, from);
@@ -312,6 +325,7 @@ impl FairTree {
         while index != ROOT && self.nodes[index].queued[queue as usize] != is_queued {
             let parent = self.nodes[index].parent;
             let at = if is_queued {
+                self.renew_shares_beside(parent, queue, index);
                 let waiting = &self.nodes[parent].queues[queue as usize];
                 let node = &self.nodes[index];
                 let at = if self.stale {
@@ -331,6 +345,17 @@ impl FairTree {
                 break;
             }
             index = parent;
+        }
+    }
+
+    /// A queue is about to have more than one entry: their shares must be up to date.
+    fn renew_shares_beside(&mut self, parent: u32, queue: Queue, index: u32) {
+        let first = self.nodes[parent].queues[queue as usize].first().copied();
+        for node in first.into_iter().chain([index]) {
+            let node = &mut self.nodes[node];
+            if node.share_is_old {
+                node.renew_share(&self.basis);
+            }
         }
     }
 
@@ -412,7 +437,12 @@ impl FairTree {
     pub(crate) fn cmp(&self, a: u32, b: u32) -> Ordering {
         let (a, b) = (self.path(a), self.path(b));
         let parted = a.iter().zip(&b).find(|(a, b)| a != b);
-        parted.map_or(Ordering::Equal, |(a, b)| self.nodes[*a].fair_cmp(&self.nodes[*b]))
+        parted.map_or(Ordering::Equal, |(a, b)| {
+            let fresh =
+                |node: &Node| Share::dominant(&node.charged, &self.basis, node.weight_milli);
+            let (a, b) = (&self.nodes[*a], &self.nodes[*b]);
+            fresh(a).cmp(&fresh(b)).then_with(|| a.turn_cmp(b))
+        })
     }
 
     /// Whether a client's share of the cluster is below what its weight entitles it to among all

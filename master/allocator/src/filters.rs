@@ -1,7 +1,7 @@
 //! Refusals: who does not want what of an agent again, and until when. They stand with the agent,
 //! so that one agent's offer looks at one short table.
 
-use crate::amounts::{Amounts, Parts, Spans, spans_contain};
+use crate::amounts::{Amounts, Parts, SpanList, spans_contain};
 use crate::slab::Slab;
 use proffer_types::Monotonic;
 use proffer_types::resources::{Resource, Resources};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct RefusedSet {
     plain: Amounts,
-    spans: Vec<(usize, Spans)>,
+    spans: SpanList,
     kept: Vec<Resource>,
 }
 

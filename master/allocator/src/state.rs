@@ -1,7 +1,7 @@
 //! The allocator's state and the bookkeeping that all its parts share.
 
 use crate::agents::{Agent, Classes};
-use crate::amounts::{Amounts, Dimensions, FIXED, Spans};
+use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
@@ -82,8 +82,7 @@ pub(crate) struct Lease {
     pub(crate) group: Option<u32>,
     pub(crate) count: u32,
     pub(crate) plain: Amounts,
-    pub(crate) charge: Amounts,
-    pub(crate) spans: Vec<(usize, Spans)>,
+    pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
     /// It was named in [`crate::Turn::rescinds`].
     pub(crate) is_rescinded: bool,

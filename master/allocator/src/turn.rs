@@ -150,7 +150,7 @@ impl Allocator {
         }
         match self.next_demand(progress, Self::first_entitled) {
             Next::Nothing => classical,
-            entitled => entitled,
+            entitled @ (Next::Task { .. } | Next::All { .. } | Next::Budget) => entitled,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who holds what: tasks and leases, booked on the agent, in the role tree and in demand groups
 //! at once (K10).
 
-use crate::amounts::{Amounts, Kind, Parts, Spans};
+use crate::amounts::{Amounts, Kind, Parts, SpanList, Spans};
 use crate::delta::{Decision, DeltaError, LeaseId, Use};
 use crate::demand::Bucket;
 use crate::state::{Allocator, Lease};
@@ -14,6 +14,7 @@ fn kept_of(parts: &Parts) -> Resources {
 /// What is taken from an agent, and what of it counts.
 struct Booking<'a> {
     plain: &'a Amounts,
+    /// Charged to roles. Counts of ranges may be in it: they have no total, so no share.
     charge: &'a Amounts,
     spans: &'a [(usize, Spans)],
     kept: &'a Resources,
@@ -33,14 +34,15 @@ impl Allocator {
     pub(crate) fn allocate(&mut self, held: &Use) -> Result<(), DeltaError> {
         let slot = self.slot(held.agent)?;
         let parts = self.dimensions.split(&held.resources);
-        if !self.fair.can_charge(&parts.charge) {
+        let held_now = self.held(&parts);
+        if !self.fair.can_charge(&held_now) {
             return Err(DeltaError::TooMuch(held.agent));
         }
         let client = self.client(held.framework, &held.role);
         let kept = kept_of(&parts);
-        let Parts { plain, charge, spans, .. } = &parts;
+        let Parts { plain, spans, .. } = &parts;
+        let charge = &held_now;
         self.book(slot, client, &Booking { plain, charge, spans, kept: &kept, grants: 0 });
-        let held_now = self.held(&parts);
         if !held_now.is_zero() {
             if self.agents[slot].held_by(client).is_none() {
                 self.clients[client].holds += 1;
@@ -96,7 +98,7 @@ impl Allocator {
             return Err(not_held());
         }
         if let Some(client) = holder {
-            self.fair.discharge(self.clients[client].node, &parts.charge);
+            self.fair.discharge(self.clients[client].node, &given);
             let holding = agent.holding(client);
             holding.held.sub_all(&given);
             if holding.held.is_zero() {
@@ -141,13 +143,12 @@ impl Allocator {
     fn book_lease(&mut self, id: LeaseId, lease: Lease) {
         let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
         let grants = if group.is_some() { u64::from(count) } else { 1 };
-        let Lease { plain, charge, spans, sets: kept, .. } = &lease;
-        self.book(slot, client, &Booking { plain, charge, spans, kept, grants });
+        let Lease { plain, spans, sets: kept, .. } = &lease;
+        self.book(slot, client, &Booking { plain, charge: plain, spans, kept, grants });
         match self.leases.get_mut(&id) {
             Some(have) => {
                 have.count += count;
                 have.plain.add_all(&lease.plain);
-                have.charge.add_all(&lease.charge);
                 have.spans.extend(lease.spans);
             }
             None => {
@@ -174,14 +175,12 @@ impl Allocator {
         let bucket = &self.buckets[spec.bucket];
         let spans = self.pick_spans(bucket, slot);
         let plain = bucket.shape().clone();
-        let charge = self.chargeable(&plain);
         let lease = Lease {
             slot,
             client,
             group: Some(group),
             count: 1,
             plain,
-            charge,
             spans,
             sets: Resources::new(),
             is_rescinded: false,
@@ -190,9 +189,9 @@ impl Allocator {
     }
 
     /// The ranges for one task: the fixed ones, or the lowest that are free.
-    fn pick_spans(&self, bucket: &Bucket, slot: u32) -> Vec<(usize, Spans)> {
+    fn pick_spans(&self, bucket: &Bucket, slot: u32) -> SpanList {
         if !bucket.fixed().is_empty() {
-            return bucket.fixed().to_vec();
+            return bucket.fixed().into();
         }
         let ranges = bucket.shape().iter().filter(|(dimension, wanted)| {
             *wanted > 0 && self.dimensions.kind(*dimension) == Kind::Ranges
@@ -212,18 +211,8 @@ impl Allocator {
         let (plain, spans) = (agent.free.clone(), agent.free_spans());
         let sets = agent.sets_free.clone();
         let offered = self.dimensions.join(&plain, &spans, sets.entries());
-        let charge = self.chargeable(&plain);
-        let lease = Lease {
-            slot,
-            client,
-            group: None,
-            count: 1,
-            plain,
-            charge,
-            spans,
-            sets,
-            is_rescinded: false,
-        };
+        let lease =
+            Lease { slot, client, group: None, count: 1, plain, spans, sets, is_rescinded: false };
         self.book_lease(id, lease);
         offered
     }
@@ -237,17 +226,6 @@ impl Allocator {
         held
     }
 
-    /// Plain amounts without counts of ranges, which do not count for shares.
-    pub(crate) fn chargeable(&self, plain: &Amounts) -> Amounts {
-        let mut charge = plain.clone();
-        for dimension in 0..self.dimensions.len() {
-            if self.dimensions.kind(dimension) == Kind::Ranges {
-                charge.set(dimension, 0);
-            }
-        }
-        charge
-    }
-
     /// Books a decision of another instance.
     pub(crate) fn mirror(&mut self, decision: &Decision) -> Result<(), DeltaError> {
         let slot = self.slot(decision.agent)?;
@@ -255,7 +233,7 @@ impl Allocator {
             return Err(DeltaError::LeaseExists(decision.lease));
         }
         let parts = self.dimensions.split(&decision.resources);
-        if !self.fair.can_charge(&parts.charge) {
+        if !self.fair.can_charge(&parts.plain) {
             return Err(DeltaError::TooMuch(decision.agent));
         }
         let client = self.client(decision.framework, &decision.role);
@@ -267,7 +245,6 @@ impl Allocator {
             group,
             count: decision.count,
             plain: parts.plain,
-            charge: parts.charge,
             spans: parts.spans,
             sets,
             is_rescinded: false,
@@ -285,7 +262,7 @@ impl Allocator {
         assert!(given, "what a lease took from its agent is in use there until it ends");
         agent.leases.retain(|have| *have != id);
         self.classical.remove(&(lease.slot, id));
-        self.fair.discharge(self.clients[lease.client].node, &lease.charge);
+        self.fair.discharge(self.clients[lease.client].node, &lease.plain);
         self.show(lease.slot);
         self.gained(lease.slot);
         if let Some(group) = lease.group {

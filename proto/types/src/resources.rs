@@ -426,7 +426,7 @@ impl Resources {
     /// # Errors
     /// [`ResourceError::NotAddable`] when two entries of one key do not add up.
     pub fn from_entries(entries: Vec<Resource>) -> Result<Self, ResourceError> {
-        let mut sum = Self::new();
+        let mut sum = Self(Vec::with_capacity(entries.len()));
         for entry in entries {
             sum.insert(entry)?;
         }

@@ -22,6 +22,9 @@ fn main() -> Result<()> {
     if !has("--no-header") {
         header()?;
     }
+    // Memory is read as growth of the process, so these come while it is small.
+    workloads::roles(10_000, 1_000)?;
+    workloads::refusals(if has("--full") { 10_000 } else { 1_000 }, 1_000, 200)?;
     let agents: &[u64] = if has("--full") { &[1_000, 10_000, 50_000] } else { &[1_000, 10_000] };
     for agents in agents.iter().copied() {
         for frameworks in [10, 100, 1_000] {
@@ -30,8 +33,6 @@ fn main() -> Result<()> {
     }
     let most = agents[agents.len() - 1];
     workloads::incremental(most, 1_000)?;
-    workloads::roles(if has("--full") { 10_000 } else { 1_000 }, 1_000)?;
-    workloads::refusals(if has("--full") { 10_000 } else { 1_000 }, 1_000, 200)?;
     workloads::explain(10_000)
 }
 
