@@ -172,9 +172,12 @@ impl Master {
 
     fn hold(&mut self, id: OfferId, decision: Decision, now: Now) -> Option<Offer> {
         let ttl = self.config.offer_ttl;
+        let held_max = self.config.offers_held_max as usize;
         let framework = self.frameworks.get_mut(decision.framework)?;
         let agent = self.agents.table.get_mut(&decision.agent)?;
-        if framework.stream.is_none() || !framework.is_live() || !agent.takes_tasks() {
+        let may_hold =
+            framework.stream.is_some() && framework.is_live() && framework.offers.len() < held_max;
+        if !may_hold || !agent.takes_tasks() {
             return None;
         }
         agent.offered = agent.offered.checked_add(&decision.resources).ok()?;

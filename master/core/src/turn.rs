@@ -73,6 +73,8 @@ impl Master {
                     self.gather_offer(framework, offer);
                 }
             }
+            // One that is full now is passed over from here on.
+            self.sync_clogged();
             if turn.rescinds.is_empty() {
                 break;
             }

@@ -24,6 +24,7 @@ impl Master {
         now: Now,
     ) {
         self.end_stream(id, connection, &record.replica);
+        self.reset_wishes(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         let new_session = entry.record.epoch != record.epoch || !entry.granted_here;
         let roles_changed = entry.record.info.roles != record.info.roles;
@@ -63,7 +64,6 @@ impl Master {
         self.connections.bind_replica(connection, id);
         let incarnation = self.cluster.incarnation;
         let (heartbeat, offer_ttl) = (self.config.framework_heartbeat, self.config.offer_ttl);
-        self.reset_wishes(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         entry.subscriptions += 1;
         let mut outbox = Outbox::new(credits);
@@ -99,12 +99,14 @@ impl Master {
 
     /// Demand and suppression are re-sent whole at each subscription and never outlive it (K10).
     fn reset_wishes(&mut self, id: FrameworkId) {
+        if self.frameworks.get(id).is_some_and(|entry| entry.clogged) {
+            self.set_clogged(id, false);
+        }
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         entry.demand.clear();
         entry.waiting_since.clear();
         entry.states_demand = false;
         entry.revived = false;
-        entry.clogged = false;
         let suppressed = std::mem::take(&mut entry.suppressed);
         for role in suppressed {
             let delta = Delta::Suppressed { framework: id, role, suppressed: false };

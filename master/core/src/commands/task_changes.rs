@@ -197,7 +197,14 @@ impl Master {
     fn take_listed_again(&mut self, key: &TaskKey, record: TaskRecord, now: Now) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.stage = Stage::Reported;
-        if task.record.status == record.status {
+        if task.record.address != record.address {
+            // The agent came back under another address: the whole record is told again.
+            task.record.address = record.address;
+            task.told_in = 0;
+            self.row(RowKey::Task(key.clone()));
+            self.tell_task(key);
+        }
+        if self.tasks.get(key).is_some_and(|task| task.record.status == record.status) {
             self.charge_unless_ended(key);
             return;
         }

@@ -582,3 +582,25 @@ fn changes_are_numbered_without_gaps_and_replies_name_theirs() {
     let replied = replied.expect("answered");
     assert!(replied < next && replied > 1, "{replied} of {next}");
 }
+
+#[test]
+fn a_framework_that_was_full_gets_offers_again_in_its_next_session() {
+    // K15: what holds offers back ends with the session.
+    let config = Config { offers_held_max: 1, ..Config::default() };
+    let mut harness = Harness::new(config);
+    let _one = agent(&mut harness, "one");
+    let _two = agent(&mut harness, "two");
+    let mut svc = framework(&mut harness, "svc");
+    svc.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
+    svc.hear_effects(&harness.take_effects());
+    assert_eq!(svc.offers.len(), 1, "one offer is what it may hold");
+    harness.end_turn();
+    svc.hear_effects(&harness.take_effects());
+    assert_eq!(svc.offers.len(), 1);
+    let connection = svc.connection.expect("subscribed");
+    harness.cut(connection);
+    svc.subscribe(&mut harness, false);
+    svc.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
+    svc.hear_effects(&harness.take_effects());
+    assert!(!svc.offers.is_empty(), "{:?}", harness.master.check_invariants());
+}
