@@ -1,3 +1,9 @@
 //! Whole-system behaviour: the simulator, real processes, load, benchmarks.
 
+pub mod browser;
+pub mod cluster;
+pub mod load;
+pub mod processes;
 pub mod sim;
+pub mod traces;
+pub mod wire;

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod chance;
 pub mod checkers;
 pub mod faults;
+pub mod many;
 pub mod network;
 pub mod node_agent;
 pub mod node_framework;

@@ -1,7 +1,8 @@
-//! Runs whole-cluster simulations: `--seeds N [--first S]`, or `--replay SEED`.
+//! Runs whole-cluster simulations: `--seeds N [--first S]`, `--replay SEED`, or `--planted`.
 
 use clap::Parser;
-use proffer_tests::sim::report::Counts;
+use proffer_tests::sim::many::{Batch, find, run_all};
+use proffer_tests::sim::planted::TABLE;
 use proffer_tests::sim::run::{Asked, run};
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,54 +22,66 @@ struct Options {
     /// Append a line about this run to a file.
     #[arg(long)]
     ledger: Option<PathBuf>,
+    /// Plant each bug of the table instead, and say in which seed its checker found it.
+    #[arg(long)]
+    planted: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if let Some(seed) = options.replay {
-        let ended = run(seed, Asked { with_story: true, ..Asked::default() });
-        for line in &ended.story {
-            say(line);
-        }
-        say(&ended.counts.text());
-        return match ended.broken {
-            Some(why) => anyhow::bail!("seed {seed}: {why}"),
-            None => Ok(()),
-        };
+        return replay(seed);
     }
-    let mut counts = Counts::default();
-    let mut broken = Vec::new();
-    for seed in options.first..options.first + options.seeds {
-        let ended = run(seed, Asked::default());
-        counts.add(&ended.counts);
-        if let Some(why) = ended.broken {
-            say(&format!("seed {seed}: {why}\n  to replay: cargo xtask sim --replay {seed}"));
-            broken.push(seed);
+    let seeds = options.first..options.first + options.seeds;
+    if options.planted {
+        for (planted, own) in TABLE {
+            match find(*planted, own, seeds.clone()) {
+                Some((seed, why)) => say(&format!("{planted:?}: seed {seed}: {why}")),
+                None => say(&format!("{planted:?}: {own} MISSED it")),
+            }
         }
+        return Ok(());
     }
-    say(&counts.text());
+    let batch = run_all(seeds, Asked::default());
+    for (seed, why) in &batch.broken {
+        say(&format!("seed {seed}: {why}\n  to replay: cargo xtask sim --replay {seed}"));
+    }
+    say(&batch.counts.text());
     if let Some(path) = &options.ledger {
-        let line = format!(
-            "seeds {}-{}, {} events, {:.4} simulated years, {} violations\n",
-            options.first,
-            options.first + options.seeds - 1,
-            counts.events,
-            counts.simulated_ms as f64 / 31_557_600_000.0,
-            broken.len()
-        );
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?
-            .write_all(line.as_bytes())?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(ledger_line(&options, &batch).as_bytes())?;
     }
     anyhow::ensure!(
-        broken.is_empty(),
-        "{} of {} seeds broke a statement: {broken:?}",
-        broken.len(),
-        options.seeds
+        batch.broken.is_empty(),
+        "{} of {} seeds broke a statement: {:?}",
+        batch.broken.len(),
+        options.seeds,
+        batch.broken.keys().collect::<Vec<_>>()
     );
     Ok(())
+}
+
+fn replay(seed: u64) -> anyhow::Result<()> {
+    let ended = run(seed, Asked { with_story: true, ..Asked::default() });
+    for line in &ended.story {
+        say(line);
+    }
+    say(&ended.counts.text());
+    match ended.broken {
+        Some(why) => anyhow::bail!("seed {seed}: {why}"),
+        None => Ok(()),
+    }
+}
+
+fn ledger_line(options: &Options, batch: &Batch) -> String {
+    format!(
+        "seeds {}-{}, {} events, {:.6} simulated years, {} violations\n",
+        options.first,
+        options.first + options.seeds - 1,
+        batch.counts.events,
+        batch.counts.simulated_ms as f64 / 31_557_600_000.0,
+        batch.broken.len()
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "these are the words of a command-line program")]

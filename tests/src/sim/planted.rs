@@ -91,7 +91,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::ForgottenFilter, "K7"),
     (Planted::EndlessLease, "K8"),
     (Planted::ForgedDemand, "K10"),
-    (Planted::ForgottenDrain, "K10 drain"),
+    (Planted::ForgottenDrain, "I13"),
     (Planted::LostCheckpoint, "K14"),
     (Planted::RepeatedStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),

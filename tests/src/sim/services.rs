@@ -2,7 +2,9 @@
 
 use super::chance::{between, one_in};
 use proffer_service_core::command::ScaleTo;
+use proffer_service_core::spec::model::Order;
 use proffer_service_core::spec::node::{Entry, Mark, Node, Value};
+use proffer_service_core::spec::quantity::Amount;
 use proffer_service_core::spec::{ServiceName, ServiceSpec, decode};
 use proffer_service_core::{ReplyTo, ServiceCall, ServiceCommand, ServiceConfig, ServiceFramework};
 use proffer_types::scheduler::FrameworkInfo;
@@ -74,6 +76,16 @@ pub fn call(rng: &mut ChaCha8Rng) -> ServiceCall {
         9 => ServiceCall::Stop { service: name(rng) },
         10 => ServiceCall::Start { service: name(rng) },
         _ => ServiceCall::Remove { service: name(rng) },
+    }
+}
+
+/// Makes a rollout less careful than the user asked for.
+pub fn make_impatient(call: &mut ServiceCall) {
+    if let ServiceCall::Deploy { services, .. } = call {
+        for spec in services.values_mut() {
+            spec.rollout.order = Order::StopFirst;
+            spec.rollout.min_ready = Amount::parse("25%").expect("a valid amount");
+        }
     }
 }
 

@@ -39,7 +39,11 @@ pub fn users(world: &mut World) {
         Kind::Service => {
             let call = services::call(&mut world.chance.workload);
             world.last_reply += 1;
-            let command = services::command(world.last_reply, call.clone());
+            let mut told = call.clone();
+            if world.planted == Some(Planted::ImpatientRollout) {
+                services::make_impatient(&mut told);
+            }
+            let command = services::command(world.last_reply, told);
             // A replica that stands by passes calls on to the active one; here they find it at once.
             if let Some(node) = active_service(world)
                 && let Some(driver) = &mut world.frameworks[node].driver
@@ -101,7 +105,11 @@ fn call(world: &mut World) -> Option<OperatorCall> {
                 .view
                 .frameworks
                 .iter()
-                .filter(|(_, row)| row.info.name.as_str().starts_with("batch"))
+                .filter(|(_, row)| {
+                    // The impostor's victim stays, so that its name is never free.
+                    let name = row.info.name.as_str();
+                    name == "batch-1" || (name == "batch-0" && !world.plan.impostor)
+                })
                 .collect();
             let id = nth(frameworks.len()).and_then(|place| frameworks.keys().nth(place))?;
             Some(OperatorCall::TeardownFramework(**id))

@@ -1,10 +1,17 @@
 //! Framework processes of the world.
 
 use super::*;
-use crate::sim::node_framework::AnyDriver;
+use crate::sim::node_framework::{AnyDriver, Kind};
 
 impl World {
     pub(super) fn start_framework(&mut self, node: usize) {
+        // An impostor needs a victim: before there is one, the name is his to take.
+        let is_impostor = self.frameworks[node].kind == Kind::Impostor;
+        let has_victim =
+            self.view.frameworks.values().any(|row| row.info.name.as_str() == "batch-0");
+        if is_impostor && !has_victim {
+            return self.queue.after(1_000, Event::StartFramework(node));
+        }
         if self.frameworks[node].driver.is_none() {
             self.frameworks[node].start(self.plan.seed);
             self.framework_step(node, Link::Tick);

@@ -1,0 +1,204 @@
+//! I13: maintenance. No offer is made on an agent that operators drain. A service keeps as many
+//! instances published as its rollout promises, except for what faults took; and never asks for more
+//! at once than its surge allows.
+
+use super::holds;
+use crate::sim::observe::{Checker, Seen};
+use crate::sim::world::World;
+use proffer_master_core::{Command, Effect};
+use proffer_service_core::ServiceCall;
+use proffer_service_core::api::{ServiceStatus, ServiceView};
+use proffer_service_core::instance::InstanceName;
+use proffer_service_core::spec::ServiceName;
+use proffer_types::offer::Operation;
+use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
+use proffer_types::scheduler::Call;
+use proffer_types::{AgentId, TaskName, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module's description.
+#[derive(Default)]
+pub(super) struct Maintenance {
+    /// What operators were told last of each agent, as long as nothing else was asked since.
+    drained: BTreeSet<AgentId>,
+    /// Calls under way, by agent.
+    open: BTreeMap<AgentId, u32>,
+    /// Whether all files that were ever given for a service promise the most.
+    strict: BTreeMap<ServiceName, bool>,
+    published: BTreeMap<ServiceName, (u64, u32, BTreeSet<TaskName>)>,
+    looked: u64,
+}
+
+fn agent_of(call: &OperatorCall) -> Option<AgentId> {
+    match call {
+        OperatorCall::DrainAgent(id)
+        | OperatorCall::DeactivateAgent(id)
+        | OperatorCall::ActivateAgent(id)
+        | OperatorCall::MarkAgentGone(id) => Some(*id),
+        _ => None,
+    }
+}
+
+impl Maintenance {
+    fn operators(&mut self, command: &Command, effects: &[Effect], world: &World) {
+        if let Command::Operator { call, .. } = command
+            && let Some(id) = agent_of(call)
+        {
+            self.drained.remove(&id);
+            *self.open.entry(id).or_default() += 1;
+        }
+        for effect in effects {
+            let Effect::Reply { reply_to, answer, .. } = effect else { continue };
+            let Some((_, _, call)) = world.asked.get(&reply_to.0) else { continue };
+            let Some(id) = agent_of(call) else { continue };
+            let open = self.open.entry(id).or_default();
+            *open = open.saturating_sub(1);
+            let drains = matches!(call, OperatorCall::DrainAgent(_));
+            if *open == 0 && drains && matches!(answer, OperatorAnswer::Done { .. }) {
+                self.drained.insert(id);
+            }
+        }
+    }
+
+    fn offers(&mut self, effects: &[Effect]) -> Result<(), String> {
+        for effect in effects {
+            let Effect::Publish { changes, .. } = effect else { continue };
+            for change in changes {
+                if let Change::Offer(row) = change {
+                    self.looked += 1;
+                    let drained = self.drained.contains(&row.agent);
+                    holds(!drained, || {
+                        format!("{} is on {}, which is drained", row.id, row.agent)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn served(&mut self, node: usize, world: &World) -> Result<(), String> {
+        let it = &world.frameworks[node];
+        let Some(service) = it.service().filter(|service| service.is_active()) else {
+            return Ok(());
+        };
+        for (name, view) in service.views() {
+            self.followed(name, view, node, world)?;
+        }
+        Ok(())
+    }
+
+    /// Who has left the endpoints since the last turn although he was well.
+    fn followed(
+        &mut self,
+        name: &ServiceName,
+        view: &ServiceView,
+        node: usize,
+        world: &World,
+    ) -> Result<(), String> {
+        let it = &world.frameworks[node];
+        let (life, count) = (it.life, view.summary.instances);
+        let now: BTreeSet<TaskName> =
+            view.instances.iter().filter(|it| it.published).map(|it| it.name.clone()).collect();
+        let before = self.published.insert(name.clone(), (life, count, now.clone()));
+        let Some((_, count_before, was)) = before.filter(|(of, _, _)| *of == life) else {
+            return Ok(());
+        };
+        let held = matches!(view.summary.status, ServiceStatus::Stopped | ServiceStatus::Removing);
+        let Some(context) = it.driver.as_ref().map(|driver| driver.context()) else {
+            return Ok(());
+        };
+        let well = |task: &&TaskName| {
+            context.tasks().get(task).is_some_and(|task| {
+                task.state() == TaskState::Running
+                    && task.is_certain
+                    && task.record.status.ready != Some(false)
+            })
+        };
+        let left = was.difference(&now).filter(well).count();
+        if held || left == 0 {
+            return Ok(());
+        }
+        let count = count.min(count_before);
+        let strict = self.strict.get(name).copied().unwrap_or(true);
+        let least = if strict { count } else { count.div_ceil(2) };
+        self.looked += 1;
+        holds(now.len() >= least as usize, || {
+            format!(
+                "{name}: {left} instances that were well are no longer published; {} of {count} are \
+                 left, {least} are promised",
+                now.len()
+            )
+        })
+    }
+
+    /// How many are alive when more are launched.
+    fn launched(&mut self, node: usize, call: &Call, world: &World) -> Result<(), String> {
+        let Call::Accept(accept) = call else { return Ok(()) };
+        let it = &world.frameworks[node];
+        let Some(service) = it.service() else { return Ok(()) };
+        let Some(context) = it.driver.as_ref().map(|driver| driver.context()) else {
+            return Ok(());
+        };
+        let mut services = BTreeSet::new();
+        for operation in &accept.operations {
+            let Operation::Launch { tasks, .. } = operation else { continue };
+            let names = tasks.iter().filter_map(|task| InstanceName::parse(&task.name));
+            services.extend(names.map(|name| name.service));
+        }
+        for name in services {
+            let Some(view) = service.views().get(&name) else { continue };
+            let alive = context
+                .tasks()
+                .live()
+                .filter(|task| task.state() != TaskState::Unreachable && task.is_certain)
+                .filter_map(|task| InstanceName::parse(task.name()))
+                .filter(|instance| {
+                    instance.service == name && instance.slot < view.summary.instances
+                })
+                .count();
+            self.looked += 1;
+            let most = view.summary.instances as usize + 1;
+            holds(alive <= most, || format!("{name}: {alive} instances are alive, {most} may be"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Checker for Maintenance {
+    fn id(&self) -> &'static str {
+        "I13"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
+        match seen {
+            Seen::Master { command, effects, .. } => {
+                self.offers(effects)?;
+                self.operators(command, effects, world);
+                Ok(())
+            }
+            Seen::Asked { call: ServiceCall::Deploy { services, .. }, .. } => {
+                for (name, spec) in services {
+                    let strict = spec.rollout.min_ready.of(100) == 100;
+                    let all = self.strict.entry(name.clone()).or_insert(true);
+                    *all &= strict;
+                }
+                Ok(())
+            }
+            Seen::Served { node } => self.served(*node, world),
+            Seen::FrameworkSent { node, frame } => {
+                frame.calls.iter().try_for_each(|call| self.launched(*node, call, world))
+            }
+            Seen::Leased { .. } => {
+                // What an earlier leader was asked may not have been written.
+                self.drained.clear();
+                self.open.clear();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}

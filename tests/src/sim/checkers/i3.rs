@@ -1,0 +1,70 @@
+//! I3: no oversubscription. Tasks and offers on an agent never exceed what its machine really has, in
+//! the master's view and on the agent's own disk; ports are disjoint.
+
+use super::{alive_on, holds, machine_of};
+use crate::sim::observe::{Checker, Seen};
+use crate::sim::world::World;
+use proffer_master_core::Effect;
+use proffer_types::operator::Change;
+use proffer_types::{AgentId, Resources};
+use std::collections::BTreeSet;
+
+/// See the module's description.
+#[derive(Default)]
+pub(super) struct NoOversubscription {
+    looked: u64,
+}
+
+impl NoOversubscription {
+    fn check_view(&mut self, agent: AgentId, world: &World) -> Result<(), String> {
+        let Some(node) = machine_of(world, agent) else { return Ok(()) };
+        let offers = world.view.offers.values().filter(|offer| offer.agent == agent);
+        let held = alive_on(world, agent)
+            .map(|row| &row.resources)
+            .chain(offers.map(|offer| &offer.resources));
+        let sum = Resources::sum(held).map_err(|error| format!("{agent}: given twice: {error}"))?;
+        self.looked += 1;
+        let total = &world.agents[node].resources;
+        holds(total.contains(&sum), || format!("{agent}: {sum} of {total} are given out"))
+    }
+
+    fn check_disk(&mut self, node: usize, world: &World) -> Result<(), String> {
+        let disk = world.agents[node].machine.checkpoint();
+        let alive = disk.tasks.values().filter(|task| !task.status.state.is_terminal());
+        let sum = Resources::sum(alive.map(|task| &task.launch.resources))
+            .map_err(|error| format!("agent {node} has taken twice: {error}"))?;
+        self.looked += 1;
+        let total = &world.agents[node].resources;
+        holds(total.contains(&sum), || format!("agent {node} has taken {sum} of {total}"))
+    }
+}
+
+impl Checker for NoOversubscription {
+    fn id(&self) -> &'static str {
+        "I3"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
+        match seen {
+            Seen::Master { effects, .. } => {
+                let mut agents = BTreeSet::new();
+                for effect in *effects {
+                    let Effect::Publish { changes, .. } = effect else { continue };
+                    agents.extend(changes.iter().filter_map(|change| match change {
+                        Change::Agent(row) => Some(row.id),
+                        Change::Task(row) => Some(row.status.agent),
+                        Change::Offer(row) => Some(row.agent),
+                        _ => None,
+                    }));
+                }
+                agents.into_iter().try_for_each(|agent| self.check_view(agent, world))
+            }
+            Seen::Written { node, .. } => self.check_disk(*node, world),
+            _ => Ok(()),
+        }
+    }
+
+    fn looked(&self) -> u64 {
+        self.looked
+    }
+}
