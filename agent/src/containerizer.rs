@@ -179,8 +179,10 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// Process limits.
     pub rlimits: Vec<Rlimit>,
-    /// Thousandths of a CPU: both the weight against neighbours and a hard ceiling.
+    /// Thousandths of a CPU: the weight against neighbours.
     pub cpu_millis: Option<u64>,
+    /// Whether `cpu_millis` is also a hard ceiling.
+    pub cpu_ceiling: bool,
     /// Memory ceiling.
     pub memory_bytes: Option<u64>,
     /// Number of processes and threads the task may have at once.
@@ -218,6 +220,7 @@ impl ContainerSpec {
             hostname: None,
             rlimits: Vec::new(),
             cpu_millis: None,
+            cpu_ceiling: true,
             memory_bytes: None,
             pids_max: None,
             log: LogLimits::default(),

@@ -26,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) temporary: bool,
     /// Its agents.
     pub(crate) agents: Vec<AgentPlace>,
+    /// Its block of ports: what a killed one has left may still listen there.
+    #[serde(default)]
+    pub(crate) block: Option<u64>,
     /// The token it has left, once its master listens.
     #[serde(default)]
     pub(crate) token: Option<PathBuf>,
@@ -104,6 +107,7 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         data,
         temporary,
         agents: (1..=agents).map(place).collect(),
+        block: Some(block),
         token: None,
     };
     let record_path = runtime.join(format!("dev-{instance}.json"));
@@ -133,15 +137,21 @@ enum LockError {
 
 fn lock(path: &Path) -> Result<Flock<File>, LockError> {
     let file = File::create(path).map_err(|error| LockError::Io(error.to_string()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => LockError::Held,
-        other => LockError::Io(other.to_string()),
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == nix::errno::Errno::EWOULDBLOCK {
+            LockError::Held
+        } else {
+            LockError::Io(errno.to_string())
+        }
     })
 }
 
 /// A block of ports that no other `dev` of this machine holds, if possible the one of before.
 fn take_ports(runtime: &Path, before: Option<u64>) -> Result<(Flock<File>, u64), Failure> {
-    let others = (0..PORT_BLOCKS).filter(|block| Some(*block) != before);
+    // A record outlives a `dev` that was killed or that keeps its containers: so do its ports.
+    let claimed: Vec<u64> = records().into_iter().filter_map(|(_, record)| record.block).collect();
+    let others =
+        (0..PORT_BLOCKS).filter(|block| Some(*block) != before && !claimed.contains(block));
     for block in before.filter(|block| *block < PORT_BLOCKS).into_iter().chain(others) {
         let path = runtime.join(format!("ports-{block}.lock"));
         match lock(&path) {
@@ -151,7 +161,7 @@ fn take_ports(runtime: &Path, before: Option<u64>) -> Result<(Flock<File>, u64),
         }
     }
     let message = format!("{PORT_BLOCKS} devs run on this machine already");
-    Err(Failure::new(ExitCode::Refused, message))
+    Err(Failure::new(ExitCode::Refused, message).hint("proffer cleanup"))
 }
 
 impl Place {

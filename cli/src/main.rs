@@ -85,7 +85,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ls => c::services::list(&client()?, output).await?,
         Command::Status(args) => c::services::status(&client()?, output, &args.service).await?,
         Command::Ps(args) => {
-            c::services::instances(&client()?, output, args.service.as_deref()).await?
+            c::services::instances(&client()?, output, args.service.as_deref()).await?;
         }
         Command::Get(args) => c::services::get(&client()?, output, args).await?,
         Command::History(args) => c::services::history(&client()?, output, &args.service).await?,

@@ -1,23 +1,26 @@
-//! The end of a program: SIGINT and SIGTERM ask for it, a second one insists.
+//! The end of a program: SIGINT, SIGTERM and the end of its terminal ask for it, a second one insists.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGINT or SIGTERM cancels. The second one ends the process by its default
+/// A token that the first SIGINT, SIGTERM or SIGHUP cancels. The second one ends the process by its default
 /// action, so that a program that hangs can be ended by hand.
 pub(crate) fn on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let asked = token.clone();
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+            signal(SignalKind::hangup()),
+        ) else {
             tracing::warn!("signals cannot be caught: the program ends at once when asked to");
             return;
         };
         let number = tokio::select! {
             _ = interrupt.recv() => nix::sys::signal::Signal::SIGINT,
             _ = terminate.recv() => nix::sys::signal::Signal::SIGTERM,
+            _ = hang_up.recv() => nix::sys::signal::Signal::SIGHUP,
         };
         asked.cancel();
         tokio::select! {

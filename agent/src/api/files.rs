@@ -2,12 +2,13 @@
 
 use super::ApiState;
 use super::answer::{Answer, file_answer, unreadable};
-use super::capability::{Verb, check};
+use super::capability::check;
 use crate::sandbox::{Directory, Found};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
+use proffer_net::capability::Right;
 use proffer_types::ids::ContainerId;
 use proffer_types::refusal::{Refusal, RefusalCode};
 use serde::Deserialize;
@@ -29,7 +30,7 @@ pub(super) async fn get_files(
     Query(query): Query<FileQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    check(&headers, &state.capability_key.load(), &id, Verb::Files)?;
+    check(&headers, &state.capability_key.load(), &id, Right::Files)?;
     match find(&state, &id, query.path).await? {
         Found::File(file) => Ok(file_answer(file)),
         Found::Directory(directory) => {
@@ -50,7 +51,7 @@ pub(super) async fn get_file(
     Query(query): Query<FileQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    check(&headers, &state.capability_key.load(), &id, Verb::Files)?;
+    check(&headers, &state.capability_key.load(), &id, Right::Files)?;
     match find(&state, &id, query.path).await? {
         Found::File(file) => Ok(file_answer(file)),
         Found::Directory(_) => {

@@ -2,11 +2,12 @@
 
 use super::ApiState;
 use super::answer::{Answer, unreadable};
-use super::capability::{Verb, check};
+use super::capability::check;
 use super::follow::{Follower, Start};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Response, header};
+use proffer_net::capability::Right;
 use proffer_types::ids::ContainerId;
 use proffer_types::refusal::{Refusal, RefusalCode};
 use serde::Deserialize;
@@ -37,7 +38,7 @@ pub(super) async fn get_logs(
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    check(&headers, &state.capability_key.load(), &id, Verb::Logs)?;
+    check(&headers, &state.capability_key.load(), &id, Right::Logs)?;
     let stream = stream_name(query.stream.as_deref())?;
     let follow = is_set(query.follow.as_deref())?;
     let start = match (query.tail, query.offset) {

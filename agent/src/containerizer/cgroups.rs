@@ -106,6 +106,8 @@ pub struct CgroupName {
 pub struct Limits {
     /// Thousandths of a CPU: weight and ceiling.
     pub cpu_millis: Option<u64>,
+    /// Whether that is also a hard ceiling.
+    pub cpu_ceiling: bool,
     /// Memory, swap included.
     pub memory_bytes: Option<u64>,
     /// Processes and threads.

@@ -106,14 +106,18 @@ fn errno_text(errno: i32) -> String {
     if errno == 0 { String::new() } else { nix::errno::Errno::from_raw(errno).desc().to_owned() }
 }
 
+/// The end of what it wrote to standard error, or to standard output if there is nothing.
 async fn last_words(id: &RealId, work_dir: &WorkDir) -> String {
     let sandbox = work_dir.sandboxes().join(id.as_str());
     let read = move || {
-        let mut file = Directory::open(&sandbox)?.file("stderr")?;
-        tail(&mut file, TAIL_LINES_MAX, TAIL_BYTES_MAX)
+        let end_of = |name: &str| -> std::io::Result<String> {
+            let mut file = Directory::open(&sandbox)?.file(name)?;
+            tail(&mut file, TAIL_LINES_MAX, TAIL_BYTES_MAX)
+        };
+        let words = end_of("stderr").unwrap_or_default();
+        if words.is_empty() { end_of("stdout").unwrap_or_default() } else { words }
     };
-    let read = tokio::task::spawn_blocking(read).await;
-    read.ok().and_then(std::io::Result::ok).unwrap_or_default()
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 /// Why a container could not be prepared.

@@ -42,6 +42,7 @@ pub(crate) fn spec_of(
     spec.working_dir = request.workdir.as_ref().map(PathBuf::from);
     spec.rlimits = rlimits(request)?;
     spec.cpu_millis = (request.cpus.0 > 0).then_some(request.cpus.0);
+    spec.cpu_ceiling = request.cpu_limit;
     spec.memory_bytes = (request.memory.0 > 0).then_some(request.memory.0);
     spec.pids_max = Some(request.pids_max);
     spec.log =

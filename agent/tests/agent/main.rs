@@ -8,7 +8,7 @@ mod master;
 
 use bed::{Bed, eventually, get, processes};
 use master::{KEY, Master, name, token};
-use proffer_agent::api::capability::{Verb, sign};
+use proffer_net::capability::{Right, sign};
 use proffer_types::ids::ContainerId;
 use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::template::{
@@ -57,20 +57,21 @@ async fn a_task_runs_is_read_survives_its_agent_and_leaves_nothing() {
     let before = processes(&sleep);
 
     let logs = format!("/v1/containers/{}/logs", container(1));
-    let proof = sign(KEY, &container(1), &[Verb::Logs], NEVER);
+    let capability =
+        |right, number| format!("Bearer {}", sign(KEY, right, container(number).as_str(), NEVER));
+    let proof = capability(Right::Logs, 1);
     let address = running.api_address();
     assert_eq!(get(address, &logs, &proof).await, (200, "hello from 1\n".to_owned()));
     let (_, stderr) = get(address, &format!("{logs}?stream=stderr&tail=1"), &proof).await;
     assert_eq!(stderr, "oops\n");
     let files = format!("/v1/containers/{}/files", container(1));
     assert_eq!(get(address, &files, &proof).await.0, 401, "K20: this right is to its logs");
-    let bearer =
-        format!("Bearer {}", proffer_net::capability::sign(KEY, container(1).as_str(), NEVER));
+    let bearer = capability(Right::Files, 1);
     let (status, listing) = get(address, &files, &bearer).await;
     assert_eq!(status, 200);
     assert!(listing.contains(r#"{"name":"stdout","kind":"file","size":13}"#), "{listing}");
     assert_eq!(get(address, &logs, "").await.0, 401, "K20");
-    let other = sign(KEY, &container(2), &[Verb::Logs], NEVER);
+    let other = capability(Right::Logs, 2);
     assert_eq!(get(address, &logs, &other).await.0, 401, "K20");
 
     // The agent dies; its task does not notice.

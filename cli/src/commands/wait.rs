@@ -36,7 +36,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Wait) -> Result<E
     };
     match output {
         Output::Text if code == ExitCode::Done => {
-            line(&format!("{}: {}", args.service, args.condition))
+            line(&format!("{}: {}", args.service, args.condition));
         }
         Output::Text => line(&format!("{}: not {}", args.service, args.condition)),
         Output::Json => json(&serde_json::json!({

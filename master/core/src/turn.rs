@@ -63,14 +63,17 @@ impl Master {
     fn allocate(&mut self, budget: u32, now: Now) {
         self.sync_clogged();
         let mut left = u64::from(budget);
+        let mut given_back = false;
         loop {
             let turn = self.allocator.offers(left, now.monotonic);
             left = left.saturating_sub(turn.steps_used.max(1));
             self.allocation_unfinished = turn.more;
             for decision in turn.decisions {
                 let framework = decision.framework;
-                if let Some(offer) = self.make_offer(decision, now) {
-                    self.gather_offer(framework, offer);
+                match self.make_offer(decision, now) {
+                    Some(offer) => self.gather_offer(framework, offer),
+                    // Somebody else may have it, next turn.
+                    None => given_back = true,
                 }
             }
             // One that is full now is passed over from here on.
@@ -89,6 +92,7 @@ impl Master {
                 break;
             }
         }
+        self.allocation_unfinished |= given_back;
     }
 
     /// Offers made one after another leave as one event.

@@ -8,6 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use proffer_master_core::capability_key;
+use proffer_net::capability::{Right, sign};
 use proffer_net::{ClientError, Endpoint, HttpClient, Token};
 use proffer_types::{AgentId, ContainerId, Refusal, RefusalCode};
 use std::sync::Arc;
@@ -67,18 +68,24 @@ impl Proxy {
         let container = row.status.container();
         let what = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let capability = self.capability(agent.id, &container)?;
+        let right = if what == "logs" { Right::Logs } else { Right::Files };
+        let capability = self.capability(agent.id, right, &container)?;
         let client = self.client(&agent.info.api_url, Some(capability))?;
         let path = format!("/v1/containers/{container}/{what}{query}");
         let ask = hyper::Request::new(Body::empty());
         pass_back(client.send(hyper::Method::GET, &path, ask).await)
     }
 
-    fn capability(&self, agent: AgentId, container: &ContainerId) -> Result<Token, Refusal> {
+    fn capability(
+        &self,
+        agent: AgentId,
+        right: Right,
+        container: &ContainerId,
+    ) -> Result<Token, Refusal> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires_at = now.saturating_add(CAPABILITY_FOR).as_secs();
         let key = capability_key(&self.capability_secret, agent);
-        Token::parse(&proffer_net::capability::sign(&key, container.as_str(), expires_at))
+        Token::parse(&sign(&key, right, container.as_str(), expires_at))
             .map_err(|why| Refusal::new(RefusalCode::InternalBug, "capability", why))
     }
 

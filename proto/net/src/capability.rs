@@ -1,29 +1,50 @@
-//! Owns capabilities: a short right to read one container's sandbox at one agent, signed by the leader
-//! with that agent's key (K20). Shown as a bearer token.
+//! Owns capabilities: a short right to do one thing with one container at one agent, signed by the
+//! leader with that agent's key (K20). Shown as a bearer token.
 //!
-//! Text: `CONTAINER.EXPIRES.SIGNATURE`, with the expiry in seconds since 1970 and the HMAC-SHA-256 of
-//! what stands before the last dot, in hex.
+//! Text: `VERB.CONTAINER.EXPIRES.SIGNATURE`, with the expiry in seconds since 1970 and the HMAC-SHA-256
+//! of what stands before the last dot, in hex.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Signs the right to read `container` until `expires_at` (seconds since 1970).
+/// What may be done to a container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Right {
+    /// Read its output.
+    Logs,
+    /// Read its sandbox.
+    Files,
+}
+
+impl Right {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// Signs a right until `expires_at` (seconds since 1970).
 #[must_use]
-pub fn sign(key: &[u8], container: &str, expires_at: u64) -> String {
-    let claim = format!("{container}.{expires_at}");
+pub fn sign(key: &[u8], right: Right, container: &str, expires_at: u64) -> String {
+    let claim = format!("{}.{container}.{expires_at}", right.name());
     let signature = hex(&hmac_sha256(key, claim.as_bytes()));
     format!("{claim}.{signature}")
 }
 
-/// The container that `text` gives the right to read now; `None` if it was not signed with `key` or
-/// has expired.
+/// Whether `text` gives the right to do this to `container` now: it was signed with `key` for just
+/// that and has not expired.
 #[must_use]
-pub fn verify<'a>(key: &[u8], text: &'a str, now: u64) -> Option<&'a str> {
-    let (claim, signature) = text.rsplit_once('.')?;
-    let (container, expires_at) = claim.rsplit_once('.')?;
+pub fn verify(key: &[u8], text: &str, right: Right, container: &str, now: u64) -> bool {
+    let Some((claim, signature)) = text.rsplit_once('.') else { return false };
     let expected = hex(&hmac_sha256(key, claim.as_bytes()));
     let signed: bool = expected.as_bytes().ct_eq(signature.as_bytes()).into();
-    (signed && !key.is_empty() && expires_at.parse::<u64>().ok()? > now).then_some(container)
+    let granted = claim.rsplit_once('.').is_some_and(|(granted, expires_at)| {
+        granted.split_once('.') == Some((right.name(), container))
+            && expires_at.parse::<u64>().is_ok_and(|expires_at| expires_at > now)
+    });
+    signed && granted && !key.is_empty()
 }
 
 /// RFC 2104 over SHA-256.
@@ -58,16 +79,19 @@ mod tests {
     }
 
     #[test]
-    fn k20_a_capability_opens_one_container_for_a_while() {
-        let text = sign(b"key", "f1-2-3", 1000);
-        assert_eq!(verify(b"key", &text, 999), Some("f1-2-3"));
-        assert_eq!(verify(b"key", &text, 1000), None, "expired");
-        assert_eq!(verify(b"other", &text, 999), None);
-        assert_eq!(verify(b"key", &text.replace("f1-2-3", "f1-2-4"), 999), None);
-        assert_eq!(verify(b"key", &text.replace(".1000.", ".9999."), 999), None);
-        assert_eq!(verify(b"", &sign(b"", "f1-2-3", 1000), 999), None, "no key, no right");
-        for broken in ["", ".", "..", "a.b", "a.b.c", "f1-2-3.1000."] {
-            assert_eq!(verify(b"key", broken, 999), None, "{broken}");
+    fn k20_a_capability_opens_one_container_for_one_right_for_a_while() {
+        let text = sign(b"key", Right::Logs, "f1-2-3", 1000);
+        let opens = |text: &str| verify(b"key", text, Right::Logs, "f1-2-3", 999);
+        assert!(opens(&text));
+        assert!(!verify(b"key", &text, Right::Logs, "f1-2-3", 1000), "expired");
+        assert!(!verify(b"key", &text, Right::Files, "f1-2-3", 999), "another right");
+        assert!(!verify(b"key", &text, Right::Logs, "f1-2-4", 999), "another container");
+        assert!(!verify(b"other", &text, Right::Logs, "f1-2-3", 999), "another agent's key");
+        assert!(!opens(&text.replace(".1000.", ".9999.")), "a forged expiry");
+        let unsigned = sign(b"", Right::Logs, "f1-2-3", 1000);
+        assert!(!verify(b"", &unsigned, Right::Logs, "f1-2-3", 999), "no key, no right");
+        for broken in ["", ".", "..", "a.b", "a.b.c", "logs.f1-2-3.1000."] {
+            assert!(!opens(broken), "{broken}");
         }
     }
 }

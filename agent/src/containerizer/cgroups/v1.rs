@@ -90,10 +90,12 @@ impl CgroupV1 {
         let failed = |e| group_error("limit", path, &e);
         if let Some(cpu_millis) = limits.cpu_millis {
             let cpu: &CpuController = group.controller_of().ok_or_else(|| Self::missing("cpu"))?;
-            let (quota, period) = quota_and_period(cpu_millis);
             cpu.set_shares(shares(cpu_millis)).map_err(failed)?;
-            cpu.set_cfs_period(period).map_err(failed)?;
-            cpu.set_cfs_quota(i64::try_from(quota).unwrap_or(i64::MAX)).map_err(failed)?;
+            if limits.cpu_ceiling {
+                let (quota, period) = quota_and_period(cpu_millis);
+                cpu.set_cfs_period(period).map_err(failed)?;
+                cpu.set_cfs_quota(i64::try_from(quota).unwrap_or(i64::MAX)).map_err(failed)?;
+            }
         }
         if let Some(bytes) = limits.memory_bytes {
             let memory: &MemController =

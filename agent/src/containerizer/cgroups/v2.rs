@@ -87,11 +87,13 @@ impl CgroupV2 {
         if let Some(cpu_millis) = limits.cpu_millis {
             let cpu: &CpuController = group.controller_of().ok_or_else(|| no("cpu"))?;
             self.need(path, "cpu", "cpu.max")?;
-            let (quota, period) = quota_and_period(cpu_millis);
             // Written as it is to `cpu.weight`: the conversion is ours.
             cpu.set_shares(weight(cpu_millis)).map_err(failed)?;
-            let quota = i64::try_from(quota).unwrap_or(i64::MAX);
-            cpu.set_cfs_quota_and_period(Some(quota), Some(period)).map_err(failed)?;
+            if limits.cpu_ceiling {
+                let (quota, period) = quota_and_period(cpu_millis);
+                let quota = i64::try_from(quota).unwrap_or(i64::MAX);
+                cpu.set_cfs_quota_and_period(Some(quota), Some(period)).map_err(failed)?;
+            }
         }
         if let Some(bytes) = limits.memory_bytes {
             let memory: &MemController = group.controller_of().ok_or_else(|| no("memory"))?;

@@ -1,4 +1,5 @@
-//! Owns the CPU limit: a weight against neighbours and a hard ceiling of the same size.
+//! Owns the CPU limit: a weight against neighbours and, where it is asked for, a hard ceiling of the
+//! same size.
 
 use super::{Place, Plan};
 use crate::containerizer::{ContainerSpec, IsolationLevel};
@@ -7,5 +8,6 @@ use crate::containerizer::{ContainerSpec, IsolationLevel};
 pub(super) fn plan(spec: &ContainerSpec, place: &Place, plan: &mut Plan) {
     if place.level == IsolationLevel::Full {
         plan.limits.cpu_millis = spec.cpu_millis;
+        plan.limits.cpu_ceiling = spec.cpu_ceiling;
     }
 }

@@ -56,6 +56,11 @@ impl Master {
             Continuation::FrameworkEnded(id),
         );
         self.return_leases(id);
+        if let Some(stream) = self.frameworks.get_mut(id).and_then(|entry| entry.stream.as_mut())
+            && std::mem::replace(&mut stream.settled, false)
+        {
+            self.tell_allocator(Delta::FrameworkActive { framework: id, active: false });
+        }
         self.event("framework_ending", id.to_string(), format!("{name}: {why}"), now);
         Ok(())
     }
