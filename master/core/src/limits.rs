@@ -40,8 +40,8 @@ pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 pub const TEMPLATES_BYTES_MAX: usize = 16 << 20;
 
 /// Templates that the master remembers to have sent an agent; beyond it, it forgets all of them and
-/// sends again, which the agent ignores.
-pub const TEMPLATES_SENT_MAX: usize = 8192;
+/// sends again. At most what an agent keeps for a connection, so that it has what is not sent again.
+pub const TEMPLATES_SENT_MAX: usize = 1024;
 
 /// Roles of one framework.
 pub const FRAMEWORK_ROLES_MAX: usize = 64;

@@ -241,8 +241,12 @@ fn serves(node: &FrameworkNode) -> bool {
     node.service().is_some_and(|service| {
         let is_active = node.driver.as_ref().map(AnyDriver::standing) == Some(Standing::Active);
         let at_rest = service.views().values().all(|view| {
-            matches!(view.summary.status, ServiceStatus::Running | ServiceStatus::Stopped)
-                && !view.summary.rollout.state.is_moving()
+            let is_moving = view.summary.rollout.state.is_moving();
+            match view.summary.status {
+                ServiceStatus::Stopped => true,
+                ServiceStatus::Running => !is_moving,
+                _ => false,
+            }
         });
         is_active && service.is_active() && at_rest
     })

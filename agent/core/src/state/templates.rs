@@ -23,17 +23,21 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Remembers a template of this connection; above `unused_max` the oldest unused one goes.
+    /// Remembers a template of this connection; above `unused_max` the oldest unused one goes. One
+    /// that tasks use already counts as come now too: the master does not send it again, so it must
+    /// outlive them.
     pub(crate) fn learn(
         &mut self,
         digest: TemplateDigest,
         template: Result<PodTemplate, Refusal>,
         unused_max: usize,
     ) {
-        if self.entries.contains_key(&digest) {
-            return;
+        let is_good = |entry: &Entry| entry.template.is_ok();
+        if !self.entries.get(&digest).is_some_and(is_good) {
+            let uses = self.entries.get(&digest).map_or(0, |entry| entry.uses);
+            self.entries.insert(digest, Entry { template, uses });
         }
-        self.entries.insert(digest, Entry { template, uses: 0 });
+        self.arrived.retain(|arrived| *arrived != digest);
         self.arrived.push_back(digest);
         if self.arrived.len() > unused_max
             && let Some(oldest) = self.arrived.pop_front()
@@ -104,5 +108,47 @@ impl Templates {
     /// Digests in use with their number of tasks.
     pub(crate) fn uses(&self) -> impl Iterator<Item = (&TemplateDigest, usize)> {
         self.entries.iter().map(|(digest, entry)| (digest, entry.uses))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proffer_types::template::{KillPolicy, OnDisconnect};
+    use proffer_types::units::DurationMs;
+
+    fn template() -> PodTemplate {
+        PodTemplate {
+            containers: Vec::new(),
+            kill: KillPolicy { signal: 15, grace: DurationMs(1) },
+            on_disconnect: OnDisconnect::Keep,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_template_that_came_while_a_task_used_it_outlives_that_task() {
+        // Found by simulation: a task of an earlier connection held the template when the master sent
+        // it; with the task's end it was forgotten, and every later launch was refused.
+        let digest = template().digest();
+        let mut templates = Templates::default();
+        templates.restore(digest, template());
+        templates.acquire(&digest);
+        templates.learn(digest, Ok(template()), 4);
+        templates.release(&digest);
+        assert!(templates.get(&digest).is_some(), "the master will not send it again");
+        templates.connection_ended();
+        assert!(templates.get(&digest).is_none(), "the next connection brings it again");
+    }
+
+    #[test]
+    fn a_template_that_comes_again_is_the_newest() {
+        let named = |number: u8| TemplateDigest([number; 32]);
+        let mut templates = Templates::default();
+        for number in [1, 2, 1, 3] {
+            templates.learn(named(number), Ok(template()), 2);
+        }
+        assert!(templates.get(&named(2)).is_none());
+        assert!(templates.get(&named(1)).is_some() && templates.get(&named(3)).is_some());
     }
 }

@@ -80,7 +80,9 @@ impl Master {
 
     /// Compares the agent's list with the rows: what is on it is as it says, what is not never was or
     /// is no more.
-    fn take_list(&mut self, id: AgentId, list: Vec<AgentTask>, now: Now) {
+    fn take_list(&mut self, id: AgentId, mut list: Vec<AgentTask>, now: Now) {
+        // Statuses of one log leave in ascending order, however the agent sorts its list (K15).
+        list.sort_by_key(|task| task.record.status.id);
         let mut listed = std::collections::BTreeSet::new();
         for mut task in list {
             task.record.status.agent = id;

@@ -13,8 +13,11 @@ use proffer_service_core::spec::ServiceName;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
 use proffer_types::scheduler::Call;
-use proffer_types::{AgentId, TaskName, TaskState};
+use proffer_types::{AgentId, FrameworkEpoch, TaskName, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A process, its life, and its epoch.
+type Term = (usize, u64, FrameworkEpoch);
 
 /// See the module's description.
 #[derive(Default)]
@@ -25,7 +28,8 @@ pub(super) struct Maintenance {
     open: BTreeMap<AgentId, u32>,
     /// Whether all files that were ever given for a service promise the most.
     strict: BTreeMap<ServiceName, bool>,
-    published: BTreeMap<ServiceName, (u64, u32, BTreeSet<TaskName>)>,
+    /// By service: in which life and epoch, the count, and who was published.
+    published: BTreeMap<ServiceName, (Term, u32, BTreeSet<TaskName>)>,
     looked: u64,
 }
 
@@ -96,17 +100,22 @@ impl Maintenance {
         world: &World,
     ) -> Result<(), String> {
         let it = &world.frameworks[node];
-        let (life, count) = (it.life, view.summary.instances);
-        let now: BTreeSet<TaskName> =
-            view.instances.iter().filter(|it| it.published).map(|it| it.name.clone()).collect();
-        let before = self.published.insert(name.clone(), (life, count, now.clone()));
-        let Some((_, count_before, was)) = before.filter(|(of, _, _)| *of == life) else {
-            return Ok(());
-        };
-        let held = matches!(view.summary.status, ServiceStatus::Stopped | ServiceStatus::Removing);
         let Some(context) = it.driver.as_ref().map(|driver| driver.context()) else {
             return Ok(());
         };
+        // While agents are absent nobody can say who is well.
+        if !context.absent().is_empty() {
+            self.published.remove(name);
+            return Ok(());
+        }
+        let (term, count) = ((node, it.life, context.epoch()), view.summary.instances);
+        let now: BTreeSet<TaskName> =
+            view.instances.iter().filter(|it| it.published).map(|it| it.name.clone()).collect();
+        let before = self.published.insert(name.clone(), (term, count, now.clone()));
+        let Some((_, count_before, was)) = before.filter(|(of, _, _)| *of == term) else {
+            return Ok(());
+        };
+        let held = matches!(view.summary.status, ServiceStatus::Stopped | ServiceStatus::Removing);
         let well = |task: &&TaskName| {
             context.tasks().get(task).is_some_and(|task| {
                 task.state() == TaskState::Running
