@@ -193,7 +193,7 @@ async fn nothing_is_served_before_a_master_gave_the_key_and_metrics_need_the_tok
         .unwrap();
     let address = running.api_address();
     let logs = format!("/v1/containers/{}/logs", container(1));
-    let proof = sign(b"", &container(1), &[Verb::Logs], NEVER);
+    let proof = format!("Bearer {}", sign(b"", Right::Logs, container(1).as_str(), NEVER));
     assert_eq!(get(address, &logs, &proof).await.0, 401, "K20: the empty key opens nothing");
     assert_eq!(get(address, "/metrics", "").await.0, 401);
     assert_eq!(get(address, "/nope", "").await.0, 404);
