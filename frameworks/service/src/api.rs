@@ -3,6 +3,8 @@
 mod changes;
 mod reads;
 mod streams;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use crate::board::Board;

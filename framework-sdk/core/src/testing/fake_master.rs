@@ -691,6 +691,17 @@ impl FakeMaster {
         true
     }
 
+    /// The ready check of a running task has this result from now on, as its agent would report it;
+    /// whether there is such a task.
+    pub fn check_task(&mut self, name: &TaskName, ready: bool) -> bool {
+        for agent in self.agents.values_mut() {
+            if let Some(held) = agent.tasks.get_mut(name) {
+                held.record.status.ready = Some(ready);
+            }
+        }
+        self.move_task(name, TaskState::Running)
+    }
+
     /// The master's newest word on a task.
     fn learn(&mut self, record: TaskRecord) {
         let name = record.status.task.clone();

@@ -102,6 +102,17 @@ pub(crate) fn write_revision(name: &ServiceName, record: &RevisionRecord) -> Sta
     StateWrite { key: revision_key(name, record.number), value: Some(encode(record)) }
 }
 
+/// Forgets the oldest revision that may be forgotten, one for each new one: also when no rollout
+/// ever ends, history stays bounded.
+pub(crate) fn forget_oldest(service: &mut Service) -> Option<StateWrite> {
+    let keep = service.target().history.keep;
+    let running = service.running_revisions();
+    let number = service.record.prunable(&service.revision_records(), &running, keep).pop()?;
+    service.revisions.remove(&number);
+    service.record.outcomes.remove(&number);
+    Some(StateWrite { key: revision_key(&service.record.name, number), value: None })
+}
+
 /// A revision with its template.
 pub(crate) fn with_template(record: RevisionRecord) -> Result<Revision, Refusal> {
     let template = Template::new(template::pod(&record.spec))?;

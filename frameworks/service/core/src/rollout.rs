@@ -7,6 +7,10 @@ use crate::spec::model::OnFailure;
 use proffer_types::WallTime;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Failed slots that are remembered: above the largest `max_failures`, and few enough for a record
+/// of the state store.
+const FAILED_SLOTS_MAX: usize = 1000;
+
 impl RolloutRecord {
     /// A rollout that begins.
     #[must_use]
@@ -41,7 +45,9 @@ impl ServiceRecord {
 
     /// Notes that the new instance of a slot crashed. Whether that was one too many.
     pub fn note_failure(&mut self, note: FailureNote, max_failures: u32) -> bool {
-        self.rollout.failed_slots.insert(note.slot);
+        if self.rollout.failed_slots.len() < FAILED_SLOTS_MAX {
+            self.rollout.failed_slots.insert(note.slot);
+        }
         if self.rollout.first_failure.is_none() {
             self.rollout.first_failure = Some(note);
         }

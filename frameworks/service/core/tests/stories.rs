@@ -332,3 +332,43 @@ fn a_lost_agent_is_unpublished_at_once_replaced_later_and_the_older_instance_sta
     assert_eq!(live.len(), 3);
     assert!(lost.iter().all(|task| live.contains(task)), "the older ones stay: {live:?}");
 }
+
+/// The history stays bounded, also when no rollout ever ends.
+#[test]
+fn old_revisions_are_forgotten() {
+    let mut cluster = Cluster::new();
+    for version in 0..12 {
+        let mut file = web(&version.to_string(), 2);
+        file["web"]["history"] = json!({"keep": 3});
+        cluster.deploy(&file).expect("accepted");
+        if version == 0 {
+            cluster.run(5);
+        }
+    }
+    let known = |cluster: &Cluster| -> Vec<u32> {
+        cluster.view("web").history.iter().map(|revision| revision.revision).collect()
+    };
+    assert_eq!(known(&cluster), [12, 11, 10, 1], "the good one stays");
+    cluster.run(20);
+    assert_eq!(known(&cluster), [12, 11, 10]);
+    assert_eq!(cluster.bench.context().state_keys("revision/").len(), 3);
+}
+
+/// A record of a newer program is not half understood: nothing is started, nothing is ended (K5).
+#[test]
+fn a_newer_format_is_refused_in_words() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1", 2)).expect("accepted");
+    cluster.run(5);
+    let before = cluster.bench.live();
+    let newer = cluster.bench.master().state("service/web").expect("stored").to_vec();
+    let newer = String::from_utf8(newer).expect("JSON").replacen("\"format\":1", "\"format\":2", 1);
+    cluster.bench.master().set_state("service/web", newer.into_bytes());
+    cluster.kill_framework();
+    cluster.run(5);
+    let fault = cluster.bench.framework().fault().expect("refused");
+    assert_eq!(fault.code, RefusalCode::NewerFormat);
+    assert_eq!(cluster.bench.live(), before);
+    let refusal = cluster.deploy(&web("2", 2)).expect_err("refused");
+    assert_eq!(refusal.code, RefusalCode::NewerFormat);
+}

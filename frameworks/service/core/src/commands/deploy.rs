@@ -1,7 +1,8 @@
 //! `deploy`: make the services of a file so. All or none.
 
 use super::{
-    Outcome, Services, changed, expect_revision, with_template, write_revision, write_service,
+    Outcome, Services, changed, expect_revision, forget_oldest, with_template, write_revision,
+    write_service,
 };
 use crate::command::{ChangeKind, ServiceChange};
 use crate::record::{
@@ -34,7 +35,11 @@ pub(super) fn apply(
     now: Now,
 ) -> Result<Outcome, Refusal> {
     if specs.is_empty() || specs.len() > crate::spec::model::SERVICES_MAX {
-        let message = format!("{} services; 1 to 30 at a time", specs.len());
+        let message = format!(
+            "{} services; 1 to {} at a time",
+            specs.len(),
+            crate::spec::model::SERVICES_MAX
+        );
         return Err(Refusal::new(RefusalCode::InvalidArgument, "services", message));
     }
     let new = specs.keys().filter(|name| !services.contains_key(name)).count();
@@ -163,6 +168,7 @@ fn carry_out(
             service.record.is_removed = false;
             service.record.begin(RolloutKind::Deploy, number, now.wall);
             service.restart_progress(now.monotonic);
+            writes.extend(forget_oldest(service));
             ChangeKind::Updated
         }
     };

@@ -2,7 +2,8 @@
 //! other rollout. Instances that are what it asks for are kept.
 
 use super::{
-    Outcome, Services, changed, expect_revision, find, with_template, write_revision, write_service,
+    Outcome, Services, changed, expect_revision, find, forget_oldest, with_template,
+    write_revision, write_service,
 };
 use crate::command::ChangeKind;
 use crate::record::{RevisionRecord, RolloutKind, RolloutState};
@@ -54,7 +55,10 @@ pub(super) fn apply(
     service.record.begin(RolloutKind::Rollback, number, now.wall);
     service.restart_progress(now.monotonic);
     let change = changed(&service.record, ChangeKind::RolledBack, Some(previous));
-    Ok(Outcome { writes: vec![write, write_service(&service.record)], changes: vec![change] })
+    let mut writes = vec![write];
+    writes.extend(forget_oldest(service));
+    writes.push(write_service(&service.record));
+    Ok(Outcome { writes, changes: vec![change] })
 }
 
 /// The newest revision that succeeded and differs from what is aimed at.

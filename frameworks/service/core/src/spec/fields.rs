@@ -66,7 +66,7 @@ pub const DOCUMENT: Section = Section {
             "`${name}` in any later scalar is replaced by the value before its type is looked at",
         ),
         field("defaults", "mapping", "none", File, "merged under each service"),
-        field("services", "map of name to service", "required", File, "at most 30 services"),
+        field("services", "map of name to service", "required", File, "at most 20 services"),
     ],
     later: &["stack"],
 };
@@ -431,7 +431,7 @@ pub const ROLLOUT: Section = Section {
         ),
         field(
             "max_failures",
-            "count",
+            "0 to 999",
             "0",
             InPlace,
             "more distinct slots than this crashed: the rollout has failed",

@@ -9,8 +9,8 @@ use std::fmt;
 
 /// The only schema of service files.
 pub const SCHEMA: &str = "service/v1";
-/// Most services of one file: each needs two changes, and a commit holds 64.
-pub const SERVICES_MAX: usize = 30;
+/// Most services of one file: each needs up to three changes, and a commit holds 64.
+pub const SERVICES_MAX: usize = 20;
 /// Most instances of a service.
 pub const INSTANCES_MAX: u32 = 10_000;
 /// Most bytes of one revision as stored: a value of the state store holds 64 KiB.

@@ -107,7 +107,7 @@ impl Cluster {
                 continue;
             }
             let task_name = TaskName::new(&task).expect("listed");
-            self.bench.master().move_task(&task_name, TaskState::Running);
+            self.bench.master().check_task(&task_name, true);
             if self.crashes.as_ref().is_some_and(|part| task.contains(part)) {
                 self.bench.master().move_task(&task_name, TaskState::Failed);
             }

@@ -88,7 +88,7 @@ pub(super) fn rollout(service: &Reader<'_>, faults: &mut Faults) -> RolloutSpec 
     spec.progress_deadline =
         reader.span_above_zero("progress_deadline", faults).unwrap_or(spec.progress_deadline);
     spec.max_failures =
-        reader.count_32("max_failures", 0..=10_000, faults).unwrap_or(spec.max_failures);
+        reader.count_32("max_failures", 0..=999, faults).unwrap_or(spec.max_failures);
     spec.on_failure =
         reader.word("on_failure", OnFailure::WORDS, &[], faults).unwrap_or(spec.on_failure);
     spec
