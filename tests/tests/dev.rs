@@ -3,7 +3,9 @@
 
 use nix::sys::signal::Signal;
 use proffer_tests::cluster::{Dev, records};
-use proffer_tests::processes::{PATIENCE, Place, Program, binary, is_root, pause, proffer, turn, until};
+use proffer_tests::processes::{
+    PATIENCE, Place, Program, binary, is_root, pause, proffer, turn, until,
+};
 use proffer_tests::traces;
 use proffer_tests::wire::{Answer, exchange, read};
 use serde_json::Value;
@@ -53,7 +55,8 @@ fn assert_gone(place: &Place, instance: &str) {
     let left: Vec<_> = traces::of(&place.name).into_iter().filter(|it| *it != entry).collect();
     assert!(left.is_empty(), "left behind: {left:#?}");
     let inside = std::fs::read_dir(place.path()).expect("the place is there");
-    let directories: Vec<_> = inside.flatten().map(|it| it.path()).filter(|it| it.is_dir()).collect();
+    let directories: Vec<_> =
+        inside.flatten().map(|it| it.path()).filter(|it| it.is_dir()).collect();
     assert!(directories.is_empty(), "left behind: {directories:?}");
 }
 
@@ -102,7 +105,10 @@ fn one_command_brings_up_a_cluster_and_three_instances_and_ctrl_c_leaves_nothing
     let other_host = "GET /v1/tasks HTTP/1.0\r\nHost: evil.example\r\n\r\n";
     let refused = read(&exchange(dev.api.address, other_host.as_bytes()).expect("an answer"));
     assert!((400..500).contains(&refused.status), "{refused:?}");
-    assert_eq!(dev.cli(&place, &["logs", "web", "--stderr"]).well().out.matches("listens on").count(), 3);
+    assert_eq!(
+        dev.cli(&place, &["logs", "web", "--stderr"]).well().out.matches("listens on").count(),
+        3
+    );
 
     let instance = dev.instance.clone();
     dev.interrupt();
@@ -206,8 +212,10 @@ fn a_data_directory_keeps_services_and_with_keep_also_the_running_containers() {
     web_is_up(&first, 3);
     let instance = first.instance.clone();
     first.interrupt();
-    let left: Vec<_> =
-        traces::of(&format!("dev-{instance}")).into_iter().filter(|it| !it.starts_with("entry")).collect();
+    let left: Vec<_> = traces::of(&format!("dev-{instance}"))
+        .into_iter()
+        .filter(|it| !it.starts_with("entry"))
+        .collect();
     assert!(left.is_empty(), "the tasks ended: {left:?}");
 
     // The services are back without being deployed again; this time the containers stay.
@@ -225,8 +233,10 @@ fn a_data_directory_keeps_services_and_with_keep_also_the_running_containers() {
     assert_eq!(tasks(&third), before, "the same processes");
     assert!(published.iter().all(|(_, address)| ask(*address).status == 200));
     third.interrupt();
-    let left: Vec<_> =
-        traces::of(&format!("dev-{instance}")).into_iter().filter(|it| !it.starts_with("entry")).collect();
+    let left: Vec<_> = traces::of(&format!("dev-{instance}"))
+        .into_iter()
+        .filter(|it| !it.starts_with("entry"))
+        .collect();
     assert!(left.is_empty(), "nothing runs on without --keep: {left:?}");
 }
 
@@ -255,9 +265,14 @@ fn cleanup_mends_what_a_killed_one_left() {
     assert!(cleaned.out.contains(&dev.instance), "{}", cleaned.out);
     let left = traces::of(&name);
     assert!(left.is_empty(), "left behind: {left:#?}");
-    assert!(!std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address.port())).exists());
+    assert!(
+        !std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address.port())).exists()
+    );
     assert!(records().iter().all(|(instance, _)| *instance != dev.instance));
-    assert!(of_next.iter().all(|(_, address)| ask(*address).status == 200), "the other one goes on");
+    assert!(
+        of_next.iter().all(|(_, address)| ask(*address).status == 200),
+        "the other one goes on"
+    );
     next.interrupt();
 }
 
@@ -286,16 +301,20 @@ fn without_root_it_says_in_one_line_what_is_withheld_and_runs_with_the_rest() {
     let place = Place::new();
     let home = place.path().join("home");
     std::fs::create_dir(&home).expect("an own place");
-    let copy = home.join("proffer");
+    let copy = home.join("program");
     std::fs::copy(binary(), &copy).expect("the program can be copied");
-    std::fs::copy("../examples/web.yaml", home.join("web.yaml")).expect("the example is there");
+    std::fs::copy(tree().join("examples/web.yaml"), home.join("web.yaml"))
+        .expect("the example is there");
     for path in [place.path(), &home, &copy, &home.join("web.yaml")] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("own files");
     }
     std::os::unix::fs::chown(&home, Some(65534), Some(65534)).expect("root may");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
-    command.arg(&copy).args(["dev", "--listen", "127.0.0.1:0", "--deploy"]).arg(home.join("web.yaml"));
+    command
+        .arg(&copy)
+        .args(["dev", "--listen", "127.0.0.1:0", "--deploy"])
+        .arg(home.join("web.yaml"));
     command.env("XDG_RUNTIME_DIR", &home).env("HOME", &home);
     let mut program = Program::run_in(&place, "dev", command, &home);
     let until_said = until("it is ready, or has said why not", PATIENCE, || {
