@@ -10,10 +10,12 @@
 #![warn(missing_docs)]
 
 mod connection;
+mod environment;
 mod runtime;
 
 pub mod testing;
 
+pub use environment::EnvironmentError;
 pub use proffer_net::Endpoint;
 pub use proffer_sdk_core::driver::{Standing, Status};
 pub use proffer_sdk_core::{
@@ -21,4 +23,5 @@ pub use proffer_sdk_core::{
     Template,
 };
 pub use proffer_types as types;
+pub use proffer_types::scheduler::FrameworkInfo;
 pub use runtime::{Handle, Options, Stopped, run, run_with};

@@ -204,6 +204,12 @@ impl<F: Framework> Driver<F> {
         &mut self.framework
     }
 
+    /// Ends the driver without a word; what the framework has in memory.
+    #[must_use]
+    pub fn into_framework(self) -> F {
+        self.framework
+    }
+
     /// What the framework sees.
     #[must_use]
     pub fn context(&self) -> &Context {
@@ -422,7 +428,7 @@ impl<F: Framework> Driver<F> {
         });
         if frame.master_epoch < self.link.master_epoch && !is_restored {
             self.context.counters.frames_of_older_master += 1;
-            return self.close("the master no longer leads");
+            return self.left_by_leader(frame.events);
         }
         self.link.master_epoch = frame.master_epoch;
         for event in frame.events {
@@ -438,6 +444,19 @@ impl<F: Framework> Driver<F> {
             }
             self.event(event);
             self.drain();
+        }
+    }
+
+    /// The master behind the connection does not lead any more. If it says who does, that is
+    /// followed; nothing else counts that it says.
+    fn left_by_leader(&mut self, events: Vec<Event>) {
+        let refused = events.into_iter().find_map(|event| {
+            let Event::Refused { call, refusal } = event else { return None };
+            (call == "subscribe").then_some(refusal)
+        });
+        match refused {
+            Some(refusal) => self.subscribe_refused(refusal),
+            None => self.close("the master no longer leads"),
         }
     }
 

@@ -221,16 +221,13 @@ impl<F: Framework> Bench<F> {
 
     /// The framework's process ends without a word and another one starts with `framework`;
     /// returns what the old one had in memory.
-    pub fn restart(&mut self, framework: F) -> F
-    where
-        F: Clone,
-    {
+    pub fn restart(&mut self, framework: F) -> F {
         self.drop_stream();
         self.replicas += 1;
         // The next process numbers its connections from one again; their streams are new.
         self.stream_base += 1_000_000;
         let driver = Driver::new(framework, config(self.replicas));
-        std::mem::replace(&mut self.driver, driver).framework().clone()
+        std::mem::replace(&mut self.driver, driver).into_framework()
     }
 
     /// The framework.

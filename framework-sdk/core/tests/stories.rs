@@ -1,4 +1,5 @@
 //! Protocol stories of one framework, on the bench.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
 
 mod keeper;
 

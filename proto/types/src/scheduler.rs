@@ -31,6 +31,20 @@ pub struct FrameworkInfo {
     pub labels: BTreeMap<String, String>,
 }
 
+impl FrameworkInfo {
+    /// A framework that takes part in one role and keeps its tasks for ever.
+    #[must_use]
+    pub fn new(name: FrameworkName, role: RoleName) -> Self {
+        Self {
+            name,
+            roles: BTreeSet::from([role]),
+            api_url: String::new(),
+            failover_timeout: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
 /// A frame from a framework.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SchedulerUp {

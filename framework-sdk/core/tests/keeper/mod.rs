@@ -1,6 +1,6 @@
 //! A framework for tests: runs each of its names to completion once, with what is done in the state
 //! store, and writes down all it is told.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, clippy::wildcard_enum_match_arm, reason = "each test uses a part of it")]
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
 use proffer_types::scheduler::FrameworkInfo;
