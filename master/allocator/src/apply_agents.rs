@@ -83,7 +83,7 @@ impl Allocator {
         }
         for group in std::mem::take(&mut self.agents[slot].groups) {
             let entry = &mut self.groups[group];
-            let tasks = entry.by_agent.remove(&slot).unwrap_or(0);
+            let tasks = entry.set_on_agent(slot, 0);
             entry.launched = entry.launched.saturating_sub(tasks);
             self.settle_group(group);
         }
@@ -95,7 +95,6 @@ impl Allocator {
         totals.sub_all(&agent.charge_total);
         self.fair.set_totals(totals);
         self.fit.set(slot, &crate::amounts::Amounts::default(), 0);
-        self.dirty.retain(|have| *have != slot);
         Ok(())
     }
 

@@ -33,8 +33,11 @@ pub(crate) struct Group {
     pub(crate) leased: u32,
     /// Both, by agent slot.
     pub(crate) by_agent: BTreeMap<u32, u32>,
+    /// How many agents have how many of it.
+    pub(crate) levels: BTreeMap<u32, u32>,
     pub(crate) waiting: Waiting,
-    /// No slot below this one can take it, as long as no agent gained anything since.
+    /// Packed: no slot below this one can take it. Spread: no agent with fewer of it can. Holds as
+    /// long as no agent gained anything since.
     pub(crate) lowest: u32,
     pub(crate) lowest_as_of: u64,
 }
@@ -56,6 +59,7 @@ impl Group {
             launched: 0,
             leased: 0,
             by_agent: BTreeMap::new(),
+            levels: BTreeMap::new(),
             waiting: Waiting::No,
             lowest: 0,
             lowest_as_of: 0,
@@ -66,6 +70,25 @@ impl Group {
     pub(crate) fn unmet(&self) -> u32 {
         let target = self.spec.as_ref().map_or(0, |spec| spec.stated.target);
         target.saturating_sub(self.launched.saturating_add(self.leased))
+    }
+
+    /// Sets how many of it an agent has, and returns how many it had.
+    pub(crate) fn set_on_agent(&mut self, slot: u32, tasks: u32) -> u32 {
+        let had = match tasks {
+            0 => self.by_agent.remove(&slot),
+            _ => self.by_agent.insert(slot, tasks),
+        };
+        let had = had.unwrap_or(0);
+        if let Some(agents) = self.levels.get_mut(&had) {
+            *agents -= 1;
+            if *agents == 0 {
+                self.levels.remove(&had);
+            }
+        }
+        if tasks > 0 {
+            *self.levels.entry(tasks).or_default() += 1;
+        }
+        had
     }
 
     pub(crate) fn on_agent(&self, slot: u32) -> u32 {

@@ -10,7 +10,6 @@ use crate::agents::Agent;
 use crate::demand::{Bucket, Group, Spec};
 use crate::state::Allocator;
 use proffer_types::Monotonic;
-use std::collections::BTreeSet;
 
 /// Outcome of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,18 +54,23 @@ impl Search<'_> {
         })
     }
 
-    fn spread(&mut self) -> Option<u32> {
-        let mut levels: BTreeSet<u32> = self.group.by_agent.values().copied().collect();
-        if self.group.by_agent.len() < self.allocator.slots.len() {
-            levels.insert(0);
-        }
+    /// The slot, and how many of the group it has.
+    fn spread(&mut self, from: u32) -> Option<(u32, u32)> {
         let (fit, bucket, group) = (&self.allocator.fit, self.bucket, self.group);
-        levels.into_iter().find_map(|level| {
-            bucket.passes().find_map(|(has_gpus, need)| {
-                let is_level = |slot: u32| group.on_agent(slot) == level;
-                fit.roomiest(&need, |slot| is_level(slot) && self.takes(slot, has_gpus))
-            })
-        })
+        let some_have_none = group.by_agent.len() < self.allocator.slots.len();
+        let none = (from == 0 && some_have_none).then_some(0);
+        none.into_iter().chain(group.levels.range(from..).map(|(level, _)| *level)).find_map(
+            |level| {
+                bucket.passes().find_map(|(has_gpus, need)| {
+                    let is_level = |slot: u32| group.on_agent(slot) == level;
+                    let accept = |slot| {
+                        self.steps += 1;
+                        is_level(slot) && self.takes(slot, has_gpus)
+                    };
+                    fit.roomiest(&need, accept).map(|slot| (slot, level))
+                })
+            },
+        )
     }
 }
 
@@ -99,10 +103,12 @@ impl Allocator {
         let from = if group.lowest_as_of == self.gains { group.lowest } else { 0 };
         let mut search =
             Search { allocator: self, group, spec, bucket, now, saw_room: false, steps: 0 };
+        // Where to go on next time, if that is known.
         let found = if spec.stated.spread {
-            search.spread().map(|slot| (slot, false))
+            search.spread(from).map(|(slot, level)| (slot, Some(level)))
         } else {
-            search.packed(from)
+            let found = search.packed(from);
+            found.map(|(slot, is_first)| (slot, is_first.then_some(slot)))
         };
         *steps += search.steps;
         // What lies below `from` was ruled out for the group, not for the bucket.
@@ -112,11 +118,11 @@ impl Allocator {
                 self.fit.first(&bucket.need(), 0, suits).is_some()
             });
         match found {
-            Some((slot, is_first)) => {
-                if is_first {
+            Some((slot, lowest)) => {
+                if let Some(lowest) = lowest {
                     let gains = self.gains;
                     let group = &mut self.groups[index];
-                    (group.lowest, group.lowest_as_of) = (slot, gains);
+                    (group.lowest, group.lowest_as_of) = (lowest, gains);
                 }
                 Placement::On(slot)
             }

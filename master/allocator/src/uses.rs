@@ -122,19 +122,18 @@ impl Allocator {
     }
 
     fn count_in(&mut self, group: u32, slot: u32, tasks: u32) {
-        let on_agent = self.groups[group].by_agent.entry(slot).or_default();
-        if *on_agent == 0 {
+        let entry = &mut self.groups[group];
+        let more = entry.on_agent(slot).saturating_add(tasks);
+        if entry.set_on_agent(slot, more) == 0 {
             self.agents[slot].groups.push(group);
         }
-        *on_agent = on_agent.saturating_add(tasks);
     }
 
     fn count_out(&mut self, group: u32, slot: u32, tasks: u32) {
-        let by_agent = &mut self.groups[group].by_agent;
-        let Some(on_agent) = by_agent.get_mut(&slot) else { return };
-        *on_agent = on_agent.saturating_sub(tasks);
-        if *on_agent == 0 {
-            by_agent.remove(&slot);
+        let entry = &mut self.groups[group];
+        let rest = entry.on_agent(slot).saturating_sub(tasks);
+        entry.set_on_agent(slot, rest);
+        if rest == 0 {
             self.agents[slot].groups.retain(|have| *have != group);
         }
     }
