@@ -69,7 +69,7 @@ fn measuring_program(name: Name) -> Result<Command> {
     let release = target().join("release");
     match name {
         Name::Allocator => {
-            build(&["-p", "proffer-allocator", "--example", "bench", "--features", "bench"])?;
+            build(&["-p", "proffer-allocator", "--example", "bench"])?;
             Ok(Command::new(release.join("examples/bench")))
         }
         Name::Launch | Name::Container | Name::Dev => {

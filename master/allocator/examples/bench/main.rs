@@ -1,31 +1,27 @@
 //! Benchmark of the allocator alone (P1 to P3, P6), beside the bare DRF loop in the same run:
-//! `cargo run --release -p proffer-allocator --example bench -- [--full] [--no-header]`.
+//! `cargo xtask bench allocator`, or
+//! `cargo run --release -p proffer-allocator --example bench -- [--quick]`.
 //!
-//! Prints JSON lines: first what it ran on, then one metric a line. Times are CPU time of this
-//! process; `value` is the median of `samples`.
+//! Prints JSON lines, one metric a line. Times are CPU time of this process; `value` is the median
+//! of `samples`. `--quick` leaves the largest cells out.
 
 mod floor;
 mod measure;
 mod workloads;
 
-use measure::{cpu_ms, header, print};
+use measure::{cpu_ms, print};
 use std::io::Result;
 
 fn main() -> Result<()> {
     let flags: Vec<String> = std::env::args().skip(1).collect();
-    let has = |flag: &str| flags.iter().any(|have| have == flag);
-    if let Some(unknown) =
-        flags.iter().find(|flag| !["--full", "--json", "--no-header"].contains(&flag.as_str()))
-    {
-        return Err(std::io::Error::other(format!("unknown flag {unknown:?}")));
+    if let Some(unknown) = flags.iter().find(|flag| *flag != "--quick") {
+        return Err(std::io::Error::other(format!("unknown flag {unknown:?}; there is --quick")));
     }
-    if !has("--no-header") {
-        header()?;
-    }
+    let is_quick = !flags.is_empty();
     // Memory is read as growth of the process, so these come while it is small.
     workloads::roles(10_000, 1_000)?;
-    workloads::refusals(if has("--full") { 10_000 } else { 1_000 }, 1_000, 200)?;
-    let agents: &[u64] = if has("--full") { &[1_000, 10_000, 50_000] } else { &[1_000, 10_000] };
+    workloads::refusals(if is_quick { 1_000 } else { 10_000 }, 1_000, 200)?;
+    let agents: &[u64] = if is_quick { &[1_000, 10_000] } else { &[1_000, 10_000, 50_000] };
     for agents in agents.iter().copied() {
         for frameworks in [10, 100, 1_000] {
             grid(agents, frameworks)?;

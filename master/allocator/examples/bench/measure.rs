@@ -34,24 +34,6 @@ pub(crate) fn quantile(samples: &[f64], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part) as usize]
 }
 
-/// What the figures were taken on.
-pub(crate) fn header() -> Result<()> {
-    let first = |path: &str, key: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
-        line.rsplit(": ").next().unwrap_or_default().to_owned()
-    };
-    let commit = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    let commit = commit.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
-    let line = serde_json::json!({
-        "commit": commit.unwrap_or_default(),
-        "cpu": first("/proc/cpuinfo", "model name"),
-        "load": first("/proc/loadavg", ""),
-        "peers": {},
-    });
-    writeln!(std::io::stdout(), "{line}")
-}
-
 pub(crate) fn print(case: &str, metric: &str, unit: &str, samples: &[f64]) -> Result<()> {
     print_value(case, metric, unit, median(samples), samples)
 }
