@@ -37,6 +37,22 @@ fn the_example_is_accepted_and_its_script_is_passed_on_unharmed() {
 }
 
 #[test]
+fn every_example_is_accepted() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("there are examples") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let outcome = parse(&text);
+            assert!(outcome.is_ok(), "{}: {:?}", path.display(), outcome.err());
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} examples");
+}
+
+#[test]
 fn the_smallest_file_gets_defaults_that_are_safe() {
     let text =
         "schema: service/v1\nservices: {web: {command: [/bin/server], ports: {b: {}, a: {}}}}";

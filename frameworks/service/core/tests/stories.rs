@@ -372,3 +372,19 @@ fn a_newer_format_is_refused_in_words() {
     let refusal = cluster.deploy(&web("2", 2)).expect_err("refused");
     assert_eq!(refusal.code, RefusalCode::NewerFormat);
 }
+
+/// A file may leave the count to the service; whether a rollout can step is then asked at submit.
+#[test]
+fn without_a_count_in_the_file_the_present_one_decides() {
+    let mut cluster = Cluster::new();
+    let mut file = web("1", 3);
+    file["web"]["rollout"] = json!({"order": "stop_first", "min_ready": "66%"});
+    cluster.deploy(&file).expect("one of three may stop");
+    file["web"].as_object_mut().expect("a mapping").remove("instances");
+    file["web"]["command"] = json!(["/bin/server", "2"]);
+    cluster.deploy(&file).expect("there are three");
+    file["api"] = file["web"].take();
+    file.as_object_mut().expect("a mapping").remove("web");
+    let refusal = cluster.deploy(&file).expect_err("a new service has one instance");
+    assert_eq!(refusal.field, "services.api.rollout.min_ready");
+}

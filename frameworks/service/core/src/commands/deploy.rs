@@ -79,7 +79,8 @@ fn decide(
     now: Now,
 ) -> Result<Decision, Refusal> {
     // The spec may have come from a program that built it; the rules hold all the same.
-    if let Some(fault) = validate::service(spec).first() {
+    let count = known.map_or(spec.instances.unwrap_or(1), |service| next_count(service, spec));
+    if let Some(fault) = validate::service(spec, Some(count)).first() {
         return Err(fault.refusal());
     }
     let revision = |number| {
@@ -103,8 +104,6 @@ fn decide(
     let Some(service) = known else {
         return Ok(Decision::Create(revision(1)?));
     };
-    let count = next_count(service, spec);
-    validate::progress_or_refuse(&spec.rollout, count)?;
     let unchanged = ServiceSpec { instances: None, ..spec.clone() }
         == ServiceSpec { instances: None, ..service.target().clone() };
     let is_failed = service.record.rollout.state == RolloutState::Paused;

@@ -127,7 +127,7 @@ fn read_service(
     check_placeholders(&spec, &reader, faults);
     // Rules over several fields make sense only when each field does.
     if faults.len() == before {
-        for fault in validate::service(&spec) {
+        for fault in validate::service(&spec, spec.instances) {
             let name = fault.field.split(['.', '[']).next().unwrap_or_default().to_owned();
             faults.push(Diagnostic {
                 field: super::reader::join(path, &fault.field),

@@ -5,13 +5,16 @@ use super::model::{HostPort, Order, RolloutSpec, ServiceSpec};
 use super::node::Mark;
 use proffer_types::Refusal;
 
-/// Checks one service alone; field paths are relative to it.
+/// Checks one service; field paths are relative to it. `count`: how many instances there will be,
+/// if that is known: a file may leave it to the service that it changes.
 #[must_use]
-pub fn service(spec: &ServiceSpec) -> Vec<Diagnostic> {
+pub fn service(spec: &ServiceSpec, count: Option<u32>) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     faults.extend(fixed_ports(spec));
-    if faults.is_empty() {
-        faults.extend(progress(&spec.rollout, spec.instances.unwrap_or(1)).err());
+    if let Some(count) = count
+        && faults.is_empty()
+    {
+        faults.extend(progress(&spec.rollout, count).err());
     }
     if let Err(refusal) = super::template::pod(spec).validate() {
         let mut fault = Diagnostic::new("", Mark::default(), refusal.to_string());
