@@ -102,7 +102,12 @@ pub(crate) fn describe(reply: &ServiceReply) -> Vec<Started> {
                 ChangeKind::Started => format!("starting {} instances", change.instances),
                 ChangeKind::Removed => "removing".to_owned(),
             };
-            Started { service: change.service.to_string(), rollout: change.rollout, done }
+            Started {
+                service: change.service.to_string(),
+                rollout: change.rollout,
+                change: change.change,
+                done,
+            }
         })
         .collect()
 }

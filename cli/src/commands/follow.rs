@@ -5,7 +5,7 @@ use crate::args::{Following, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{json, line};
-use proffer_service::api::types::{RolloutState, ServiceReply, ServiceView};
+use proffer_service::api::types::{ChangeKind, RolloutState, ServiceReply, ServiceView};
 use proffer_types::DurationMs;
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,14 @@ use std::time::{Duration, Instant};
 pub(crate) struct Started {
     pub(crate) service: String,
     pub(crate) rollout: u32,
-    /// What the call did, in words.
+    /// What the call did.
+    pub(crate) change: ChangeKind,
+    /// The same in words.
     pub(crate) done: String,
 }
+
+/// How long masters that do not answer are asked again while something is followed.
+const OUTAGE_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait when nobody says: the default progress deadline and a minute.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(11 * 60);
@@ -91,16 +96,23 @@ pub(crate) async fn follow_all(
 
 async fn follow(client: &Client, output: Output, started: &Started) -> Result<ExitCode, Failure> {
     let mut last = String::new();
+    let mut heard = Instant::now();
     loop {
         let path = format!("/v1/services/{}?watch=1", started.service);
         let mut events = match client.events(&path).await {
             Ok(events) => events,
             // A service that is being removed ends by not being there.
             Err(failure) if failure.code == ExitCode::NotFound => return Ok(ExitCode::Done),
+            Err(failure) if failure.code == ExitCode::Error && heard.elapsed() < OUTAGE_MAX => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
             Err(failure) => return Err(failure),
         };
+        heard = Instant::now();
         while let Ok(Some(event)) = events.next().await {
             let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
+            heard = Instant::now();
             let now = progress(&view);
             if output == Output::Text && now != last {
                 line(&format!("{:<16} {now}", started.service));
@@ -126,10 +138,38 @@ pub(crate) fn progress(view: &ServiceView) -> String {
     format!("{}/{} ready{old}{waits}", it.ready, it.instances)
 }
 
+/// Whether what a call without a rollout of its own asked for is so. A rollout that goes on, or that
+/// failed before, is another matter.
+fn settled(view: &ServiceView, change: ChangeKind) -> Option<bool> {
+    let it = &view.summary;
+    match change {
+        ChangeKind::Scaled | ChangeKind::Started => {
+            Some(it.ready >= it.instances && it.waiting == 0)
+        }
+        ChangeKind::Stopped => Some(view.instances.iter().all(|instance| {
+            instance.exit.is_some()
+                || instance.state.is_none_or(proffer_types::TaskState::is_terminal)
+        })),
+        // It ends by not being there.
+        ChangeKind::Removed => Some(false),
+        ChangeKind::Created
+        | ChangeKind::Updated
+        | ChangeKind::Unchanged
+        | ChangeKind::Retried
+        | ChangeKind::RolledBack
+        | ChangeKind::Restarted => None,
+    }
+}
+
 fn ended(view: &ServiceView, started: &Started, output: Output) -> Option<ExitCode> {
     let rollout = &view.summary.rollout;
     if rollout.number < started.rollout {
         return None;
+    }
+    if rollout.number == started.rollout
+        && let Some(settled) = settled(view, started.change)
+    {
+        return settled.then_some(ExitCode::Done);
     }
     let say = |text: String| {
         if output == Output::Text {
