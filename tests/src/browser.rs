@@ -170,12 +170,14 @@ impl Browser {
             .expect("it can be written");
     }
 
-    /// What the console has got since it was last read: level and message.
+    /// What the console has got since it was last read: level and message. The browser's own first
+    /// page has a console too; what it says is not asked for.
     #[must_use]
     pub fn console(&self) -> Vec<String> {
         let log = self.ask("POST", "se/log", &json!({"type": "browser"}));
         let line = |it: &Value| format!("{} {}", it["level"], it["message"]);
-        log.as_array().map(|lines| lines.iter().map(line).collect()).unwrap_or_default()
+        let lines = log.as_array().into_iter().flatten().map(line);
+        lines.filter(|line| !line.contains("chrome://")).collect()
     }
 }
 

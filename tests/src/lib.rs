@@ -1,5 +1,6 @@
 //! Whole-system behaviour: the simulator, real processes, load, benchmarks.
 
+pub mod bench;
 pub mod browser;
 pub mod cluster;
 pub mod load;

@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use proffer_tests::cluster::{Dev, records};
 use proffer_tests::processes::{
-    PATIENCE, Place, Program, binary, is_root, pause, proffer, turn, until,
+    PATIENCE, Place, Program, binary, is_root, pause, proffer, tree, turn, until,
 };
 use proffer_tests::traces;
 use proffer_tests::wire::{Answer, exchange, read};

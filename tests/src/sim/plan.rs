@@ -87,18 +87,18 @@ impl Plan {
             crash_agent: rate(2000),
             crash_framework: rate(1500),
             crash_supervisor: rate(500),
-            reboot: rate(200),
+            reboot: rate(400),
             break_connection: rate(4000),
             partition: rate(1000),
             pause_master: rate(500),
-            expire_lease: rate(200),
+            expire_lease: rate(400),
             compact: rate(500),
             wall_jump: rate(2000),
         };
         let quiet = one_in(rng, 50);
         Self {
             seed,
-            masters: if one_in(rng, 300) { 2 } else { 1 },
+            masters: if one_in(rng, 500) { 2 } else { 1 },
             agents: usize::try_from(between(rng, 1, 6)).unwrap_or(1),
             replicas: usize::try_from(between(rng, 1, 2)).unwrap_or(1),
             batches: usize::try_from(between(rng, 1, 2)).unwrap_or(1),

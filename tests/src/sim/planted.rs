@@ -2,6 +2,7 @@
 //! in at the edges of the world (store, disk, machine, network, door, publisher), never in the cores.
 
 use super::network::Connection;
+use super::plan::Plan;
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
 use proffer_master::store::model::{Guard, Transaction};
@@ -51,14 +52,14 @@ pub enum Planted {
     UnwrittenCommit,
     /// A leader believes that its lease never ends.
     EndlessLease,
-    /// The publisher forgets that offers were refused.
-    ForgottenFilter,
+    /// The publisher forgets that demand ended.
+    ForgottenDemand,
     /// The network repeats an old demand as if it were new.
     ForgedDemand,
     /// A disk says that it has written, and has not.
     LostCheckpoint,
-    /// The network repeats old statuses after newer ones.
-    RepeatedStatus,
+    /// The network hands a status over after newer ones.
+    LateStatus,
     /// The list of a turn is published twice.
     RepeatedPublish,
     /// The store forgets which ids were given.
@@ -88,12 +89,12 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::FalseDropped, "K1"),
     (Planted::ForgottenOccupancy, "K2"),
     (Planted::UnwrittenCommit, "K4"),
-    (Planted::ForgottenFilter, "K7"),
+    (Planted::ForgottenDemand, "K7"),
     (Planted::EndlessLease, "K8"),
     (Planted::ForgedDemand, "K10"),
     (Planted::ForgottenDrain, "I13"),
     (Planted::LostCheckpoint, "K14"),
-    (Planted::RepeatedStatus, "K15"),
+    (Planted::LateStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),
     (Planted::ForgottenMark, "K19"),
     (Planted::OpenDoor, "K20"),
@@ -103,10 +104,32 @@ pub const TABLE: &[(Planted, &str)] = &[
 #[derive(Default)]
 pub struct Memory {
     old_demand: BTreeMap<usize, Call>,
-    old_status: BTreeMap<usize, TaskStatus>,
+    held: BTreeMap<usize, TaskStatus>,
 }
 
 impl Planted {
+    /// Makes the faults frequent without which the bug cannot show.
+    pub fn favour(self, plan: &mut Plan) {
+        match self {
+            Self::StoreWithoutFence => {
+                plan.masters = 2;
+                plan.rates.expire_lease = 6_000;
+            }
+            Self::EndlessLease => {
+                plan.masters = 2;
+                plan.rates.pause_master = 4_000;
+            }
+            Self::ForgottenDrain => {
+                plan.operators = true;
+                plan.rates.crash_master = 0;
+            }
+            Self::OneClock => plan.rates.wall_jump = 6_000,
+            Self::OpenDoor => plan.impostor = true,
+            Self::ImpatientRollout => plan.services = true,
+            _ => {}
+        }
+    }
+
     /// Changes a frame on its way to an agent; `disk` is what that agent has written.
     pub fn to_agent(self, frame: &mut AgentDown, disk: &Checkpoint) {
         if self == Self::DeafAgents {
@@ -158,14 +181,17 @@ impl Planted {
                     status.state = TaskState::Dropped;
                     status.id = None;
                 }
-                Self::RepeatedStatus if status.id.is_some() => {
-                    let old = memory.old_status.entry(node).or_insert_with(|| status.clone());
-                    let same = |a: &TaskStatus, b: &TaskStatus| {
-                        a.id.map(|id| (id.agent, id.incarnation))
-                            == b.id.map(|id| (id.agent, id.incarnation))
-                    };
-                    if old.id < status.id && same(old, status) {
-                        more.push(Event::Status(old.clone()));
+                Self::LateStatus if status.id.is_some() && !status.state.is_terminal() => {
+                    let log = |status: &TaskStatus| status.id.map(|id| (id.agent, id.incarnation));
+                    match memory.held.remove(&node) {
+                        None => {
+                            memory.held.insert(node, status.clone());
+                            *event = Event::Heartbeat;
+                        }
+                        Some(old) if old.id < status.id && log(&old) == log(status) => {
+                            more.push(Event::Status(old));
+                        }
+                        Some(_) => {}
                     }
                 }
                 _ => {}
@@ -180,10 +206,11 @@ impl Planted {
             Self::ForgedDemand => {
                 for call in &mut frame.calls {
                     let Call::Demand { groups } = call else { continue };
+                    if groups.is_empty() {
+                        continue;
+                    }
                     let old = memory.old_demand.entry(node).or_insert_with(|| call_of(groups));
-                    if let Call::Demand { groups: old } = old
-                        && !old.is_empty()
-                    {
+                    if let Call::Demand { groups: old } = old {
                         let newest = groups.iter().map(|group| group.generation.0).max();
                         *groups = old.clone();
                         for group in groups {
@@ -193,7 +220,6 @@ impl Planted {
                     }
                 }
             }
-            Self::ImpatientRollout => {}
             _ => {}
         }
     }
@@ -212,8 +238,9 @@ impl Planted {
             Self::ForgottenReturn => {
                 deltas.retain(|delta| !matches!(delta, Delta::Returned { .. }));
             }
-            Self::ForgottenFilter => {
-                deltas.retain(|delta| !matches!(delta, Delta::Filtered { .. }));
+            Self::ForgottenDemand => {
+                let ends = |delta: &Delta| matches!(delta, Delta::Demand { groups: Some(groups), .. } if groups.is_empty());
+                deltas.retain(|delta| !ends(delta));
             }
             _ => {}
         }

@@ -51,7 +51,10 @@ pub struct Asked {
 #[must_use]
 pub fn run(seed: u64, asked: Asked) -> Ended {
     let mut chance = Chance::new(seed);
-    let plan = Plan::of(seed, &mut chance);
+    let mut plan = Plan::of(seed, &mut chance);
+    if let Some((planted, _)) = asked.planted {
+        planted.favour(&mut plan);
+    }
     let (faulty_ms, healing_ms) = (plan.faulty_ms, plan.healing_ms);
     let mut checkers = checkers::all();
     if let Some((_, own)) = asked.planted {
@@ -70,6 +73,7 @@ pub fn run(seed: u64, asked: Asked) -> Ended {
         let until = (world.queue.now_ms() + 5_000).min(end);
         world.run_until(until);
         activate_all(&mut world);
+        workload::try_again(&mut world);
     }
     if !is_healed(&world) {
         world.unhealed = Some(format!("not after {healing_ms} ms: {}", unhealed(&world)));

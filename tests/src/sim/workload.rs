@@ -9,6 +9,8 @@ use super::services;
 use super::world::Event;
 use super::world::World;
 use proffer_master_core::{Command, ReplyTo};
+use proffer_service_core::ServiceCall;
+use proffer_service_core::api::ServiceStatus;
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
 use proffer_types::{PrincipalName, RoleName};
@@ -54,6 +56,29 @@ pub fn users(world: &mut World) {
             }
         }
         Kind::Impostor => {}
+    }
+}
+
+/// Users try what has failed once more: nothing goes on by itself after a rollout was given up.
+pub fn try_again(world: &mut World) {
+    let Some(node) = active_service(world) else { return };
+    let Some(service) = world.frameworks[node].service() else { return };
+    let paused =
+        service.views().iter().filter(|(_, view)| view.summary.status == ServiceStatus::Paused);
+    let services: BTreeMap<_, _> =
+        paused.map(|(name, view)| (name.clone(), view.spec.clone())).collect();
+    if services.is_empty() {
+        return;
+    }
+    let message = "once more".to_owned();
+    let call = ServiceCall::Deploy { services, if_revision: BTreeMap::new(), message };
+    world.last_reply += 1;
+    let command = services::command(world.last_reply, call.clone());
+    let now = world.framework_clock(node);
+    if let Some(driver) = &mut world.frameworks[node].driver {
+        driver.call(command, now);
+        world.see(&Seen::Asked { node, call: &call });
+        world.framework_outputs(node);
     }
 }
 

@@ -1,6 +1,6 @@
 //! I2: no double launch. A launch has at most one process tree, ever, anywhere; a task's name at most
 //! one at a time, except where an operator gave an agent up; a service's slot has at most one published
-//! instance of what is aimed at, and one of what that takes the place of.
+//! instance of each revision, and one more only while a restart replaces it.
 
 use super::{given_up, holds, id_of};
 use crate::sim::observe::{Checker, Seen};
@@ -56,7 +56,7 @@ impl Checker for NoDoubleLaunch {
                     let mut slots = BTreeSet::new();
                     for instance in view.instances.iter().filter(|it| it.published) {
                         self.looked += 1;
-                        let place = (instance.slot, instance.is_current);
+                        let place = (instance.slot, instance.revision, instance.is_current);
                         holds(slots.insert(place), || {
                             let name = &view.summary.name;
                             format!("slot {} of {name} is published twice", instance.slot)

@@ -1,19 +1,21 @@
-//! K15: streams. Statuses of one log reach a stream in ascending order; no more events are under way
-//! to a framework than its window holds.
+//! K15: streams. Statuses of one log reach a stream in ascending order (one that it has shown before may
+//! be repeated); no more events are under way to a framework than its window holds.
 
-use super::{holds, to_frameworks};
+use super::{holds, statuses, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, ConnectionId, limits};
 use proffer_types::scheduler::Event;
 use proffer_types::{AgentId, FrameworkEpoch, LogIncarnation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Log = (AgentId, LogIncarnation);
 
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// By process: its life and newest epoch, and the last sequence of each log.
-    told: BTreeMap<usize, (u64, FrameworkEpoch, BTreeMap<(AgentId, LogIncarnation), u64>)>,
+    /// By process: its life and newest epoch, and the sequences of each log that it was told.
+    told: BTreeMap<usize, (u64, FrameworkEpoch, BTreeMap<Log, BTreeSet<u64>>)>,
     under_way: BTreeMap<(usize, u64, ConnectionId), u64>,
     looked: u64,
 }
@@ -37,24 +39,22 @@ impl Checker for Streams {
                 }
                 *epoch = frame.epoch;
                 for event in &frame.events {
-                    let id = match event {
-                        Event::Subscribed { .. } => {
-                            logs.clear();
-                            continue;
-                        }
-                        Event::Status(status) => status.id,
-                        Event::Task(record) => record.status.id,
-                        _ => continue,
-                    };
-                    let Some(id) = id else { continue };
-                    self.looked += 1;
-                    let last = logs.insert((id.agent, id.incarnation), id.sequence).unwrap_or(0);
-                    holds(last <= id.sequence, || {
-                        format!(
-                            "framework {node} reads {} of {} after {last}",
-                            id.sequence, id.agent
-                        )
-                    })?;
+                    if matches!(event, Event::Subscribed { .. }) {
+                        logs.clear();
+                    }
+                    let in_page = matches!(event, Event::SnapshotPage { .. });
+                    for id in statuses(event).into_iter().filter_map(|status| status.id) {
+                        self.looked += 1;
+                        let log = logs.entry((id.agent, id.incarnation)).or_default();
+                        let last = log.last().copied().unwrap_or(0);
+                        let repeats = !log.insert(id.sequence);
+                        holds(in_page || repeats || last < id.sequence, || {
+                            format!(
+                                "framework {node} reads {} of {} after {last}",
+                                id.sequence, id.agent
+                            )
+                        })?;
+                    }
                 }
             }
             Seen::Master { node, life, command, effects } => {

@@ -1,0 +1,221 @@
+//! P11: from the order to start to the first instruction of the program, and to the end of
+//! everything, of our containers beside three others: bare spawn and exec, the same in fresh
+//! namespaces and nothing else, and runc. All of them take turns in one loop.
+
+use super::samples::{Subject, percentile};
+use super::stamp::{self, ms_between, now_ns};
+use crate::processes::{PATIENCE, Place};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+use proffer_agent::containerizer::cgroups::CgroupRoot;
+use proffer_agent::containerizer::linux::{IsolationChoice, LinuxConfig, LinuxContainerizer};
+use proffer_agent::containerizer::{
+    ContainerEvent, ContainerId, ContainerSpec, Containerizer, IsolationLevel, Outcome,
+};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tokio::sync::mpsc::Receiver;
+
+const BENCH: &str = "container";
+/// Rounds before the first that counts: caches, and the first mount of each kind.
+const WARM_UP: usize = 3;
+const MEMORY_BYTES: u64 = 64 << 20;
+const PIDS_MAX: u64 = 64;
+const CPU_MILLIS: u64 = 1000;
+
+/// One start: first instruction, and everything over and removed, in milliseconds from the order.
+type Start = (f64, f64);
+
+struct Bed {
+    place: Place,
+    stamp: PathBuf,
+    root: PathBuf,
+    runc: bool,
+    ours: LinuxContainerizer,
+    events: Receiver<ContainerEvent>,
+}
+
+const CASES: [&str; 5] = ["spawn", "clone", "proffer", "proffer_root_dir", "runc"];
+
+/// Measures `rounds` starts of each.
+///
+/// # Errors
+/// When something does not start; never because it is slow.
+pub async fn run(rounds: usize) -> Result<()> {
+    let mut bed = Bed::new()?;
+    let cases: Vec<&str> = CASES.into_iter().filter(|case| bed.runc || *case != "runc").collect();
+    let mut starts = vec![Vec::new(); cases.len()];
+    for round in 0..rounds + WARM_UP {
+        for turn in 0..cases.len() {
+            // Each round begins with another: none always follows the same one.
+            let at = (round + turn) % cases.len();
+            let start = bed.start(cases[at], round).await.with_context(|| cases[at].to_owned())?;
+            if round >= WARM_UP {
+                starts[at].push(start);
+            }
+        }
+    }
+    let column =
+        |at: usize, pick: fn(&Start) -> f64| -> Vec<f64> { starts[at].iter().map(pick).collect() };
+    for (at, case) in cases.iter().enumerate() {
+        let subject = Subject { bench: BENCH, case };
+        subject.print_p50_and_min("start", "ms", &column(at, |start| start.0))?;
+        subject.print_p50_and_min("start_to_removed", "ms", &column(at, |start| start.1))?;
+    }
+    let at = |name: &str| cases.iter().position(|case| *case == name);
+    for (over, under) in [("proffer", "clone"), ("runc", "proffer_root_dir"), ("runc", "clone")] {
+        let (Some(over_at), Some(under_at)) = (at(over), at(under)) else { continue };
+        let subject = Subject { bench: BENCH, case: over };
+        let (above, below) = (column(over_at, |it| it.0), column(under_at, |it| it.0));
+        for (word, percent) in [("p50", 50.0), ("min", 0.0)] {
+            let ratio = percentile(&above, percent) / percentile(&below, percent);
+            subject.print(&format!("start_{word}_over_{under}"), "x", ratio, &[])?;
+        }
+    }
+    Ok(())
+}
+
+impl Bed {
+    fn new() -> Result<Self> {
+        ensure!(nix::unistd::geteuid().is_root(), "containers need root");
+        let place = Place::new();
+        let stamp = stamp::build(place.path())?;
+        let root = place.path().join("root");
+        fs::create_dir_all(&root)?;
+        fs::copy(&stamp, root.join("stamp"))?;
+        for path in [place.path(), &root] {
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        }
+        let (ours, events) = LinuxContainerizer::new(LinuxConfig {
+            run_root: place.path().join("run"),
+            cgroup_root: CgroupRoot::new("", &format!("{}/ours", place.name))?,
+            isolation: IsolationChoice::Exactly(IsolationLevel::Full),
+            go_timeout: PATIENCE,
+        })?;
+        let runc = Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let bed = Self { place, stamp, root, runc, ours, events };
+        if runc {
+            bed.write_bundle()?;
+        }
+        Ok(bed)
+    }
+
+    async fn start(&mut self, case: &str, round: usize) -> Result<Start> {
+        match case {
+            "spawn" => spawn(&self.stamp),
+            "clone" => self.in_namespaces(),
+            "proffer" => self.ours(round, None).await,
+            "proffer_root_dir" => self.ours(round, Some(self.root.clone())).await,
+            "runc" => self.with_runc(round),
+            other => bail!("no case {other}"),
+        }
+    }
+
+    /// Unshare and spawn: the kernel makes the same namespaces as one clone with these flags. On a
+    /// thread of its own, because a thread cannot go back.
+    fn in_namespaces(&self) -> Result<Start> {
+        let stamp = self.stamp.clone();
+        let thread = std::thread::spawn(move || {
+            let began = now_ns();
+            let flags = CloneFlags::CLONE_NEWPID
+                | CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS;
+            unshare(flags)?;
+            let (start, removed) = spawn(&stamp)?;
+            let before = ms_between(began, now_ns()) - removed;
+            anyhow::Ok((before + start, before + removed))
+        });
+        thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?
+    }
+
+    async fn ours(&mut self, round: usize, root_dir: Option<PathBuf>) -> Result<Start> {
+        let name = format!("c{round}-{}", if root_dir.is_some() { "root" } else { "plain" });
+        let id = ContainerId::new(name.as_str())?;
+        let sandbox = self.place.path().join(&name);
+        fs::create_dir_all(&sandbox)?;
+        let program = if root_dir.is_some() { "/stamp".into() } else { self.stamp.clone() };
+        let argv = vec![program.to_string_lossy().into_owned()];
+        let mut spec = ContainerSpec::new(id.clone(), sandbox.clone(), argv);
+        spec.root_dir = root_dir;
+        spec.memory_bytes = Some(MEMORY_BYTES);
+        spec.pids_max = Some(PIDS_MAX);
+        spec.cpu_millis = Some(CPU_MILLIS);
+        spec.isolation_at_least = IsolationLevel::Full;
+        let began = now_ns();
+        self.ours.prepare(spec).await?;
+        self.ours.go(&id).await?;
+        loop {
+            let event = self.events.recv().await.context("the containerizer ended")?;
+            if let ContainerEvent::Exited { id: ended, exit } = event
+                && ended == id
+            {
+                ensure!(exit.outcome == Outcome::Code(0), "{exit:?}");
+                break;
+            }
+        }
+        self.ours.destroy(&id).await?;
+        let removed = now_ns();
+        let started = stamp::read(&fs::read(sandbox.join("stdout"))?)?;
+        Ok((ms_between(began, started), ms_between(began, removed)))
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.place.path().join("bundle")
+    }
+
+    /// The same namespaces, limits and mounts as ours, no seccomp, no network of its own.
+    fn write_bundle(&self) -> Result<()> {
+        let bundle = self.bundle();
+        fs::create_dir_all(&bundle)?;
+        let mount = |place: &str, kind: &str, options: &[&str]| json!({"destination": place, "type": kind, "source": kind, "options": options});
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "terminal": false, "cwd": "/", "args": ["/stamp"], "noNewPrivileges": true,
+                "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"],
+            },
+            "root": {"path": self.root, "readonly": true},
+            "mounts": [
+                mount("/proc", "proc", &[]),
+                mount("/dev", "tmpfs", &["nosuid", "mode=755", "size=65536k"]),
+            ],
+            "linux": {
+                "cgroupsPath": format!("/{}/runc", self.place.name),
+                "namespaces": [
+                    {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
+                ],
+                "resources": {
+                    "memory": {"limit": MEMORY_BYTES}, "pids": {"limit": PIDS_MAX},
+                    "cpu": {"shares": 1024, "quota": 100_000, "period": 100_000},
+                },
+            },
+        });
+        fs::write(bundle.join("config.json"), config.to_string())?;
+        Ok(())
+    }
+
+    /// Runs in the foreground and removes the container at its end.
+    fn with_runc(&self, round: usize) -> Result<Start> {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.place.path().join("runc")).args(["run", "--bundle"]);
+        command.arg(self.bundle()).arg(format!("{}-{round}", self.place.name));
+        timed(command)
+    }
+}
+
+fn spawn(program: &Path) -> Result<Start> {
+    timed(Command::new(program))
+}
+
+/// Spawned without a copy of this process: the standard library uses `posix_spawn` here.
+fn timed(mut command: Command) -> Result<Start> {
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let began = now_ns();
+    let output = command.stdout(Stdio::piped()).spawn()?.wait_with_output()?;
+    let over = now_ns();
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    Ok((ms_between(began, stamp::read(&output.stdout)?), ms_between(began, over)))
+}
