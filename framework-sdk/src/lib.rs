@@ -2,10 +2,10 @@
 //!
 //! The SDK owns connection, leader discovery, resubscription, epochs, acknowledgement, snapshots
 //! and deltas, demand, offer matching, the state store and back-off. What is left is the decision
-//! what should run: see [`Context::launch`] and [`FrameworkEvent`]. The README has a complete
-//! framework in thirty lines, `docs/writing-a-framework.md` the whole story.
+//! what should run: see [`Context::launch`] and [`FrameworkEvent`]. `docs/writing-a-framework.md`
+//! has the whole story; [`testing`] has a cluster in memory for unit tests of frameworks.
 //!
-//! [`testing`] has a master and a cluster in memory for unit tests of frameworks.
+#![doc = include_str!("../README.md")]
 
 #![warn(missing_docs)]
 

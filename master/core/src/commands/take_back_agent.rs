@@ -86,8 +86,13 @@ impl Master {
         let mut listed = std::collections::BTreeSet::new();
         for mut task in list {
             task.record.status.agent = id;
-            listed.insert(task.record.status.key());
+            let (key, token) = (task.record.status.key(), task.record.status.token);
             self.take_listed(id, task, now);
+            // The end of an earlier launch does not speak for a later one of the same name that was
+            // on its way here.
+            if self.tasks.get(&key).is_none_or(|row| row.record.status.token == token) {
+                listed.insert(key);
+            }
         }
         let missing: Vec<TaskKey> = self
             .agents

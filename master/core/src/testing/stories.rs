@@ -322,6 +322,34 @@ fn a_launch_token_is_good_once_and_in_its_session() {
 }
 
 #[test]
+fn the_end_of_an_earlier_launch_does_not_speak_for_a_later_one_of_its_name() {
+    // K1: acknowledgement and launch are lost together; the agent lists the old end only.
+    let mut harness = Harness::new(Config::default());
+    let mut one = agent(&mut harness, "one");
+    let mut svc = framework(&mut harness, "svc");
+    launch(&mut harness, &mut svc, &["a"]);
+    one.hear_effects(&harness.take_effects());
+    one.report(&mut harness, svc.id, "a", TaskState::Finished);
+    svc.hear_effects(&harness.take_effects());
+    let log = proffer_types::LogIncarnation(1);
+    let agent = one.id.expect("registered");
+    let handled =
+        Call::Acknowledge { agent, incarnation: log, through: 1, except: BTreeSet::new() };
+    svc.call(&mut harness, handled);
+    launch(&mut harness, &mut svc, &["a"]);
+    harness.take_effects();
+
+    harness.cut(one.connection.take().expect("connected"));
+    one.register(&mut harness, |_| true);
+    let effects = harness.take_effects();
+    let dropped = events(&effects).into_iter().any(|event| {
+        matches!(event, Event::Status(status)
+            if status.state == TaskState::Dropped && status.token.sequence == 2)
+    });
+    assert!(dropped, "{:#?}", lines(&effects));
+}
+
+#[test]
 fn a_framework_belongs_to_who_made_it() {
     // K20
     let mut harness = Harness::new(Config::default());
