@@ -35,7 +35,8 @@ fn starts(log: &Path) -> BTreeMap<(String, String), Vec<String>> {
     let mut found: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for line in std::fs::read_to_string(log).unwrap_or_default().lines() {
         let mut words = line.split(' ').map(str::to_owned);
-        let (Some(slot), Some(version), Some(directory)) = (words.next(), words.next(), words.next())
+        let (Some(slot), Some(version), Some(directory)) =
+            (words.next(), words.next(), words.next())
         else {
             panic!("a line that no instance writes: {line:?}");
         };
@@ -100,11 +101,11 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
         return;
     }
     let (instances, blows) = if is_long() { (50_u32, 20_usize) } else { (20, 8) };
-    let seed: u64 = std::env::var("PROFFER_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(7);
-    println!("seed {seed}: {instances} instances, {blows} blows (again with PROFFER_TEST_SEED={seed})");
+    let seed: u64 =
+        std::env::var("PROFFER_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    println!(
+        "seed {seed}: {instances} instances, {blows} blows (again with PROFFER_TEST_SEED={seed})"
+    );
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut parts = Parts::start(2, "cpus:4;mem:4GiB");
     parts.start_framework();
@@ -119,7 +120,8 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     let mut during = 0;
     for number in 0..blows {
         // A rolling update goes on at each blow: the next begins when the last is through.
-        let rolling = parts.api.json("/v1/services/many")["summary"]["rollout"]["state"] == "rolling";
+        let rolling =
+            parts.api.json("/v1/services/many")["summary"]["rollout"]["state"] == "rolling";
         if !rolling && settled(&parts, instances, revision).is_some() {
             revision += 1;
             let version = u32::try_from(revision).expect("few revisions");
@@ -156,7 +158,8 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     assert!(twice.is_empty(), "tasks that ran twice (I2): {twice:?}");
     let again: Vec<_> = starts.iter().filter(|(_, runs)| runs.len() > 1).collect();
     assert!(again.is_empty(), "slots that were started anew without cause: {again:#?}");
-    let expected = usize::try_from(instances).expect("few") * usize::try_from(revision).expect("few");
+    let expected =
+        usize::try_from(instances).expect("few") * usize::try_from(revision).expect("few");
     assert_eq!(starts.len(), expected, "every slot ran every version");
 
     // What runs is what the master says, what the service says, and what the machine has.

@@ -49,8 +49,11 @@ fn processes(dev: &Dev, service: &str) -> Vec<(i32, String)> {
 
 /// The events of the cluster about tasks of a service.
 fn events(dev: &Dev, place: &Place, service: &str) -> String {
-    let all = dev.cli(place, &["-o", "json", "events"]).well().out;
-    all.lines().filter(|line| line.contains(&format!("/{service}.0."))).collect::<Vec<_>>().join("\n")
+    let all = dev.cli(place, &["events"]).well().out;
+    all.lines()
+        .filter(|line| line.contains(&format!("/{service}.0.")))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
@@ -62,7 +65,8 @@ fn each_bad_task_meets_its_limit_and_the_neighbour_serves_on() {
     let place = Place::new();
     let mut dev = Dev::start(&place, &["--deploy", "examples/web.yaml"]);
     dev.deployed();
-    let neighbours: Vec<Value> = instances(&dev, "web").into_iter().map(|it| it["name"].clone()).collect();
+    let neighbours: Vec<Value> =
+        instances(&dev, "web").into_iter().map(|it| it["name"].clone()).collect();
     let plan = Plan {
         service: "web".to_owned(),
         rate: 50,
@@ -128,7 +132,8 @@ fn each_bad_task_meets_its_limit_and_the_neighbour_serves_on() {
     );
     assert!(report.sent > 100, "{}", report.sent);
     assert_eq!(report.failures, std::collections::BTreeMap::new());
-    let after: Vec<Value> = instances(&dev, "web").into_iter().map(|it| it["name"].clone()).collect();
+    let after: Vec<Value> =
+        instances(&dev, "web").into_iter().map(|it| it["name"].clone()).collect();
     assert_eq!(after, neighbours);
     dev.interrupt();
 }
