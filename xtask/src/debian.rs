@@ -16,6 +16,7 @@ pub(crate) struct Need {
 pub(crate) const GATE: &[Need] = &[
     Need { program: "/usr/bin/etcd", package: "etcd-server" },
     Need { program: "/usr/bin/chromium", package: "chromium" },
+    Need { program: "/usr/bin/chromedriver", package: "chromium-driver" },
     Need { program: "/usr/bin/perl", package: "perl-base" },
     Need { program: "/bin/busybox", package: "busybox-static" },
     Need { program: "/usr/bin/curl", package: "curl" },
@@ -52,11 +53,15 @@ pub(crate) fn install(steps: &mut Steps, needs: &[Need]) -> Result<()> {
         );
     }
     say(&format!("installing {}", missing.join(", ")));
-    let mut update = apt();
-    steps.run("apt-get update", update.args(["update", "-qq"]))?;
+    update_lists(steps)?;
     let mut install = apt();
     install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
     steps.run("apt-get install", install.stdout(Stdio::null()))
+}
+
+/// Reads anew which packages there are.
+pub(crate) fn update_lists(steps: &mut Steps) -> Result<()> {
+    steps.run("apt-get update", apt().args(["update", "-qq"]))
 }
 
 fn apt() -> Command {
