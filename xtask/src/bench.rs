@@ -73,8 +73,17 @@ fn measuring_program(name: Name) -> Result<Command> {
             Ok(Command::new(release.join("examples/bench")))
         }
         Name::Launch | Name::Container | Name::Dev => {
-            build(&["-p", "proffer-cli"])?;
-            build(&["-p", "proffer-tests", "--bin", "bench"])?;
+            // In one go: apart, what both are made of would be built twice.
+            build(&[
+                "-p",
+                "proffer-cli",
+                "-p",
+                "proffer-tests",
+                "--bin",
+                "proffer",
+                "--bin",
+                "bench",
+            ])?;
             let mut command = Command::new(release.join("bench"));
             command.env("PROFFER_BIN", release.join("proffer"));
             command.arg(match name {

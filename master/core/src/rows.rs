@@ -117,7 +117,7 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
         }
         TaskState::Finished | TaskState::Killed => format!("ended on {place}"),
         TaskState::Failed | TaskState::Error | TaskState::Dropped | TaskState::Gone => {
-            format!("ended on {place}: {:?}", status.reason)
+            format!("ended on {place}: {}", status.reason.as_str().replace('_', " "))
         }
         TaskState::Unknown => "is not known to anybody".to_owned(),
     };

@@ -96,8 +96,8 @@ impl Master {
             | TaskState::Unknown => return,
         };
         let message = match (status.reason, status.message.as_str()) {
-            (StatusReason::None, "") => format!("{:?}", status.state).to_lowercase(),
-            (reason, "") => format!("{reason:?}"),
+            (StatusReason::None, "") => status.state.as_str().replace('_', " "),
+            (reason, "") => reason.as_str().replace('_', " "),
             (_, text) => proffer_types::refusal::excerpt(text),
         };
         self.event(kind, status.key().to_string(), message, now);
