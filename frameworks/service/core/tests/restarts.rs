@@ -3,12 +3,13 @@
 
 mod support;
 
+use proffer_service_core::command::{ScaleTo, ServiceCall};
 use proffer_service_core::record::RolloutState;
-use proffer_types::TaskName;
+use proffer_types::{DurationMs, TaskName, TaskState};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
-use support::Cluster;
+use support::{Cluster, name};
 
 fn web(version: &str) -> Json {
     json!({"web": {
@@ -97,5 +98,106 @@ fn a_rollback_goes_on_across_restarts() {
         let view = cluster.view("web");
         assert_eq!(view.summary.rollout.state, RolloutState::RolledBack, "restart at {quarter}");
         assert_eq!(cluster.bench.live(), before, "old instances are left alone");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Deploy(u8),
+    Scale(u32),
+    Restart,
+    Crash(usize),
+    LoseAgent(usize),
+    ReturnAgents,
+    KillFramework,
+    CutAndMend,
+    Run(u64),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let happening = prop_oneof![
+        2 => (1u8..5).prop_map(Happening::Deploy),
+        1 => (1u32..7).prop_map(Happening::Scale),
+        1 => Just(Happening::Restart),
+        2 => any::<usize>().prop_map(Happening::Crash),
+        1 => any::<usize>().prop_map(Happening::LoseAgent),
+        1 => Just(Happening::ReturnAgents),
+        3 => Just(Happening::KillFramework),
+        1 => Just(Happening::CutAndMend),
+        6 => (1u64..8).prop_map(Happening::Run),
+    ];
+    prop::collection::vec(happening, 0..25)
+}
+
+impl Cluster {
+    fn happens(&mut self, happening: &Happening) {
+        let pick = |count: usize, place: usize| (count > 0).then(|| place % count);
+        match happening {
+            Happening::Deploy(version) => {
+                drop(self.deploy(&web(&version.to_string())).expect("accepted"));
+            }
+            Happening::Scale(count) => {
+                let to = ScaleTo::Count(*count);
+                self.call(ServiceCall::Scale { service: name("web"), to }).expect("accepted");
+            }
+            Happening::Restart => {
+                self.call(ServiceCall::Restart { service: name("web") }).expect("accepted");
+            }
+            Happening::Crash(place) => {
+                let live = self.bench.live();
+                if let Some(index) = pick(live.len(), *place) {
+                    let task = TaskName::new(&live[index].0).expect("listed");
+                    self.bench.master().move_task(&task, TaskState::Failed);
+                    self.bench.settle();
+                }
+            }
+            Happening::LoseAgent(place) => {
+                let agents = self.bench.master().agents();
+                let index = pick(agents.len(), *place).expect("there are three");
+                self.bench.master().lose_agent(agents[index]);
+                self.bench.settle();
+            }
+            Happening::ReturnAgents => self.return_agents(),
+            Happening::KillFramework => self.kill_framework(),
+            Happening::CutAndMend => {
+                self.bench.cut();
+                self.bench.advance(DurationMs(2_000));
+                self.bench.mend();
+            }
+            Happening::Run(seconds) => self.run(*seconds),
+        }
+    }
+
+    fn return_agents(&mut self) {
+        for agent in self.bench.master().agents() {
+            self.bench.master().return_agent(agent);
+        }
+        self.bench.settle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens, and whichever process sees it: when it is over, every slot has exactly one
+    /// instance of what is aimed at, and the master never saw a name used twice (K1, K2).
+    #[test]
+    fn whatever_happens_every_slot_ends_with_one_instance(events in happenings()) {
+        let mut cluster = Cluster::new();
+        cluster.deploy(&web("1")).expect("accepted");
+        cluster.run(5);
+        for event in &events {
+            cluster.happens(event);
+        }
+        cluster.return_agents();
+        // Longer than the longest pause of a slot that crashed a few times.
+        cluster.run(200);
+        let view = cluster.view("web");
+        let count = view.summary.instances;
+        prop_assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.slots);
+        prop_assert_eq!(view.summary.available, count);
+        let slots: Vec<u32> = cluster.running().into_iter().map(|(slot, _)| slot).collect();
+        prop_assert_eq!(slots, (0..count).collect::<Vec<_>>());
+        prop_assert_eq!(cluster.bench.master().violations(), &[] as &[String]);
     }
 }
