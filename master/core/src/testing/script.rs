@@ -8,6 +8,7 @@
 //! | `replace AGENT` | an agent of that name without id or tasks registers |
 //! | `twin NAME` | a second agent of that name, without an id, tries to register |
 //! | `cut NAME` / `mute NAME` | the connection of an agent or framework ends / falls silent |
+//! | `deafen AGENT` | what it is sent is lost until it registers anew |
 //! | `report AGENT FRAMEWORK/TASK STATE` | a status |
 //! | `framework NAME ROLE [REPLICA] [takeover] [timeout=SPAN]` | a replica `NAME` or `NAME.REPLICA` subscribes |
 //! | `demand FW GROUP SHAPE COUNT` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
@@ -43,6 +44,7 @@ struct Script {
     agents: BTreeMap<String, AgentPeer>,
     frameworks: BTreeMap<String, FrameworkPeer>,
     replies: u64,
+    deaf: BTreeSet<String>,
 }
 
 /// Runs a script's commands and writes the effects below each.
@@ -52,6 +54,7 @@ fn run(text: &str) -> String {
         agents: BTreeMap::new(),
         frameworks: BTreeMap::new(),
         replies: 0,
+        deaf: BTreeSet::new(),
     };
     script.harness.take_effects();
     let mut out = String::new();
@@ -72,8 +75,10 @@ impl Script {
     /// Peers take in what left; agents take every launch.
     fn listen(&mut self) -> Vec<String> {
         let effects = self.harness.take_effects();
-        for agent in self.agents.values_mut() {
-            agent.hear_effects(&effects);
+        for (name, agent) in &mut self.agents {
+            if !self.deaf.contains(name) {
+                agent.hear_effects(&effects);
+            }
         }
         for framework in self.frameworks.values_mut() {
             framework.hear_effects(&effects);
@@ -89,7 +94,11 @@ impl Script {
                 agent.register(&mut self.harness, |_| true);
                 self.agents.insert((*name).to_owned(), agent);
             }
+            ["deafen", name] => {
+                self.deaf.insert((*name).to_owned());
+            }
             ["back", name, tasks @ ..] => {
+                self.deaf.remove(*name);
                 let agent = self.agents.get_mut(*name).expect("a known agent");
                 let all = tasks.is_empty();
                 agent.register(&mut self.harness, |record| {
