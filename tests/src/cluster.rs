@@ -204,12 +204,6 @@ impl Parts {
         let work = self.place.path().join(&name);
         let run = self.place.path().join(format!("run-{number}"));
         let cgroup = format!("{}/{name}", self.place.name);
-        let (low, high) = (18_000 + number * 500, 18_499 + number * 500);
-        let resources = if self.resources.contains("ports") {
-            self.resources.clone()
-        } else {
-            format!("{};ports:[{low}-{high}]", self.resources)
-        };
         let args = [
             "agent",
             "--name",
@@ -221,7 +215,7 @@ impl Parts {
             "--cgroup-root",
             &cgroup,
             "--resources",
-            &resources,
+            &self.resources,
         ];
         self.agents[number] = Some(self.program(&name, &args));
     }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod browser;
 pub mod cluster;
 pub mod load;
+pub mod mutation;
 pub mod processes;
 pub mod sim;
 pub mod traces;

@@ -1,6 +1,6 @@
 //! A small blocking HTTP client: bytes as they are, one connection a call, nothing retried.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -59,6 +59,22 @@ impl Api {
         bytes.extend_from_slice(body);
         read(&exchange(self.address, &bytes).unwrap_or_default())
     }
+}
+
+/// The events of a stream, as JSON, until it ends or is silent for half a minute.
+///
+/// # Errors
+/// When the connection fails.
+pub fn events(api: &Api, path: &str) -> std::io::Result<impl Iterator<Item = serde_json::Value> + use<>> {
+    let mut stream = TcpStream::connect_timeout(&api.address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let head = format!(
+        "GET {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+        api.address, api.token
+    );
+    stream.write_all(head.as_bytes())?;
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    Ok(lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()))
 }
 
 /// Sends bytes and reads until the other side closes.

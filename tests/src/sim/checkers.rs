@@ -147,3 +147,10 @@ fn alive_on(world: &World, agent: AgentId) -> impl Iterator<Item = &TaskRecord> 
 fn never_ran(status: &TaskStatus) -> bool {
     matches!(status.state, TaskState::Dropped | TaskState::Error)
 }
+
+/// Whether a master is the newest that has published anything: what an older one says it says of a
+/// view of its own.
+fn is_newest(world: &World, node: usize) -> bool {
+    let epoch = world.masters[node].leading().map(|leading| leading.core.epoch());
+    epoch == Some(world.view.cursor.epoch)
+}

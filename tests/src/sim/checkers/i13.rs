@@ -2,7 +2,7 @@
 //! instances published as its rollout promises, except for what faults took; and never asks for more
 //! at once than its surge allows.
 
-use super::holds;
+use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
@@ -180,7 +180,7 @@ impl Checker for Maintenance {
 
     fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
         match seen {
-            Seen::Master { command, effects, .. } => {
+            Seen::Master { node, command, effects, .. } if is_newest(world, *node) => {
                 self.offers(effects)?;
                 self.operators(command, effects, world);
                 Ok(())

@@ -1,7 +1,7 @@
 //! I17: observability. What a framework is told of a task, and what is offered to it, the published
 //! rows show at the same moment: each change of state is in the list.
 
-use super::{holds, to_frameworks};
+use super::{holds, is_newest, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Command;
@@ -34,9 +34,12 @@ impl Checker for Observable {
     }
 
     fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
-        let Seen::Master { command: Command::EndOfTurn { .. }, effects, .. } = seen else {
+        let Seen::Master { node, command: Command::EndOfTurn { .. }, effects, .. } = seen else {
             return Ok(());
         };
+        if !is_newest(world, *node) {
+            return Ok(());
+        }
         for (_, frame) in to_frameworks(effects) {
             for event in &frame.events {
                 match event {

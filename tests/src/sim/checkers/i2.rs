@@ -6,6 +6,8 @@ use super::{given_up, holds, id_of};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Command;
+use proffer_service_core::ServiceCall;
+use proffer_service_core::spec::ServiceName;
 use proffer_types::{AgentId, ContainerId, FrameworkId, TaskName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,8 @@ pub(super) struct NoDoubleLaunch {
     started: BTreeSet<ContainerId>,
     running: BTreeMap<(FrameworkId, TaskName), BTreeMap<ContainerId, Option<AgentId>>>,
     gone: BTreeSet<AgentId>,
+    /// Services whose slots may have two instances of one revision, one to replace the other.
+    restarted: BTreeSet<ServiceName>,
     looked: u64,
 }
 
@@ -53,16 +57,22 @@ impl Checker for NoDoubleLaunch {
             Seen::Served { node } => {
                 let Some(service) = world.frameworks[*node].service() else { return Ok(()) };
                 for view in service.views().values() {
-                    let mut slots = BTreeSet::new();
+                    let name = &view.summary.name;
+                    let most = if self.restarted.contains(name) { 2 } else { 1 };
+                    let mut slots: BTreeMap<_, u32> = BTreeMap::new();
                     for instance in view.instances.iter().filter(|it| it.published) {
                         self.looked += 1;
                         let place = (instance.slot, instance.revision, instance.is_current);
-                        holds(slots.insert(place), || {
-                            let name = &view.summary.name;
-                            format!("slot {} of {name} is published twice", instance.slot)
+                        let count = slots.entry(place).or_default();
+                        *count += 1;
+                        holds(*count <= most, || {
+                            format!("slot {} of {name} is published {count} times", instance.slot)
                         })?;
                     }
                 }
+            }
+            Seen::Asked { call: ServiceCall::Restart { service }, .. } => {
+                self.restarted.insert(service.clone());
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! I3: no oversubscription. Tasks and offers on an agent never exceed what its machine really has, in
 //! the master's view and on the agent's own disk; ports are disjoint.
 
-use super::{alive_on, holds, machine_of};
+use super::{alive_on, holds, is_newest, machine_of};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Effect;
@@ -46,7 +46,7 @@ impl Checker for NoOversubscription {
 
     fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
         match seen {
-            Seen::Master { effects, .. } => {
+            Seen::Master { node, effects, .. } if is_newest(world, *node) => {
                 let mut agents = BTreeSet::new();
                 for effect in *effects {
                     let Effect::Publish { changes, .. } = effect else { continue };

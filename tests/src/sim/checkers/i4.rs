@@ -1,7 +1,7 @@
 //! I4: conservation. Each offer is made once and ends once; a second allocator that is fed what the
 //! leader publishes takes every change, and what it calls free is what the rows leave free.
 
-use super::holds;
+use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_allocator::Allocator;
@@ -58,7 +58,10 @@ impl Checker for Conservation {
     }
 
     fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
-        let Seen::Master { effects, .. } = seen else { return Ok(()) };
+        let Seen::Master { node, effects, .. } = seen else { return Ok(()) };
+        if !is_newest(world, *node) {
+            return Ok(());
+        }
         for effect in *effects {
             let Effect::Publish { first, changes, deltas } = effect else { continue };
             if first.epoch != self.epoch {

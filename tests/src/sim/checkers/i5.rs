@@ -1,7 +1,7 @@
 //! I5: known. When an agent is told that it is registered, every live task of the list it sent is in
 //! the view, in that state; at rest view and disks agree.
 
-use super::{alive_on, holds, id_of, machine_of, to_agents};
+use super::{alive_on, holds, id_of, is_newest, machine_of, to_agents};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_agent_core as agent;
@@ -74,7 +74,7 @@ impl Checker for Known {
                 }
                 Ok(())
             }
-            Seen::Master { effects, .. } => {
+            Seen::Master { node, effects, .. } if is_newest(world, *node) => {
                 for (_, frame) in to_agents(effects) {
                     let is_registered = |order| matches!(order, &AgentOrder::Registered { .. });
                     if frame.orders.iter().any(is_registered) {

@@ -1,7 +1,7 @@
 //! K10: demand. The groups in a framework's row are ones that it has stated; and
 //! `unmet = target − leases − launches`, counted from the rows of offers and tasks.
 
-use super::{framework_of, holds};
+use super::{framework_of, holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Effect;
@@ -77,7 +77,7 @@ impl Checker for Demand {
                     }
                 }
             }
-            Seen::Master { effects, .. } => {
+            Seen::Master { node, effects, .. } if is_newest(world, *node) => {
                 for effect in *effects {
                     let Effect::Publish { changes, .. } = effect else { continue };
                     for change in changes {

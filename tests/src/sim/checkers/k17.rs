@@ -1,7 +1,7 @@
 //! K17: cursors. The change list is one sequence within an epoch, epochs only rise, and a snapshot for
 //! a framework never stands beyond what was published.
 
-use super::{holds, to_frameworks};
+use super::{holds, is_newest, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
@@ -20,8 +20,11 @@ impl Checker for Cursors {
         "K17"
     }
 
-    fn see(&mut self, seen: &Seen<'_>, _world: &World) -> Result<(), String> {
-        let Seen::Master { command, effects, .. } = seen else { return Ok(()) };
+    fn see(&mut self, seen: &Seen<'_>, world: &World) -> Result<(), String> {
+        let Seen::Master { node, command, effects, .. } = seen else { return Ok(()) };
+        if !is_newest(world, *node) {
+            return Ok(());
+        }
         for effect in *effects {
             let Effect::Publish { first, changes, .. } = effect else { continue };
             self.looked += 1;

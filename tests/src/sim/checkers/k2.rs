@@ -1,7 +1,7 @@
 //! K2: complete snapshots. Every live task that an agent has on its disk is in the snapshot that its
 //! framework is sent, or its agent is named as absent.
 
-use super::{given_up, holds, id_of, statuses, to_frameworks};
+use super::{given_up, holds, id_of, is_newest, statuses, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, ConnectionId};
@@ -66,7 +66,9 @@ impl Checker for CompleteSnapshots {
                 }
                 let Some((framework, told)) = self.streams.get_mut(&key) else { continue };
                 told.extend(statuses(event).into_iter().map(|status| status.container()));
-                if let Event::SnapshotEnd { absent, .. } = event {
+                if let Event::SnapshotEnd { absent, .. } = event
+                    && is_newest(world, *node)
+                {
                     let (framework, told) = (*framework, told.clone());
                     self.ended(framework, &told, absent, world)?;
                 }

@@ -1,7 +1,7 @@
 //! K7: allocation. When the leader has nothing left to decide, the naive reference, fed with what the
 //! leader published, has nothing left to decide either.
 
-use super::holds;
+use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_allocator::reference::Reference;
@@ -25,6 +25,9 @@ impl Checker for Allocation {
         let Seen::Master { node, command: Command::EndOfTurn { .. }, effects, .. } = seen else {
             return Ok(());
         };
+        if !is_newest(world, *node) {
+            return Ok(());
+        }
         let mut changed = false;
         for effect in *effects {
             let Effect::Publish { first, deltas, .. } = effect else { continue };

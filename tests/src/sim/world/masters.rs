@@ -238,7 +238,10 @@ impl World {
         }
         // The view is what the world shows to everybody: checkers see it as of this command.
         for effect in &effects {
-            if let Effect::Publish { first, changes, .. } = effect {
+            // A leader that was deposed and does not know it publishes to readers of its own.
+            if let Effect::Publish { first, changes, .. } = effect
+                && first.epoch >= self.view.cursor.epoch
+            {
                 let taken = self.view.take(*first, changes);
                 self.hold("the change list", taken);
             }
