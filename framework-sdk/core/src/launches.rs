@@ -11,7 +11,9 @@ use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, TaskRecord};
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
 use proffer_types::template::TaskLaunch;
-use proffer_types::{DurationMs, LaunchToken, OfferId, Refusal, RefusalCode, TaskName, TaskState};
+use proffer_types::{
+    DurationMs, GroupName, LaunchToken, OfferId, Refusal, RefusalCode, TaskName, TaskState,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -114,9 +116,13 @@ impl Context {
             self.tell(Notice::Offers { offers: vec![offer] });
             return;
         }
-        let candidates = self.requests.candidates(&offer);
+        let count_max = match &offer.group {
+            Some(_) => (offer.count.max(1) as usize).min(LAUNCHES_MAX),
+            None => LAUNCHES_MAX,
+        };
+        let candidates = self.requests.candidates(&offer, count_max);
         let has_candidates = !candidates.is_empty();
-        let launches = self.choose(&offer, candidates);
+        let launches = self.choose(&offer, candidates, count_max);
         if launches.is_empty() {
             let refuse_for = match (has_candidates, &offer.group) {
                 (true, _) => MISFIT_REFUSAL,
@@ -134,27 +140,32 @@ impl Context {
     }
 
     /// Takes the requests that fit out of the queue and books them as tasks.
-    fn choose(&mut self, offer: &Offer, candidates: Vec<TaskName>) -> Vec<TaskLaunch> {
+    fn choose(
+        &mut self,
+        offer: &Offer,
+        candidates: Vec<TaskName>,
+        count_max: usize,
+    ) -> Vec<TaskLaunch> {
         let mut left = offer.resources.clone();
         let mut launches = Vec::new();
-        let count_max = match &offer.group {
-            Some(_) => (offer.count.max(1) as usize).min(LAUNCHES_MAX),
-            None => LAUNCHES_MAX,
-        };
+        let mut here: BTreeMap<GroupName, u32> = BTreeMap::new();
         for name in candidates {
             if launches.len() == count_max {
                 break;
             }
             let waiting = self.requests.get(&name).expect("candidates are waiting");
-            let is_full = waiting
-                .request
-                .per_agent_max
-                .is_some_and(|max| self.tasks.live_in_on(&waiting.group, offer.agent) >= max);
+            let is_full = waiting.request.per_agent_max.is_some_and(|max| {
+                let count = || self.tasks.live_in_on(&waiting.group, offer.agent);
+                *here.entry(waiting.group.clone()).or_insert_with(count) >= max
+            });
             if is_full || (waiting.goes_alone && !launches.is_empty()) {
                 continue;
             }
             let Some(share) = offer_matcher::take(&waiting.request, &mut left) else { continue };
             let waiting = self.requests.take(&name).expect("candidates are waiting");
+            if let Some(count) = here.get_mut(&waiting.group) {
+                *count += 1;
+            }
             let goes_alone = waiting.goes_alone;
             launches.push(self.begin(offer, waiting, share));
             if goes_alone {

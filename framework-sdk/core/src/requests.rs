@@ -219,10 +219,11 @@ impl Requests {
         };
     }
 
-    /// Requests that `offer` may serve, first come first served; of all groups of its role when it
-    /// names none.
-    pub(crate) fn candidates(&self, offer: &Offer) -> Vec<TaskName> {
-        let queue = |group: &Group| group.queue.values().cloned().collect::<Vec<_>>();
+    /// Requests that `offer` may serve, first come first served, at most `count_max` of a group; of
+    /// all groups of its role when it names none.
+    pub(crate) fn candidates(&self, offer: &Offer, count_max: usize) -> Vec<TaskName> {
+        let queue =
+            |group: &Group| group.queue.values().take(count_max).cloned().collect::<Vec<_>>();
         if let Some(name) = &offer.group {
             return self.groups.get(name).map(queue).unwrap_or_default();
         }
@@ -258,6 +259,7 @@ impl Requests {
         if force == Force::No && self.groups.is_empty() && self.said.is_empty() {
             return None;
         }
+        let mut has_changed = !self.groups.keys().eq(&self.said);
         for (name, group) in &mut self.groups {
             let waiting = u32::try_from(group.queue.len()).unwrap_or(u32::MAX);
             let target = waiting.saturating_add(tasks.live_in(name));
@@ -265,7 +267,11 @@ impl Requests {
                 self.generation = self.generation.next();
                 group.said.target = target;
                 group.said.generation = self.generation;
+                has_changed = true;
             }
+        }
+        if !has_changed && force == Force::No {
+            return None;
         }
         self.said = self.groups.keys().cloned().collect();
         Some(self.groups.values().map(|group| group.said.clone()).collect())

@@ -239,6 +239,7 @@ impl World {
         self.tally.unknown += counters.accepts_unknown;
         self.tally.repeated += counters.statuses_repeated;
         assert_eq!(self.driver.framework().violations, &[] as &[String]);
+        assert_eq!(self.driver.framework().given_up(), &[]);
     }
 
     fn fault(&mut self) {

@@ -8,7 +8,7 @@ use proffer_sdk_core::FrameworkEvent;
 use proffer_sdk_core::driver::Standing;
 use proffer_sdk_core::testing::{Bench, HEARTBEAT};
 use proffer_types::scheduler::{Absence, Call};
-use proffer_types::{AgentId, DurationMs, RefusalCode, TaskName, TaskState};
+use proffer_types::{AgentId, DurationMs, Refusal, RefusalCode, TaskName, TaskState};
 
 const AGENT: &str = "cpus:4;mem:8GiB;ports:[31000-31009]";
 
@@ -268,4 +268,39 @@ fn a_name_is_used_again_once_its_end_is_acknowledged() {
     bench.settle();
     assert_eq!(live(&bench), [("b".to_owned(), TaskState::Taken)]);
     assert_eq!(bench.counters().accepts_refused, 0);
+}
+
+#[test]
+fn one_launch_that_is_refused_for_good_does_not_take_others_with_it() {
+    let mut bench = bench(&["a", "b", "c"]);
+    let never = Refusal::new(RefusalCode::CannotEnforce, "tasks[1]", "no such isolation");
+    bench.master().refuse_launch(name("b"), never.clone());
+    bench.settle();
+    let taken = |name: &str| (name.to_owned(), TaskState::Taken);
+    assert_eq!(live(&bench), [taken("a"), taken("c")]);
+    assert_eq!(bench.framework().given_up(), [("b".to_owned(), RefusalCode::CannotEnforce)]);
+    assert!(!bench.context().is_taken(&name("b")));
+}
+
+#[test]
+fn a_refused_demand_ends_the_requests_it_names_and_no_others() {
+    let mut bench = Bench::new(Keeper::new(&["a"]));
+    let wrong = Refusal::new(RefusalCode::PermissionDenied, "groups[0].role", "is not yours");
+    bench.master().refuse_demand(wrong);
+    bench.settle();
+    assert_eq!(bench.framework().given_up(), [("a".to_owned(), RefusalCode::PermissionDenied)]);
+    bench.agent("one", AGENT);
+    bench.input(Order::Launch(name("b")));
+    assert_eq!(live(&bench), [("b".to_owned(), TaskState::Taken)]);
+}
+
+#[test]
+fn a_launch_that_keeps_being_refused_waits_longer_each_time() {
+    let mut bench = bench(&["a"]);
+    let limit = Refusal::new(RefusalCode::LimitExceeded, "role", "its limit is reached");
+    bench.master().refuse_launch(name("a"), limit);
+    bench.advance(DurationMs(60_000));
+    let accepts = bench.counters().accepts;
+    assert!((3..=12).contains(&accepts), "{accepts} accepts in a minute");
+    assert_eq!(bench.context().waiting().count(), 1);
 }

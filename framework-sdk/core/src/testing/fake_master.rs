@@ -72,6 +72,8 @@ pub struct FakeMaster {
     out: Vec<(u64, Event)>,
     calls: Vec<Call>,
     launched: Vec<(TaskName, LaunchToken)>,
+    refused_launches: BTreeMap<TaskName, Refusal>,
+    refused_demand: Option<Refusal>,
     violations: Vec<String>,
 }
 
@@ -110,6 +112,8 @@ impl FakeMaster {
             out: Vec::new(),
             calls: Vec::new(),
             launched: Vec::new(),
+            refused_launches: BTreeMap::new(),
+            refused_demand: None,
             violations: Vec::new(),
         }
     }
@@ -131,6 +135,16 @@ impl FakeMaster {
     /// Everything the framework said since the last time.
     pub fn take_calls(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.calls)
+    }
+
+    /// From now on accepts that launch `name` are refused with `refusal`.
+    pub fn refuse_launch(&mut self, name: TaskName, refusal: Refusal) {
+        self.refused_launches.insert(name, refusal);
+    }
+
+    /// The next demand that is not empty is refused with `refusal`.
+    pub fn refuse_demand(&mut self, refusal: Refusal) {
+        self.refused_demand = Some(refusal);
     }
 
     /// Every launch that was ever booked.
@@ -379,6 +393,9 @@ impl FakeMaster {
 
     fn demand(&mut self, groups: Vec<DemandGroup>) {
         self.has_stated_demand = true;
+        if let Some(refusal) = self.refused_demand.take_if(|_| !groups.is_empty()) {
+            return self.say(Event::Refused { call: "demand".to_owned(), refusal });
+        }
         for group in &groups {
             let known = self.demand.get(&group.name);
             if let Some(known) = known
@@ -427,6 +444,9 @@ impl FakeMaster {
         launch: &TaskLaunch,
         left: &mut BTreeMap<AgentId, Resources>,
     ) -> Result<TaskRecord, Refusal> {
+        if let Some(refusal) = self.refused_launches.get(&launch.name) {
+            return Err(refusal.clone());
+        }
         let refuse = |code, message: &str| Err(Refusal::new(code, "tasks", message));
         if launch.token.session != self.framework_epoch || launch.token <= self.token_mark {
             self.violations.push(format!("K1: token of {} was used", launch.name));

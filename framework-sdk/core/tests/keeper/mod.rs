@@ -24,6 +24,7 @@ pub(crate) struct Keeper {
     names: Vec<TaskName>,
     events: Vec<FrameworkEvent<Order>>,
     refusals: Vec<Refusal>,
+    given_up: Vec<(String, RefusalCode)>,
     /// Ends told in this epoch, by name and launch.
     told_ends: BTreeSet<(TaskName, LaunchToken, TaskState)>,
     pub(crate) violations: Vec<String>,
@@ -55,9 +56,14 @@ impl Keeper {
             names: names.iter().map(|name| TaskName::new(name).expect("valid")).collect(),
             events: Vec::new(),
             refusals: Vec::new(),
+            given_up: Vec::new(),
             told_ends: BTreeSet::new(),
             violations: Vec::new(),
         }
+    }
+
+    pub(crate) fn given_up(&self) -> &[(String, RefusalCode)] {
+        &self.given_up
     }
 
     pub(crate) fn ends(&self) -> Vec<String> {
@@ -163,7 +169,7 @@ impl Framework for Keeper {
                 self.violations.push(format!("nobody else writes, but: {refusal}"));
             }
             FrameworkEvent::LaunchFailed { name, refusal } => {
-                self.violations.push(format!("{name} was given up: {refusal}"));
+                self.given_up.push((name.to_string(), refusal.code));
             }
             _ => {}
         }
