@@ -1,161 +1,25 @@
 //! Runs a framework: commands in, outputs out. Dispatches; the rules are in the other modules.
 
+mod subscription;
+
+pub use crate::command::{Command, Config, Output, Standing, Status};
+
 use crate::context::{Context, Told};
 use crate::counters::Counters;
+use crate::frames::{frames, join_declines, renewals};
 use crate::framework::{Framework, FrameworkEvent, Notice};
 use crate::invariants;
 use crate::link::{Link, Phase};
 use crate::requests::Force;
 use crate::snapshot::Assembly;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp};
-use proffer_types::{
-    DurationMs, FrameworkEpoch, FrameworkId, MasterEpoch, Monotonic, Now, Refusal, RefusalCode,
-    ReplicaId, RoleName,
-};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, VecDeque};
-
-/// What a driver is started with.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Config {
-    /// Which process of the framework this is.
-    pub replica: ReplicaId,
-    /// Decides the jitter of delays; give each process its own.
-    pub seed: u64,
-    /// Become active at the first subscription even though another replica is.
-    pub take_over: bool,
-    /// Shortest delay before a new connection.
-    pub back_off_min: DurationMs,
-    /// Longest delay before a new connection.
-    pub back_off_max: DurationMs,
-    /// Longest wait for a connection, and for the answer to `Subscribe`.
-    pub connect_timeout: DurationMs,
-}
-
-impl Config {
-    /// The usual delays.
-    #[must_use]
-    pub fn new(replica: ReplicaId, seed: u64) -> Self {
-        Self {
-            replica,
-            seed,
-            take_over: false,
-            back_off_min: DurationMs(50),
-            back_off_max: DurationMs(5_000),
-            connect_timeout: DurationMs(10_000),
-        }
-    }
-}
-
-/// What happens to a driver. A recorded list of these, each with its time, repeats a run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command<Input> {
-    /// The shell made the connection that [`Output::Connect`] asked for.
-    Connected {
-        /// Its number.
-        connection: u64,
-    },
-    /// The connection could not be made, or has ended.
-    Disconnected {
-        /// Its number.
-        connection: u64,
-        /// Why, for people.
-        why: String,
-    },
-    /// The master refused the connection itself, in words.
-    Rejected {
-        /// Its number.
-        connection: u64,
-        /// Why; `not_leader` with an address as its hint leads there.
-        refusal: Refusal,
-    },
-    /// The master sent a frame.
-    Frame {
-        /// On which connection.
-        connection: u64,
-        /// It.
-        frame: SchedulerDown,
-    },
-    /// The framework's own command.
-    Input(Input),
-    /// Time has passed: to be called at [`Driver::next_deadline`]; more often does no harm.
-    Tick,
-}
-
-/// What a driver wants done, in order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Output {
-    /// Make a connection to a master.
-    Connect {
-        /// Its number from now on.
-        connection: u64,
-        /// The leader's address, when a master named it; else the next of the list.
-        hint: Option<String>,
-    },
-    /// Send a frame.
-    Send {
-        /// On which connection.
-        connection: u64,
-        /// It.
-        frame: SchedulerUp,
-    },
-    /// End a connection. No [`Command::Disconnected`] is needed for it.
-    Close {
-        /// Its number.
-        connection: u64,
-    },
-    /// The framework was torn down; nothing follows.
-    Ended,
-}
-
-/// How a driver stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// No connection.
-    #[default]
-    Disconnected,
-    /// Connected, not subscribed.
-    Connecting,
-    /// Another replica is active.
-    StandingBy,
-    /// Active; snapshot or state still come in.
-    Loading,
-    /// Active.
-    Active,
-    /// Torn down.
-    Ended,
-}
-
-/// A summary for people and watchers.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
-    /// How it stands.
-    pub standing: Standing,
-    /// Its id, once known.
-    pub framework: Option<FrameworkId>,
-    /// Its epoch.
-    pub epoch: FrameworkEpoch,
-    /// The master's epoch.
-    pub master_epoch: MasterEpoch,
-    /// Requests without a place.
-    pub waiting: u64,
-    /// Tasks in the table.
-    pub tasks: u64,
-    /// Agents that nobody can speak for.
-    pub absent: u64,
-    /// Why the last connection ended; cleared when one works.
-    pub last_error: Option<String>,
-}
+use proffer_types::state_store::StateCall;
+use proffer_types::{Monotonic, Now, Refusal};
+use std::collections::VecDeque;
 
 /// Events kept while a snapshot or the state still comes in; beyond it something is wrong, and a
 /// new connection begins with a fresh snapshot.
 const EARLY_MAX: usize = 100_000;
-/// Weight of the calls in one frame; about a launch each, so a frame stays far below 4 MiB.
-const FRAME_WEIGHT_MAX: usize = 1_000;
-
 /// The protocol machine around one framework.
 #[derive(Clone, Debug)]
 pub struct Driver<F: Framework> {
@@ -329,9 +193,7 @@ impl<F: Framework> Driver<F> {
         self.context.requests.wake(now);
         let (renewed, lapsed) = self.context.leases.tick(now);
         if !renewed.is_empty() {
-            let chunks = renewed.chunks(FRAME_WEIGHT_MAX);
-            let calls = chunks.map(|offers| Call::Renew { offers: offers.to_vec() });
-            self.context.calls.extend(calls);
+            self.context.calls.extend(renewals(&renewed));
         }
         self.context.told.extend(lapsed.map(Told::from));
         if self.framework.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -339,81 +201,9 @@ impl<F: Framework> Driver<F> {
         }
     }
 
-    fn connected(&mut self, connection: u64, now: Monotonic) {
-        let is_awaited = matches!(self.link.phase, Phase::Connecting { .. });
-        if !self.link.is_current(connection) || !is_awaited {
-            return;
-        }
-        self.link.connected(now);
-        self.link.sent(now);
-        self.context.counters.connections += 1;
-        let call = Call::Subscribe {
-            info: self.framework.info(),
-            replica: self.config.replica.clone(),
-            take_over: std::mem::take(&mut self.config.take_over),
-        };
-        self.send(vec![call]);
-    }
-
     fn send(&mut self, calls: Vec<Call>) {
         let frame = SchedulerUp { epoch: self.link.presented, calls };
         self.outputs.push_back(Output::Send { connection: self.link.connection, frame });
-    }
-
-    /// Ends the connection from this side.
-    fn close(&mut self, why: &str) {
-        self.outputs.push_back(Output::Close { connection: self.link.connection });
-        self.lose(why);
-    }
-
-    /// The connection has ended.
-    fn lose(&mut self, why: &str) {
-        self.link.lost(why, self.context.now.monotonic);
-        // The named leader may be the one that died: back to the list.
-        self.link.hint = None;
-        self.leave_connection();
-    }
-
-    fn leave_connection(&mut self) {
-        self.assembly = None;
-        self.early.clear();
-        let context = &mut self.context;
-        context.is_online = false;
-        context.calls.clear();
-        context.sent_templates.clear();
-        context.lose_accepts();
-        context.state.disconnected();
-        let held = context.leases.drain();
-        if !held.is_empty() {
-            let offers = held.into_iter().collect();
-            context.tell(Notice::Rescinded { offers, reason: "disconnected".to_owned() });
-        }
-        if context.is_active {
-            context.tell(Notice::Disconnected);
-        }
-    }
-
-    /// Another replica is active: everything known here is void.
-    fn stand_by(&mut self, active: ReplicaId) {
-        self.assembly = None;
-        self.early.clear();
-        self.link.presented = FrameworkEpoch(0);
-        let context = &mut self.context;
-        context.is_active = false;
-        context.active_epoch = None;
-        context.is_online = false;
-        context.calls.clear();
-        context.told.clear();
-        context.tasks.clear();
-        context.absent.clear();
-        context.requests.clear();
-        context.kills.clear();
-        context.launches.restart(|_, _| false);
-        context.state.restart();
-        context.acknowledgements.clear();
-        context.leases.drain();
-        context.ended_without_log.clear();
-        context.tell(Notice::Standby { active });
     }
 
     fn frame(&mut self, connection: u64, frame: SchedulerDown) {
@@ -444,19 +234,6 @@ impl<F: Framework> Driver<F> {
             }
             self.event(event);
             self.drain();
-        }
-    }
-
-    /// The master behind the connection does not lead any more. If it says who does, that is
-    /// followed; nothing else counts that it says.
-    fn left_by_leader(&mut self, events: Vec<Event>) {
-        let refused = events.into_iter().find_map(|event| {
-            let Event::Refused { call, refusal } = event else { return None };
-            (call == "subscribe").then_some(refusal)
-        });
-        match refused {
-            Some(refusal) => self.subscribe_refused(refusal),
-            None => self.close("the master no longer leads"),
         }
     }
 
@@ -546,125 +323,6 @@ impl<F: Framework> Driver<F> {
         }
     }
 
-    fn subscribed(&mut self, framework: FrameworkId, epoch: FrameworkEpoch) {
-        let context = &mut self.context;
-        if self.link.phase == Phase::Subscribed && epoch <= context.epoch {
-            context.counters.events_out_of_place += 1;
-            return;
-        }
-        self.link.admitted(Phase::Subscribed);
-        self.is_new_epoch = context.active_epoch != Some(epoch);
-        self.link.presented = epoch;
-        context.framework = Some(framework);
-        context.epoch = epoch;
-        context.is_online = false;
-        context.calls.clear();
-        context.lose_accepts();
-        if self.is_new_epoch {
-            context.requests.clear();
-            context.state.restart();
-            context.acknowledgements.void_commits(context.state.issued());
-        }
-        self.assembly = Some(Assembly::default());
-        self.early.clear();
-        // Stating demand ends classical offers, so a framework that wants those states none
-        // before it has some.
-        let states_none = self.context.wants_raw_offers && self.context.requests.begin_stream();
-        self.says_demand = if states_none { Force::No } else { Force::Yes };
-    }
-
-    fn snapshot_ended(&mut self, absent: Vec<proffer_types::scheduler::AbsentAgent>) {
-        match &mut self.assembly {
-            Some(assembly) if assembly.absent.is_none() => assembly.absent = Some(absent),
-            // An empty snapshot that was asked for has no pages.
-            None if self.context.is_online => {
-                let mut assembly = Assembly::default();
-                assembly.absent = Some(absent);
-                self.assembly = Some(assembly);
-            }
-            Some(_) | None => {
-                self.context.counters.events_out_of_place += 1;
-                return;
-            }
-        }
-        if !self.context.is_online {
-            return self.become_online();
-        }
-        if let Some(assembly) = self.assembly.take() {
-            self.context.compare_snapshot(assembly);
-        }
-    }
-
-    /// Once snapshot and state are complete, calls may leave.
-    fn become_online(&mut self) {
-        let is_complete = self.assembly.as_ref().is_some_and(|a| a.absent.is_some());
-        if self.context.is_online || !is_complete || !self.context.state.is_loaded() {
-            return;
-        }
-        let assembly = self.assembly.take().expect("just seen");
-        self.context.is_online = true;
-        if self.is_new_epoch {
-            self.context.begin_epoch(assembly);
-        } else {
-            self.context.tell(Notice::Resumed);
-            self.context.compare_snapshot(assembly);
-        }
-        self.say_again();
-        self.drain();
-        for agent in self.context.acknowledgements.agents() {
-            if !self.context.absent.contains_key(&agent) {
-                self.context.acknowledgements.drop_void(agent);
-            }
-        }
-        while let Some(event) = self.early.pop_front() {
-            self.delta(event);
-            self.drain();
-        }
-    }
-
-    /// What a new stream must be told, since the master keeps it no longer than a stream.
-    fn say_again(&mut self) {
-        let context = &mut self.context;
-        if context.wants_teardown {
-            return context.calls.push(Call::Teardown);
-        }
-        if context.wants_raw_offers && !context.suppresses_all {
-            context.calls.push(Call::Revive { roles: BTreeSet::new() });
-        }
-        if context.suppresses_all || !context.suppressed.is_empty() {
-            let roles: BTreeSet<RoleName> =
-                if context.suppresses_all { BTreeSet::new() } else { context.suppressed.clone() };
-            context.calls.push(Call::Suppress { roles });
-        }
-        for name in context.kills.keys().cloned().collect::<Vec<_>>() {
-            context.repeat_kill(&name);
-        }
-    }
-
-    fn torn_down(&mut self) {
-        self.outputs.push_back(Output::Close { connection: self.link.connection });
-        self.link.phase = Phase::Ended;
-        self.context.is_active = false;
-        self.context.is_online = false;
-        self.context.told.clear();
-        self.context.tell(Notice::TornDown);
-        self.drain();
-        self.outputs.push_back(Output::Ended);
-    }
-
-    fn subscribe_refused(&mut self, refusal: Refusal) {
-        if refusal.code == RefusalCode::NotLeader && !refusal.hint.is_empty() {
-            self.outputs.push_back(Output::Close { connection: self.link.connection });
-            self.link.redirected(refusal.hint, self.context.now.monotonic);
-            return self.leave_connection();
-        }
-        if refusal.code == RefusalCode::StaleEpoch {
-            self.link.presented = FrameworkEpoch(0);
-        }
-        self.close(&refusal.to_string());
-        self.context.tell(Notice::Refused { call: "subscribe".to_owned(), refusal });
-    }
-
     fn refused(&mut self, call: String, refusal: Refusal) {
         if call == "demand" {
             for name in self.context.requests.refused(&refusal) {
@@ -737,7 +395,7 @@ impl<F: Framework> Driver<F> {
                 calls.push(Call::Snapshot);
             }
             if let Some((request, call)) = context.state.next_call(now) {
-                if matches!(call, proffer_types::state_store::StateCall::Commit { .. }) {
+                if matches!(call, StateCall::Commit { .. }) {
                     context.counters.commits += 1;
                 }
                 calls.push(Call::State { request, call });
@@ -747,68 +405,5 @@ impl<F: Framework> Driver<F> {
             calls.push(Call::Heartbeat);
         }
         calls
-    }
-}
-
-/// Declines of one term go together.
-fn join_declines(declines: Vec<Call>) -> Vec<Call> {
-    let mut joined: Vec<(DurationMs, Vec<proffer_types::OfferId>)> = Vec::new();
-    for call in declines {
-        let Call::Decline { offers, refuse_for } = call else { continue };
-        match joined.iter_mut().find(|(term, _)| *term == refuse_for) {
-            Some((_, together)) => together.extend(offers),
-            None => joined.push((refuse_for, offers)),
-        }
-    }
-    joined.into_iter().map(|(refuse_for, offers)| Call::Decline { offers, refuse_for }).collect()
-}
-
-/// Cuts calls into frames of bounded weight, in order.
-fn frames(calls: Vec<Call>) -> Vec<Vec<Call>> {
-    let mut frames: Vec<Vec<Call>> = Vec::new();
-    let mut weight = 0;
-    for call in calls {
-        let more = weigh(&call);
-        match frames.last_mut() {
-            Some(frame) if weight + more <= FRAME_WEIGHT_MAX => {
-                weight += more;
-                frame.push(call);
-            }
-            Some(_) | None => {
-                weight = more;
-                frames.push(vec![call]);
-            }
-        }
-    }
-    frames
-}
-
-fn weigh(call: &Call) -> usize {
-    use proffer_types::offer::Operation;
-    match call {
-        Call::Accept(accept) => accept
-            .operations
-            .iter()
-            .map(|operation| match operation {
-                Operation::Launch { tasks, .. } => 1 + tasks.len(),
-                Operation::Reserve { .. }
-                | Operation::Unreserve { .. }
-                | Operation::CreateVolume { .. }
-                | Operation::DestroyVolume { .. } => 1,
-            })
-            .sum(),
-        Call::Demand { groups } => 1 + groups.len(),
-        // A template or a commit may be large; each has a frame of its own.
-        Call::Template { .. } | Call::State { .. } => FRAME_WEIGHT_MAX / 2 + 1,
-        Call::Subscribe { .. }
-        | Call::Decline { .. }
-        | Call::Renew { .. }
-        | Call::Suppress { .. }
-        | Call::Revive { .. }
-        | Call::Kill { .. }
-        | Call::Acknowledge { .. }
-        | Call::Snapshot
-        | Call::Teardown
-        | Call::Heartbeat => 1,
     }
 }

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`framework`] | the trait, and the events it is given |
 //! | [`context`] | what a framework may do |
+//! | `command` | the driver's door: commands, outputs, status |
 //! | [`request`] | one wanted task, and its template |
 //! | [`driver`] | dispatch: commands in, outputs out |
+//! | `frames` | calls put into frames |
 //! | `link` | the connection: subscribe, epochs, heartbeats, back-off |
 //! | `snapshot` | putting a snapshot together and telling what changed (K2) |
 //! | [`task_table`] | the framework's own tasks; each status applied once (I7) |
@@ -26,9 +28,11 @@
 
 mod acknowledgements;
 mod back_off;
+mod command;
 pub mod context;
 mod counters;
 pub mod driver;
+mod frames;
 pub mod framework;
 mod invariants;
 mod launches;
