@@ -1,13 +1,19 @@
 //! Bugs planted on purpose, one a checker: the gate fails when a checker misses its own. They are put
 //! in at the edges of the world (store, disk, machine, network, door, publisher), never in the cores.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each edge knows the few bugs that are planted there"
+)]
+
 use super::network::Connection;
 use super::plan::Plan;
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
-use proffer_master::store::model::{Guard, Transaction};
+use proffer_master::store::model::{Guard, LeaderToken, Transaction};
 use proffer_master_core::registry::{Record, RecordKey};
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
+use proffer_types::demand::DemandGroup;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::{DurationMs, Generation, TaskState, TaskStatus};
@@ -103,7 +109,7 @@ pub const TABLE: &[(Planted, &str)] = &[
 /// What the bugs remember.
 #[derive(Default)]
 pub struct Memory {
-    old_demand: BTreeMap<usize, Call>,
+    old_demand: BTreeMap<usize, Vec<DemandGroup>>,
     held: BTreeMap<usize, TaskStatus>,
 }
 
@@ -202,25 +208,21 @@ impl Planted {
 
     /// Changes a frame on its way from a framework process.
     pub fn from_framework(self, memory: &mut Memory, node: usize, frame: &mut SchedulerUp) {
-        match self {
-            Self::ForgedDemand => {
-                for call in &mut frame.calls {
-                    let Call::Demand { groups } = call else { continue };
-                    if groups.is_empty() {
-                        continue;
-                    }
-                    let old = memory.old_demand.entry(node).or_insert_with(|| call_of(groups));
-                    if let Call::Demand { groups: old } = old {
-                        let newest = groups.iter().map(|group| group.generation.0).max();
-                        *groups = old.clone();
-                        for group in groups {
-                            group.generation = Generation(newest.unwrap_or(0) + 1_000);
-                            group.target += 1;
-                        }
-                    }
-                }
+        if self != Self::ForgedDemand {
+            return;
+        }
+        for call in &mut frame.calls {
+            let Call::Demand { groups } = call else { continue };
+            if groups.is_empty() {
+                continue;
             }
-            _ => {}
+            let old = memory.old_demand.entry(node).or_insert_with(|| groups.clone());
+            let newest = groups.iter().map(|group| group.generation.0).max().unwrap_or(0);
+            groups.clone_from(old);
+            for group in groups {
+                group.generation = Generation(newest + 1_000);
+                group.target += 1;
+            }
         }
     }
 
@@ -247,7 +249,12 @@ impl Planted {
     }
 
     /// Changes a transaction on its way into the store.
-    pub fn to_store(self, transaction: &mut Transaction, guard: Guard) {
+    pub fn to_store(
+        self,
+        transaction: &mut Transaction,
+        guard: Guard,
+        stands: Option<LeaderToken>,
+    ) {
         let drop = |transaction: &mut Transaction, prefix: &[u8]| {
             transaction.changes.retain(|key, _| !key.starts_with(prefix));
         };
@@ -256,8 +263,8 @@ impl Planted {
             Self::ForgottenOccupancy => drop(transaction, b"occupancy/"),
             Self::ForgottenMark => forget_marks(transaction),
             Self::StoreWithoutFence => {
-                if let Some(leader) = guard.leader {
-                    transaction.token.create_revision = leader;
+                if let Some(token) = stands {
+                    transaction.token = token;
                     transaction.expected = guard.mark;
                     transaction.mark.sequence = guard.mark.sequence + 1;
                 }
@@ -277,10 +284,6 @@ impl Planted {
     pub fn lease(self) -> Option<DurationMs> {
         (self == Self::EndlessLease).then_some(DurationMs::from_secs(3_600))
     }
-}
-
-fn call_of(groups: &[proffer_types::demand::DemandGroup]) -> Call {
-    Call::Demand { groups: groups.to_vec() }
 }
 
 /// Keeps the epoch and nothing else of the cluster's counters.

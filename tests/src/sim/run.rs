@@ -104,6 +104,7 @@ pub fn populate(world: &mut World) {
             clock_ahead_ms,
             wall_ahead_ms: 0,
             paused_until_ms: 0,
+            turns_at: (0, 0),
         });
         world.queue.after(node as u64, Event::StartMaster(node));
     }
@@ -249,7 +250,12 @@ fn serves(node: &FrameworkNode) -> bool {
             match view.summary.status {
                 ServiceStatus::Stopped => true,
                 ServiceStatus::Running => !is_moving,
-                _ => false,
+                ServiceStatus::Rolling
+                | ServiceStatus::RollingBack
+                | ServiceStatus::Paused
+                | ServiceStatus::Degraded
+                | ServiceStatus::CrashLooping
+                | ServiceStatus::Removing => false,
             }
         });
         is_active && service.is_active() && at_rest

@@ -124,6 +124,8 @@ pub struct World {
     pub network: Network,
     /// The registry's store.
     pub store: MemoryCore,
+    /// Who was elected last.
+    pub elected: Option<LeaderToken>,
     /// Master processes.
     pub masters: Vec<MasterNode>,
     /// Agents.
@@ -184,6 +186,7 @@ impl World {
     ) -> Self {
         let mut world = Self {
             store: MemoryCore::new(Limits::ETCD),
+            elected: None,
             plan,
             chance,
             queue: Queue::default(),

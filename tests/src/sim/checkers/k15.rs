@@ -10,12 +10,14 @@ use proffer_types::{AgentId, FrameworkEpoch, LogIncarnation};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Log = (AgentId, LogIncarnation);
+/// The sequences of each log that a process was told.
+type Told = BTreeMap<Log, BTreeSet<u64>>;
 
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// By process: its life and newest epoch, and the sequences of each log that it was told.
-    told: BTreeMap<usize, (u64, FrameworkEpoch, BTreeMap<Log, BTreeSet<u64>>)>,
+    /// By process: its life and newest epoch, and what it was told.
+    told: BTreeMap<usize, (u64, FrameworkEpoch, Told)>,
     under_way: BTreeMap<(usize, u64, ConnectionId), u64>,
     looked: u64,
 }

@@ -8,6 +8,7 @@ use proffer_master_core::{Command, Effect, OperationId, WriteResult};
 use std::collections::BTreeMap;
 
 type Process = (usize, u64);
+type Keys = Vec<Vec<u8>>;
 
 /// See the module's description.
 #[derive(Default)]
@@ -15,7 +16,7 @@ pub(super) struct Writes {
     /// Commits of each process so far, and with which of them it wrote each key last.
     commits: BTreeMap<Process, (u64, BTreeMap<Vec<u8>, u64>)>,
     /// Writes that wait: the commits before them, and their keys.
-    open: BTreeMap<(Process, OperationId), (u64, Vec<Vec<u8>>)>,
+    open: BTreeMap<(Process, OperationId), (u64, Keys)>,
     looked: u64,
 }
 

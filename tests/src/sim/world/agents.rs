@@ -143,19 +143,15 @@ impl World {
         }
         let facts = self.agents[node].machine.perform(effect);
         for fact in &facts {
-            match fact {
-                agent::Command::Started { container, .. } => {
-                    self.counts.launches += 1;
+            if let agent::Command::Started { container, .. } = fact {
+                self.counts.launches += 1;
+                self.see(&Seen::Started { node, container });
+                if self.planted == Some(Planted::StartedTwice) {
                     self.see(&Seen::Started { node, container });
-                    if self.planted == Some(Planted::StartedTwice) {
-                        self.see(&Seen::Started { node, container });
-                    }
-                    self.schedule_end(node, container);
                 }
-                agent::Command::Exited { container, .. } => {
-                    self.see(&Seen::Ended { node, container })
-                }
-                _ => {}
+                self.schedule_end(node, container);
+            } else if let agent::Command::Exited { container, .. } = fact {
+                self.see(&Seen::Ended { node, container });
             }
         }
         if !facts.is_empty() {

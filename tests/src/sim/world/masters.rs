@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Turns of one master in one millisecond; each takes at least one command or decides something.
+const TURNS_PER_MS_MAX: u32 = 500;
+
 impl World {
     pub(super) fn master_at(&self, life: Life) -> bool {
         let node = &self.masters[life.node];
@@ -33,6 +36,7 @@ impl World {
             self.queue.after(pause, Event::Campaign(life));
             return;
         };
+        self.elected = Some(token);
         self.leased(life, token, LEASE_TTL);
         if let Err(why) = self.lead(life, token)
             && self.planted.is_none()
@@ -186,17 +190,31 @@ impl World {
         }
         let inbox_lag = DurationMs(0);
         self.counts.turns += 1;
+        self.count_turn(life.node);
         let Some(leading) = self.masters[life.node].leading_mut() else { return };
         if leading.core.next_deadline().is_some_and(|at| at <= now.monotonic) {
             commands.push(Command::Tick { inbox_lag });
         }
         commands.push(Command::EndOfTurn { budget, inbox_lag });
         for command in commands {
-            if !self.apply_master(life, command, now) {
+            if !self.apply_master(life, &command, now) {
                 return;
             }
         }
         self.after_turn(life, now);
+    }
+
+    /// A loop that turns again and again without time passing does nothing but turn.
+    fn count_turn(&mut self, node: usize) {
+        let now_ms = self.queue.now_ms();
+        let (at_ms, turns) = &mut self.masters[node].turns_at;
+        if *at_ms != now_ms {
+            (*at_ms, *turns) = (now_ms, 0);
+        }
+        *turns += 1;
+        let spins = *turns > TURNS_PER_MS_MAX;
+        let text = format!("more than {TURNS_PER_MS_MAX} turns in a millisecond");
+        self.hold(&format!("master {node}"), if spins { Err(text) } else { Ok(()) });
     }
 
     pub(super) fn master_due(&mut self, life: Life, at_ms: u64) {
@@ -228,7 +246,7 @@ impl World {
     }
 
     /// Returns whether the process still lives.
-    pub(super) fn apply_master(&mut self, life: Life, command: Command, now: Now) -> bool {
+    pub(super) fn apply_master(&mut self, life: Life, command: &Command, now: Now) -> bool {
         let Some(leading) = self.masters[life.node].leading_mut() else { return false };
         let mut effects = leading.core.apply(command.clone(), now);
         let invariants = leading.core.check_invariants();
@@ -247,7 +265,7 @@ impl World {
             }
         }
         let (node, life_number) = (life.node, life.life);
-        self.see(&Seen::Master { node, command: &command, effects: &effects, life: life_number });
+        self.see(&Seen::Master { node, command, effects: &effects, life: life_number });
         for effect in effects {
             if !self.perform_master(life, effect) {
                 return false;
@@ -294,7 +312,7 @@ impl World {
                 self.asked.remove(&reply_to.0);
             }
             Effect::Close { connection, refusal } => {
-                self.close_by_master(node, connection, refusal)
+                self.close_by_master(node, connection, refusal);
             }
             Effect::Publish { .. } => {}
             Effect::Stop { .. } => {

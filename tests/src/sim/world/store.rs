@@ -54,7 +54,7 @@ impl World {
         self.store.expire(Duration::from_millis(self.queue.now_ms()));
         let mut written = transaction.clone();
         if let Some(planted) = self.planted {
-            planted.to_store(&mut written, self.store.guard());
+            planted.to_store(&mut written, self.store.guard(), self.elected);
         }
         let mut result = self.store.transact(&written);
         if let TransactionResult::Applied { .. } = &result {
