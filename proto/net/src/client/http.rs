@@ -266,8 +266,24 @@ fn read_refusal(status: StatusCode, bytes: &[u8]) -> Refusal {
         Err(_) => {
             let text = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
             let message = format!("{status}: {}", text.trim());
-            Refusal::new(RefusalCode::Other, "", message)
+            Refusal::new(bare_code(status), "", message)
         }
+    }
+}
+
+/// What a status without a refusal means: a fault of the caller stays one.
+fn bare_code(status: StatusCode) -> RefusalCode {
+    match status {
+        StatusCode::UNAUTHORIZED => RefusalCode::Unauthenticated,
+        StatusCode::FORBIDDEN => RefusalCode::PermissionDenied,
+        StatusCode::NOT_FOUND => RefusalCode::NotFound,
+        StatusCode::PAYLOAD_TOO_LARGE => RefusalCode::LimitExceeded,
+        StatusCode::TOO_MANY_REQUESTS => RefusalCode::BudgetExceeded,
+        status if status.is_client_error() => RefusalCode::InvalidArgument,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            RefusalCode::Unavailable
+        }
+        _ => RefusalCode::Other,
     }
 }
 
