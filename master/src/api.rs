@@ -5,7 +5,7 @@ use crate::authorize::access;
 use crate::connections::Connections;
 use crate::inbox::Inbox;
 use arc_swap::ArcSwapOption;
-use proffer_net::{Access, Peer, Routes};
+use proffer_net::{Access, ObjectKind, Peer, Routes, Verb};
 use proffer_proto::pb::agent_service_server::AgentServiceServer;
 use proffer_proto::pb::operator_service_server::OperatorServiceServer;
 use proffer_proto::pb::scheduler_service_server::SchedulerServiceServer;
@@ -44,6 +44,13 @@ pub(crate) fn to_status(refusal: &Refusal) -> Status {
 /// Frames from agents and frameworks may be this large; their conversion bounds what is in them.
 const FRAME_BYTES_MAX: usize = proffer_proto::convert::bounds::FRAME_BYTES_MAX;
 
+/// Health and reflection, as gRPC tools expect them.
+const STANDARD_RPCS: [&str; 3] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
 /// The gRPC doors, each method with the right it needs.
 pub(crate) fn grpc(
     operator: operator::Operator,
@@ -60,11 +67,20 @@ pub(crate) fn grpc(
         SchedulerServiceServer::new(schedulers).max_decoding_message_size(FRAME_BYTES_MAX),
     );
     services = services.add_service(OperatorServiceServer::new(operator));
+    // A fresh reporter says that the server as a whole serves, which is true while anybody can ask.
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    services = services.add_service(health);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proffer_proto::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("a test reads the descriptor set that the build made");
+    services = services.add_service(reflection);
     let rules: Vec<(String, Access)> = RPCS
         .iter()
         // Executors speak to their agent, not to the master.
         .filter(|rpc| rpc.service != "ExecutorService")
         .map(|rpc| (rpc.path(), access(rpc.verb, rpc.object)))
+        .chain(STANDARD_RPCS.map(|path| (path.to_owned(), Access::new(Verb::Read, ObjectKind::Page))))
         .collect();
     Routes::new().grpc(services, rules.iter().map(|(path, access)| (path.as_str(), *access)))
 }
