@@ -31,12 +31,20 @@ pub fn mutate(random: &mut ChaCha8Rng, input: &[u8]) -> Vec<u8> {
                 bytes.splice(at..at, copy);
             }
             5 => {
-                let noise: Vec<u8> = (0..random.random_range(1..=32)).map(|_| random.random()).collect();
+                let noise: Vec<u8> =
+                    (0..random.random_range(1..=32)).map(|_| random.random()).collect();
                 bytes.splice(at..at, noise);
             }
             6 => {
-                let edges: [&[u8]; 7] =
-                    [b"\0", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"-1", b"18446744073709551616", b"\xc3\x28", b"\r\n", b"${x}"];
+                let edges: [&[u8]; 7] = [
+                    b"\0",
+                    b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+                    b"-1",
+                    b"18446744073709551616",
+                    b"\xc3\x28",
+                    b"\r\n",
+                    b"${x}",
+                ];
                 let edge = edges[random.random_range(0..edges.len())];
                 bytes.splice(at..end, edge.iter().copied());
             }

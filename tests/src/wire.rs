@@ -65,7 +65,10 @@ impl Api {
 ///
 /// # Errors
 /// When the connection fails.
-pub fn events(api: &Api, path: &str) -> std::io::Result<impl Iterator<Item = serde_json::Value> + use<>> {
+pub fn events(
+    api: &Api,
+    path: &str,
+) -> std::io::Result<impl Iterator<Item = serde_json::Value> + use<>> {
     let mut stream = TcpStream::connect_timeout(&api.address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let head = format!(

@@ -7,6 +7,7 @@ use proffer_tests::processes::{Place, is_root, tree, turn};
 use proffer_tests::wire::{Answer, read};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -79,15 +80,23 @@ fn monsters(dev: &Dev) -> Vec<Vec<u8>> {
         )
         .into_bytes()
     };
-    let with = |method: &str, path: &str, body: &[u8]| [head(method, path, "", body.len()), body.to_vec()].concat();
+    let with = |method: &str, path: &str, body: &[u8]| {
+        [head(method, path, "", body.len()), body.to_vec()].concat()
+    };
     let deep = |open: &str, close: &str| [open.repeat(100_000), close.repeat(100_000)].concat();
     let long = "x".repeat(1 << 20);
     let mut all = Vec::new();
-    for path in ["/v1/services/web/scale", "/v1/services", "/v1/agents/a1/drain", "/v1/services/-/validate"] {
+    for path in
+        ["/v1/services/web/scale", "/v1/services", "/v1/agents/a1/drain", "/v1/services/-/validate"]
+    {
         all.push(with("POST", path, deep("[", "]").as_bytes()));
         all.push(with("POST", path, deep("{\"a\":", "}").as_bytes()));
         all.push(with("POST", path, "[".repeat(100_000).as_bytes()));
-        all.push(with("POST", path, format!("{{\"to\":{{\"count\":{}}}}}", "9".repeat(100_000)).as_bytes()));
+        all.push(with(
+            "POST",
+            path,
+            format!("{{\"to\":{{\"count\":{}}}}}", "9".repeat(100_000)).as_bytes(),
+        ));
         all.push(with("POST", path, &[0xff; 4096]));
         all.push(with("POST", path, long.repeat(3).as_bytes()));
     }
@@ -97,10 +106,20 @@ fn monsters(dev: &Dev) -> Vec<Vec<u8>> {
     all.push(head("GET", &format!("/v1/agents?{long}"), "", 0));
     all.push(head("GET", &format!("/{}", "a/".repeat(30_000)), "", 0));
     for path in [
-        "/%00", "/v1/tasks/%2e%2e%2f%2e%2e/x", "/v1/../../etc/passwd", "/ui/../../../etc/passwd",
-        "/ui/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/v1/tasks/f1/x/files?path=../../../../etc/passwd",
-        "/v1/agents/a18446744073709551616", "/v1/agents/%ff%fe", "/v1/tasks?page_size=-1",
-        "/v1/tasks?page_token=%00%ff", "/v1/watch?after=zzz.zzz", "//", "*", "/v1/services/%0d%0aX:%20y",
+        "/%00",
+        "/v1/tasks/%2e%2e%2f%2e%2e/x",
+        "/v1/../../etc/passwd",
+        "/ui/../../../etc/passwd",
+        "/ui/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/v1/tasks/f1/x/files?path=../../../../etc/passwd",
+        "/v1/agents/a18446744073709551616",
+        "/v1/agents/%ff%fe",
+        "/v1/tasks?page_size=-1",
+        "/v1/tasks?page_token=%00%ff",
+        "/v1/watch?after=zzz.zzz",
+        "//",
+        "*",
+        "/v1/services/%0d%0aX:%20y",
     ] {
         all.push(head("GET", path, "", 0));
     }
@@ -135,7 +154,9 @@ fn ten_thousand_malformed_http_requests_do_no_harm() {
         let shown = || String::from_utf8_lossy(&input[..input.len().min(400)]).into_owned();
         assert!(answer.status != 500, "{answer:?} to {}", shown());
         if (400..500).contains(&answer.status) && answer.body.starts_with('{') {
-            let error = answer.json();
+            // A second answer follows when what is left of the input is a request as well.
+            let mut values = serde_json::Deserializer::from_str(&answer.body).into_iter::<Value>();
+            let error = values.next().and_then(Result::ok).unwrap_or_default();
             let message = error["message"].as_str().unwrap_or_default();
             assert!(error["code"].is_string() && !message.is_empty(), "{answer:?} to {}", shown());
         }
@@ -163,7 +184,8 @@ fn still_serves(dev: &mut Dev, place: &Place) {
 /// Files that are wrong in ways of their own.
 fn wrong_files() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
-    let mut bomb = String::from("schema: service/v1\nvars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    let mut bomb =
+        String::from("schema: service/v1\nvars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 9].join(", ");
         bomb.push_str(&format!("  a{level}: &a{level} [{items}]\n"));
@@ -172,8 +194,13 @@ fn wrong_files() -> Vec<Vec<u8>> {
     all.push("[".repeat(100_000).into_bytes());
     all.push("{a: ".repeat(100_000).into_bytes());
     all.push("- ".repeat(100_000).into_bytes());
-    all.push((0..20_000).flat_map(|n| format!("{}k:\n", " ".repeat(n % 500)).into_bytes()).collect());
-    all.push(format!("schema: service/v1\nservices: {{web: {{command: [{}]}}}}", "a, ".repeat(300_000)).into_bytes());
+    all.push(
+        (0..20_000).flat_map(|n| format!("{}k:\n", " ".repeat(n % 500)).into_bytes()).collect(),
+    );
+    all.push(
+        format!("schema: service/v1\nservices: {{web: {{command: [{}]}}}}", "a, ".repeat(300_000))
+            .into_bytes(),
+    );
     all.push(format!("schema: {}", "x".repeat(900_000)).into_bytes());
     all.push(b"a: &a [*a]".to_vec());
     all.push(b"<<: *x".to_vec());
@@ -193,7 +220,7 @@ fn ten_thousand_malformed_files_do_no_harm() {
     let place = Place::new();
     let mut dev = Dev::start(&place, &[]);
     let example = std::fs::read(tree().join("examples/web.yaml")).expect("the example is there");
-    let small = b"schema: service/v1\nvars: {x: a}\ndefaults: {labels: {team: a}}\nservices:\n  api:\n    instances: 2\n    command: [/bin/true, \"${x}\"]\n    env: {A: b, C: \"${meta.slot}\"}\n    resources: {request: {cpu: 0.25, mem: 1Gi}, limit: {pids: 9}}\n    ports: {web: {host: auto}, admin: {host: 8080}}\n    checks: {ready: {http: {port: web, path: /x, status: [200]}, interval: 1s}}\n    placement: {require: [zone == a, attr.gpu exists], max_per: {host: 1}}\n    rollout: {order: stop_first, min_ready: 50%, surge: 0}\n".to_vec();
+    let small = b"schema: service/v1\nvars: {x: a}\ndefaults: {labels: {team: a}}\nservices:\n  api:\n    instances: 2\n    command: [/bin/true, \"${x}\"]\n    env: {A: b, C: \"${meta.slot}\"}\n    resources: {request: {cpu: 0.25, mem: 1Gi}, limit: {pids: 9}}\n    ports: {web: {host: auto}, admin: {host: auto}}\n    checks: {ready: {http: {port: web, path: /x, status: [200]}, interval: 1s}}\n    placement: {require: [zone == a, attr.gpu exists], max_per: {host: 1}}\n    rollout: {order: stop_first, min_ready: 50%, surge: 0}\n".to_vec();
     let wrong = wrong_files();
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut said = Said::default();
@@ -208,10 +235,15 @@ fn ten_thousand_malformed_files_do_no_harm() {
         let shown = || String::from_utf8_lossy(&input[..input.len().min(600)]).into_owned();
         match answer.status {
             200 => {}
-            400..500 => {
+            // A field that will be known later is refused as not yet supported.
+            400..500 | 501 => {
                 let error = answer.json();
                 let message = error["message"].as_str().unwrap_or_default();
-                assert!(error["code"].is_string() && !message.is_empty(), "{answer:?} to {}", shown());
+                assert!(
+                    error["code"].is_string() && !message.is_empty(),
+                    "{answer:?} to {}",
+                    shown()
+                );
             }
             _ => panic!("{answer:?} to {}", shown()),
         }
