@@ -570,7 +570,8 @@ async fn the_default_action_of_signals_works_and_daemons_end_with_the_task() {
 async fn without_grants_a_task_ends_though_no_agent_lives() {
     let Some(mut bed) = Bed::new() else { return };
     let mut spec = bed.shell("leased", "echo up; exec sleep 1000");
-    spec.stop_after = Some(Duration::from_millis(300));
+    // Long enough for an emulated machine to get as far as `up`.
+    spec.stop_after = Some(Duration::from_secs(3));
     let id = bed.launch(spec).await;
     bed.output_holds(&id, "up").await;
     bed.get().grant(&id, BootTime::now()).await.unwrap();

@@ -69,7 +69,7 @@ impl Browser {
 
     /// What a script returns; its arguments are in `arguments`.
     #[must_use]
-    pub fn script(&self, script: &str, arguments: Value) -> Value {
+    pub fn script(&self, script: &str, arguments: &Value) -> Value {
         self.ask("POST", "execute/sync", &json!({"script": script, "args": arguments}))
     }
 
@@ -78,7 +78,7 @@ impl Browser {
     pub fn texts(&self, selector: &str) -> Vec<String> {
         const READ: &str =
             "return [...document.querySelectorAll(arguments[0])].map((it) => it.innerText.trim())";
-        let found = self.script(READ, json!([selector]));
+        let found = self.script(READ, &json!([selector]));
         serde_json::from_value(found).expect("a list of texts")
     }
 

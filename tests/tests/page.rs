@@ -42,7 +42,7 @@ fn pictures() -> PathBuf {
 }
 
 fn go(browser: &Browser, page: &str) {
-    let _ = browser.script("location.hash = '#/' + arguments[0]", json!([page]));
+    let _ = browser.script("location.hash = '#/' + arguments[0]", &json!([page]));
 }
 
 fn numbers(texts: &[String]) -> Vec<f64> {
@@ -69,7 +69,7 @@ fn the_page_shows_the_cluster_and_changes_with_it() {
 
     signs_in(&browser, &dev);
     // Whatever happens below happens without another load of the page.
-    let _ = browser.script("window.loadedOnce = true", json!([]));
+    let _ = browser.script("window.loadedOnce = true", &json!([]));
     shows_the_overview(&browser);
     shows_agents_frameworks_and_roles(&browser);
     shows_tasks_and_filters_as_one_types(&browser, &dev);
@@ -78,7 +78,7 @@ fn the_page_shows_the_cluster_and_changes_with_it() {
     says_why_something_waits(&browser, &dev, &place);
     fits_narrow_and_dark_windows(&browser);
 
-    assert_eq!(browser.script("return window.loadedOnce", json!([])), Value::Bool(true));
+    assert_eq!(browser.script("return window.loadedOnce", &json!([])), Value::Bool(true));
     needs_nothing_but_the_master(&browser, &dev);
     assert_eq!(browser.console(), Vec::<String>::new(), "the console stays empty");
 
@@ -97,7 +97,7 @@ fn signs_in(browser: &Browser, dev: &Dev) {
 
     browser.open(&format!("http://{}/?token={}", dev.api.address, dev.api.token));
     browser.shows("that it is connected", "#link", |texts| texts == ["● live"]);
-    let address = browser.script("return location.href", json!([]));
+    let address = browser.script("return location.href", &json!([]));
     let address = address.as_str().expect("a page has an address");
     assert!(!address.contains(&dev.api.token), "the token does not stay in {address}");
 }
@@ -149,7 +149,8 @@ fn shows_tasks_and_filters_as_one_types(browser: &Browser, dev: &Dev) {
     let endpoints = endpoints["endpoints"].as_array().expect("web answers somewhere").clone();
     assert_eq!(endpoints.len(), 3);
     for endpoint in endpoints {
-        let address = format!("{}:{}", endpoint["address"].as_str().unwrap(), endpoint["port"]);
+        let host = endpoint["address"].as_str().expect("an endpoint has an address");
+        let address = format!("{host}:{}", endpoint["port"]);
         assert!(rows.iter().any(|row| row.contains(&address)), "{address} in {rows:?}");
     }
     browser.picture("tasks");
@@ -231,6 +232,10 @@ fn says_why_something_waits(browser: &Browser, dev: &Dev, place: &Place) {
     browser.shows("four tasks again", "#tasks tbody tr", |rows| rows.len() == 4);
 }
 
+/// Pixels by which the page is wider than its window.
+const OVERFLOW: &str =
+    "const page = document.documentElement; return page.scrollWidth - page.clientWidth";
+
 fn fits_narrow_and_dark_windows(browser: &Browser) {
     for (scheme, width, height) in [("light", 420, 860), ("dark", 1400, 900)] {
         browser.prefer(scheme);
@@ -241,10 +246,7 @@ fn fits_narrow_and_dark_windows(browser: &Browser) {
                 let title = if page.is_empty() { "overview" } else { page };
                 texts.len() == 1 && texts[0].to_lowercase().starts_with(title)
             });
-            let over = browser.script(
-                "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-                json!([]),
-            );
+            let over = browser.script(OVERFLOW, &json!([]));
             assert_eq!(over, json!(0), "{page:?} fits into {width} pixels");
             let name = if page.is_empty() { "overview" } else { page };
             browser.picture(&format!("{scheme}-{width}-{name}"));
@@ -254,7 +256,7 @@ fn fits_narrow_and_dark_windows(browser: &Browser) {
 
 fn needs_nothing_but_the_master(browser: &Browser, dev: &Dev) {
     let all = "return performance.getEntriesByType('resource').map((it) => it.name)";
-    let asked = browser.script(all, json!([]));
+    let asked = browser.script(all, &json!([]));
     let own = format!("http://{}/", dev.api.address);
     let asked: Vec<String> = serde_json::from_value(asked).expect("a list of addresses");
     assert!(asked.len() > 10, "the page has parts: {asked:?}");

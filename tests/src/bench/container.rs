@@ -1,10 +1,10 @@
 //! P11: from the order to start to the first instruction of the program, and to the end of
-//! everything, of our containers beside three others: bare spawn and exec, the same in fresh
-//! namespaces and nothing else, and runc. All of them take turns in one loop.
+//! everything, of our containers beside others: bare spawn and exec, the same in fresh namespaces
+//! and nothing else, the same in control groups besides, and runc. All take turns in one loop.
 
 use super::samples::{Subject, percentile};
 use super::stamp::{self, ms_between, now_ns};
-use crate::processes::{PATIENCE, Place};
+use crate::processes::{PATIENCE, Place, until};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use proffer_agent::containerizer::cgroups::CgroupRoot;
@@ -37,7 +37,14 @@ struct Bed {
     events: Receiver<ContainerEvent>,
 }
 
-const CASES: [&str; 5] = ["spawn", "clone", "proffer", "proffer_root_dir", "runc"];
+const CASES: [&str; 6] = ["spawn", "clone", "clone_cgroups", "proffer", "proffer_root_dir", "runc"];
+
+/// Hierarchies of version 1, the file of each that takes the limit, and the limit.
+const LIMITS: [(&str, &str, u64); 3] = [
+    ("cpu", "cpu.cfs_quota_us", CPU_MILLIS * 100),
+    ("memory", "memory.limit_in_bytes", MEMORY_BYTES),
+    ("pids", "pids.max", PIDS_MAX),
+];
 
 /// Measures `rounds` starts of each.
 ///
@@ -45,7 +52,7 @@ const CASES: [&str; 5] = ["spawn", "clone", "proffer", "proffer_root_dir", "runc
 /// When something does not start; never because it is slow.
 pub async fn run(rounds: usize) -> Result<()> {
     let mut bed = Bed::new()?;
-    let cases: Vec<&str> = CASES.into_iter().filter(|case| bed.runc || *case != "runc").collect();
+    let cases: Vec<&str> = CASES.into_iter().filter(|case| bed.can(case)).collect();
     let mut starts = vec![Vec::new(); cases.len()];
     for round in 0..rounds + WARM_UP {
         for turn in 0..cases.len() {
@@ -62,10 +69,19 @@ pub async fn run(rounds: usize) -> Result<()> {
     for (at, case) in cases.iter().enumerate() {
         let subject = Subject { bench: BENCH, case };
         subject.print_p50_and_min("start", "ms", &column(at, |start| start.0))?;
-        subject.print_p50_and_min("start_to_removed", "ms", &column(at, |start| start.1))?;
+        // Its groups are removed when the kernel has let go of a thread, which is looked for now
+        // and then: no figure.
+        if *case != "clone_cgroups" {
+            subject.print_p50_and_min("start_to_removed", "ms", &column(at, |start| start.1))?;
+        }
     }
     let at = |name: &str| cases.iter().position(|case| *case == name);
-    for (over, under) in [("proffer", "clone"), ("runc", "proffer_root_dir"), ("runc", "clone")] {
+    for (over, under) in [
+        ("proffer", "clone"),
+        ("proffer", "clone_cgroups"),
+        ("runc", "proffer_root_dir"),
+        ("runc", "clone"),
+    ] {
         let (Some(over_at), Some(under_at)) = (at(over), at(under)) else { continue };
         let subject = Subject { bench: BENCH, case: over };
         let (above, below) = (column(over_at, |it| it.0), column(under_at, |it| it.0));
@@ -102,10 +118,20 @@ impl Bed {
         Ok(bed)
     }
 
+    /// Version 2 moves whole processes alone, so there this floor cannot be had from a thread.
+    fn can(&self, case: &str) -> bool {
+        match case {
+            "runc" => self.runc,
+            "clone_cgroups" => Path::new("/sys/fs/cgroup/pids/tasks").exists(),
+            _ => true,
+        }
+    }
+
     async fn start(&mut self, case: &str, round: usize) -> Result<Start> {
         match case {
             "spawn" => spawn(&self.stamp),
-            "clone" => self.in_namespaces(),
+            "clone" => self.in_namespaces(Vec::new()),
+            "clone_cgroups" => self.in_namespaces(self.groups(round)),
             "proffer" => self.ours(round, None).await,
             "proffer_root_dir" => self.ours(round, Some(self.root.clone())).await,
             "runc" => self.with_runc(round),
@@ -113,22 +139,34 @@ impl Bed {
         }
     }
 
+    fn groups(&self, round: usize) -> Vec<Group> {
+        let group = |(hierarchy, limit, value)| {
+            let name = format!("floor-{round}");
+            let path =
+                Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.place.name).join(name);
+            Group { path, limit, value }
+        };
+        LIMITS.into_iter().map(group).collect()
+    }
+
     /// Unshare and spawn: the kernel makes the same namespaces as one clone with these flags. On a
-    /// thread of its own, because a thread cannot go back.
-    fn in_namespaces(&self) -> Result<Start> {
+    /// thread of its own, because a thread cannot go back; it enters the groups before.
+    fn in_namespaces(&self, groups: Vec<Group>) -> Result<Start> {
         let stamp = self.stamp.clone();
+        let began = now_ns();
         let thread = std::thread::spawn(move || {
-            let began = now_ns();
+            groups.iter().try_for_each(Group::enter)?;
             let flags = CloneFlags::CLONE_NEWPID
                 | CloneFlags::CLONE_NEWNS
                 | CloneFlags::CLONE_NEWIPC
                 | CloneFlags::CLONE_NEWUTS;
             unshare(flags)?;
-            let (start, removed) = spawn(&stamp)?;
-            let before = ms_between(began, now_ns()) - removed;
-            anyhow::Ok((before + start, before + removed))
+            anyhow::Ok((spawn_since(began, Command::new(stamp))?.0, groups))
         });
-        thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?
+        let ended = thread.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?;
+        let (start, groups) = ended?;
+        groups.iter().try_for_each(Group::remove)?;
+        Ok((start, ms_between(began, now_ns())))
     }
 
     async fn ours(&mut self, round: usize, root_dir: Option<PathBuf>) -> Result<Start> {
@@ -206,14 +244,39 @@ impl Bed {
     }
 }
 
+/// One control group of version 1 with one limit.
+struct Group {
+    path: PathBuf,
+    limit: &'static str,
+    value: u64,
+}
+
+impl Group {
+    fn enter(&self) -> Result<()> {
+        fs::create_dir_all(&self.path)?;
+        fs::write(self.path.join(self.limit), self.value.to_string())?;
+        // Zero is the thread that writes.
+        Ok(fs::write(self.path.join("tasks"), "0")?)
+    }
+
+    /// The thread leaves its groups a moment after it can be joined.
+    fn remove(&self) -> Result<()> {
+        until("the group is empty", PATIENCE, || fs::remove_dir(&self.path).ok());
+        Ok(())
+    }
+}
+
 fn spawn(program: &Path) -> Result<Start> {
     timed(Command::new(program))
 }
 
+fn timed(command: Command) -> Result<Start> {
+    spawn_since(now_ns(), command)
+}
+
 /// Spawned without a copy of this process: the standard library uses `posix_spawn` here.
-fn timed(mut command: Command) -> Result<Start> {
+fn spawn_since(began: i64, mut command: Command) -> Result<Start> {
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let began = now_ns();
     let output = command.stdout(Stdio::piped()).spawn()?.wait_with_output()?;
     let over = now_ns();
     ensure!(output.status.success(), "{command:?}: {}", output.status);

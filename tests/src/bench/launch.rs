@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     async fn throughput(&mut self, plan: &Plan, subject: Subject<'_>) -> Result<()> {
-        let (mut rates, mut master_us) = (Vec::new(), Vec::new());
+        let (mut rates, mut master_us, mut retried) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..plan.rounds {
             let cpu = self.master_cpu_ms()?;
             let began = Instant::now();
@@ -164,10 +164,12 @@ impl Cluster {
             let seen = self.seen(count).await?;
             let took = seen.last.context("at least one was seen")? - began;
             rates.push(count as f64 / took.as_secs_f64());
+            retried.push(seen.retried as f64);
             master_us.push((self.master_cpu_ms()? - cpu) * 1e3 / count as f64);
         }
         subject.print("throughput", "tasks/s", percentile(&rates, 50.0), &rates)?;
         subject.print("master_cpu_per_task", "us", percentile(&master_us, 50.0), &master_us)?;
+        subject.print("dropped_and_retried", "tasks", retried.iter().sum(), &retried)?;
         Ok(())
     }
 

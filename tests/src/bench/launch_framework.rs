@@ -33,6 +33,8 @@ pub struct State {
     pub running_after_ms: Vec<f64>,
     /// When the last of them was seen.
     pub last: Option<Instant>,
+    /// Launches that were dropped on their way and asked for again.
+    pub retried: usize,
     /// What went wrong: a task that ended, a launch that was refused.
     pub faults: Vec<String>,
 }
@@ -102,6 +104,10 @@ impl Framework for Load {
         match event {
             FrameworkEvent::Active { .. } => self.seen.change(|state| state.active += 1),
             FrameworkEvent::Input(ask) => (0..ask.count).for_each(|_| self.ask(ask.intended, ctx)),
+            // It never ran, and the SDK asks for it again: it only takes longer.
+            FrameworkEvent::Task { retried: true, .. } => {
+                self.seen.change(|state| state.retried += 1);
+            }
             FrameworkEvent::Task { task, .. } => self.note(task.name(), task.state()),
             FrameworkEvent::LaunchFailed { name, refusal } => {
                 self.seen.change(|state| state.faults.push(format!("{name}: {refusal}")));
