@@ -50,8 +50,6 @@ pub(crate) struct Agent {
     pub(crate) filters: Filters,
     /// Groups with tasks or leases here.
     pub(crate) groups: SmallVec<[u32; 4]>,
-    /// Grows with each change of what is free.
-    pub(crate) version: u64,
     pub(crate) is_dirty: bool,
     pub(crate) is_pooled: bool,
 }
@@ -76,7 +74,6 @@ impl Agent {
             leases: SmallVec::new(),
             filters: Filters::default(),
             groups: SmallVec::new(),
-            version: 1,
             is_dirty: false,
             is_pooled: false,
         }
@@ -111,7 +108,6 @@ impl Agent {
     }
 
     fn refresh(&mut self) {
-        self.version += 1;
         let mut free = self.total.clone();
         free.sub_all(&self.used);
         for (dimension, book) in &self.spans {
@@ -189,12 +185,7 @@ impl Agent {
     }
 
     pub(crate) fn free_now(&self) -> FreeNow<'_> {
-        FreeNow {
-            version: self.version,
-            plain: &self.free,
-            spans: &self.spans,
-            sets: &self.sets_free,
-        }
+        FreeNow { plain: &self.free, spans: &self.spans, sets: &self.sets_free }
     }
 
     /// Free ranges, for an offer of everything.

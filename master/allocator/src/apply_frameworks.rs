@@ -167,7 +167,12 @@ impl Allocator {
         let entry = &mut self.clients[client];
         entry.has_refused = true;
         let filters = &mut self.agents[slot].filters;
-        filters.insert(&mut self.refused, (client, entry.filter_epoch), parts, until);
+        filters.insert(
+            &mut self.refused,
+            (client, self.filter_epochs[client as usize]),
+            parts,
+            until,
+        );
         self.expiries.entry(until).or_default().push((slot, client));
         Ok(())
     }
@@ -189,9 +194,8 @@ impl Allocator {
             if !std::mem::take(&mut entry.has_refused) {
                 continue;
             }
-            entry.filter_epoch = self.filter_epoch_next;
-            self.filter_epoch_next += 1;
             let node = entry.node;
+            self.renew_filter_epoch(client);
             if self.fair.is_queued(node, Queue::Classical) {
                 self.pool_all_from = Some(0);
             }

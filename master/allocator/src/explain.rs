@@ -237,7 +237,7 @@ impl Allocator {
                     })
             }
             Rule::NotRefused => {
-                let key = (wish.spec.client, self.clients[wish.spec.client].filter_epoch);
+                let key = (wish.spec.client, self.filter_epochs[wish.spec.client as usize]);
                 !agent.filters.block_shape(&self.refused, key, wish.bucket.shape(), now)
             }
         }
@@ -450,7 +450,7 @@ impl Allocator {
         let with_room = left.len();
         left.retain(|agent| {
             clients.iter().any(|client| {
-                let key = (*client, self.clients[*client].filter_epoch);
+                let key = (*client, self.filter_epochs[*client as usize]);
                 let free = agent.free_now();
                 !agent.filters.would_block_all(&self.refused, key, &free, now)
             })

@@ -29,10 +29,6 @@ pub(crate) struct Filter {
     pub(crate) epoch: u64,
     pub(crate) until: Monotonic,
     set: u32,
-    /// What is free on the agent was last compared in this version of the agent…
-    compared_at: u64,
-    /// …and was, or was not, within the refused set.
-    blocks_all: bool,
 }
 
 /// Most refusals of one client on one agent; the one that ends first gives way (I15).
@@ -64,9 +60,34 @@ impl RefusedSets {
     }
 }
 
+/// Who refuses one agent: a table over all clients that is never wiped, only stamped anew.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    stamp: u64,
+    /// By client: the stamp of its last mark, and the filter epoch that the mark is good for.
+    by_client: Vec<(u64, u64)>,
+}
+
+impl Marks {
+    fn set(&mut self, client: u32, epoch: u64) {
+        let at = client as usize;
+        if self.by_client.len() <= at {
+            self.by_client.resize(at + 1, (0, 0));
+        }
+        // A refusal of the current epoch is never hidden by one of an older epoch.
+        let (stamp, have) = self.by_client[at];
+        if stamp != self.stamp || have < epoch {
+            self.by_client[at] = (self.stamp, epoch);
+        }
+    }
+
+    pub(crate) fn has(&self, client: u32, epoch: u64) -> bool {
+        self.by_client.get(client as usize) == Some(&(self.stamp, epoch))
+    }
+}
+
 /// All that is free on an agent, to be compared with what was refused.
 pub(crate) struct FreeNow<'a> {
-    pub(crate) version: u64,
     pub(crate) plain: &'a Amounts,
     pub(crate) spans: &'a [(usize, crate::amounts::SpanBook)],
     pub(crate) sets: &'a Resources,
@@ -117,7 +138,7 @@ impl Filters {
             let at = first_to_end.expect("the range is not empty");
             sets.forget(self.0.remove(at).set);
         }
-        let filter = Filter { client, epoch, until, set, compared_at: 0, blocks_all: false };
+        let filter = Filter { client, epoch, until, set };
         self.0.insert(range.start, filter);
     }
 
@@ -139,24 +160,23 @@ impl Filters {
         }
     }
 
-    /// Whether `client` refuses all that is free here. The answer is kept until that changes.
-    pub(crate) fn block_all(
-        &mut self,
-        sets: &RefusedSets,
-        (client, epoch): (u32, u64),
-        free: &FreeNow<'_>,
-    ) -> bool {
-        let range = self.of(client);
-        self.0[range].iter_mut().filter(|filter| filter.epoch == epoch).any(|filter| {
-            if filter.compared_at != free.version {
-                filter.compared_at = free.version;
-                filter.blocks_all = sets.sets[filter.set].0.contains_all(free);
+    /// Marks every client that refuses all that is free here.
+    pub(crate) fn mark(&self, sets: &RefusedSets, free: &FreeNow<'_>, marks: &mut Marks) {
+        marks.stamp += 1;
+        let mut last = None;
+        for filter in &self.0 {
+            let blocks = match last {
+                Some((set, blocks)) if set == filter.set => blocks,
+                Some(_) | None => sets.sets[filter.set].0.contains_all(free),
+            };
+            last = Some((filter.set, blocks));
+            if blocks {
+                marks.set(filter.client, filter.epoch);
             }
-            filter.blocks_all
-        })
+        }
     }
 
-    /// As [`Filters::block_all`], at a given time and without keeping the answer.
+    /// Whether `client` refuses all that is free here, at a given time.
     pub(crate) fn would_block_all(
         &self,
         sets: &RefusedSets,

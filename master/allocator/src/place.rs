@@ -87,7 +87,7 @@ impl Allocator {
         if spec.stated.per_agent_max.is_some_and(|most| group.on_agent(slot) >= most) {
             return false;
         }
-        let key = (spec.client, self.clients[spec.client].filter_epoch);
+        let key = (spec.client, self.filter_epochs[spec.client as usize]);
         !agent.filters.block_shape(&self.refused, key, bucket.shape(), now)
     }
 

@@ -5,7 +5,7 @@ use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
-use crate::filters::RefusedSets;
+use crate::filters::{Marks, RefusedSets};
 use crate::fit_tree::FitTree;
 use crate::slab::Slab;
 use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
@@ -40,7 +40,10 @@ pub struct Allocator {
     pub(crate) pool_all_from: Option<u32>,
     /// Counts gains: what was ruled out holds only until the next one.
     pub(crate) gains: u64,
+    /// By client; replaced to void all its refusals at once. No two are ever equal.
+    pub(crate) filter_epochs: Vec<u64>,
     pub(crate) filter_epoch_next: u64,
+    pub(crate) marks: Marks,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,8 +66,6 @@ pub(crate) struct Client {
     pub(crate) subscribed: bool,
     pub(crate) suppressed: bool,
     pub(crate) present: bool,
-    /// Replaced to void all its refusals at once.
-    pub(crate) filter_epoch: u64,
     /// Whether it refused anything in this epoch.
     pub(crate) has_refused: bool,
     /// Leases and agents with tasks that hold it in the tables.
@@ -110,7 +111,9 @@ impl Default for Allocator {
             pool: BinaryHeap::new(),
             pool_all_from: None,
             gains: 0,
+            filter_epochs: Vec::new(),
             filter_epoch_next: 1,
+            marks: Marks::default(),
         }
     }
 }
@@ -155,7 +158,6 @@ impl Allocator {
         if let Some(client) = entry.clients.get(role) {
             return *client;
         }
-        self.filter_epoch_next += 1;
         let client = self.clients.insert(Client {
             framework,
             role: role.clone(),
@@ -163,15 +165,26 @@ impl Allocator {
             subscribed: false,
             suppressed: false,
             present: false,
-            filter_epoch: self.filter_epoch_next - 1,
             has_refused: false,
             holds: 0,
             groups: BTreeSet::new(),
             awake: BTreeSet::new(),
         });
+        self.renew_filter_epoch(client);
         self.clients[client].node = self.fair.add_client(role, framework.0, client);
+        let entry = self.frameworks.entry(framework).or_default();
         entry.clients.insert(role.clone(), client);
         client
+    }
+
+    /// Voids all refusals of a client.
+    pub(crate) fn renew_filter_epoch(&mut self, client: u32) {
+        let at = client as usize;
+        if self.filter_epochs.len() <= at {
+            self.filter_epochs.resize(at + 1, 0);
+        }
+        self.filter_epochs[at] = self.filter_epoch_next;
+        self.filter_epoch_next += 1;
     }
 
     /// A group's entry, made when it is not there.

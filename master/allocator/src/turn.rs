@@ -218,23 +218,20 @@ impl Allocator {
 
     /// The first classical client in fair order that does not refuse what is free in a slot.
     fn first_willing(&mut self, slot: u32, steps: &mut u64) -> Option<u32> {
-        let agent = self.agents.get_mut(slot)?;
+        let agent = self.agents.get(slot)?;
         if !agent.is_pooled || !agent.is_worth_offering() {
             return None;
         }
         if agent.filters.is_empty() {
             return self.fair.first(Queue::Classical);
         }
-        let mut filters = std::mem::take(&mut agent.filters);
-        let free = self.agents[slot].free_now();
+        agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
         let mut looked_at = 0;
         let willing = self.fair.first_that(Queue::Classical, &mut |client| {
             looked_at += 1;
-            let key = (client, self.clients[client].filter_epoch);
-            !filters.block_all(&self.refused, key, &free)
+            !self.marks.has(client, self.filter_epochs[client as usize])
         });
         *steps += looked_at;
-        self.agents[slot].filters = filters;
         willing
     }
 

@@ -164,6 +164,11 @@ impl Ranges {
     /// # Errors
     /// [`ResourceError::Ranges`] when a range is reversed or two overlap.
     pub fn new(mut parts: Vec<(u64, u64)>) -> Result<Self, ResourceError> {
+        let is_joined = parts.iter().all(|(low, high)| low <= high)
+            && parts.windows(2).all(|pair| pair[0].1.checked_add(1).is_some_and(|n| n < pair[1].0));
+        if is_joined {
+            return Ok(Self(parts));
+        }
         parts.sort_unstable();
         let mut joined: Vec<(u64, u64)> = Vec::with_capacity(parts.len());
         for (low, high) in parts {
@@ -426,6 +431,11 @@ impl Resources {
     /// # Errors
     /// [`ResourceError::NotAddable`] when two entries of one key do not add up.
     pub fn from_entries(entries: Vec<Resource>) -> Result<Self, ResourceError> {
+        let is_set = entries.iter().all(|entry| !entry.quantity.is_empty())
+            && entries.windows(2).all(|pair| pair[0].key < pair[1].key);
+        if is_set {
+            return Ok(Self(entries));
+        }
         let mut sum = Self(Vec::with_capacity(entries.len()));
         for entry in entries {
             sum.insert(entry)?;
