@@ -388,3 +388,23 @@ fn without_a_count_in_the_file_the_present_one_decides() {
     let refusal = cluster.deploy(&file).expect_err("a new service has one instance");
     assert_eq!(refusal.field, "services.api.rollout.min_ready");
 }
+
+/// A new master that has not heard of its agents yet is no reason to stop serving: what was ready
+/// stays in the endpoints, and nothing is started or ended.
+#[test]
+fn a_master_failover_alone_takes_nothing_out_of_the_endpoints() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1", 3)).expect("accepted");
+    cluster.run(5);
+    let launched = cluster.bench.master().launched().len();
+    let endpoints = cluster.view("web").endpoints.endpoints.clone();
+    cluster.bench.fail_over();
+    cluster.bench.advance(proffer_types::DurationMs(5_000));
+    assert_eq!(cluster.view("web").endpoints.endpoints, endpoints);
+    for agent in cluster.bench.master().agents() {
+        cluster.bench.master().return_agent(agent);
+    }
+    cluster.run(5);
+    assert_eq!(cluster.view("web").endpoints.endpoints, endpoints);
+    assert_eq!(cluster.bench.master().launched().len(), launched);
+}
