@@ -6,7 +6,6 @@
 //! has the whole story; [`testing`] has a cluster in memory for unit tests of frameworks.
 //!
 #![doc = include_str!("../README.md")]
-
 #![warn(missing_docs)]
 
 mod connection;

@@ -80,7 +80,9 @@ pub(crate) fn grpc(
         // Executors speak to their agent, not to the master.
         .filter(|rpc| rpc.service != "ExecutorService")
         .map(|rpc| (rpc.path(), access(rpc.verb, rpc.object)))
-        .chain(STANDARD_RPCS.map(|path| (path.to_owned(), Access::new(Verb::Read, ObjectKind::Page))))
+        .chain(
+            STANDARD_RPCS.map(|path| (path.to_owned(), Access::new(Verb::Read, ObjectKind::Page))),
+        )
         .collect();
     Routes::new().grpc(services, rules.iter().map(|(path, access)| (path.as_str(), *access)))
 }

@@ -178,15 +178,22 @@ async fn k17_a_watch_begins_with_a_reset_and_goes_on_from_its_cursor() {
 async fn grpc_tools_find_health_and_the_schema() {
     let directory = tempfile::tempdir().expect("a directory");
     let cluster = Cluster::start(directory.path()).await;
-    let endpoint = Endpoint::parse(cluster.url()).expect("an address").with_token(Some(cluster.token.clone()));
+    let endpoint =
+        Endpoint::parse(cluster.url()).expect("an address").with_token(Some(cluster.token.clone()));
     let channel = proffer_net::client::channel(&endpoint);
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-    let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.expect("answers");
-    assert_eq!(answer.into_inner().status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
+    let answer =
+        health.check(tonic_health::pb::HealthCheckRequest::default()).await.expect("answers");
+    assert_eq!(
+        answer.into_inner().status,
+        tonic_health::pb::health_check_response::ServingStatus::Serving as i32
+    );
     use tonic_reflection::pb::v1 as reflection;
     let ask = reflection::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(reflection::server_reflection_request::MessageRequest::ListServices(String::new())),
+        message_request: Some(reflection::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
     };
     let mut client = reflection::server_reflection_client::ServerReflectionClient::new(channel);
     let mut answers = client

@@ -5,7 +5,8 @@
 
 use proffer_sdk::types::{FrameworkName, Now, RoleName, TaskName};
 use proffer_sdk::{
-    Context, Endpoint, Framework, FrameworkEvent, FrameworkInfo, Options, TaskRequest, Template, run,
+    Context, Endpoint, Framework, FrameworkEvent, FrameworkInfo, Options, TaskRequest, Template,
+    run,
 };
 use proffer_tests::cluster::Parts;
 use proffer_tests::processes::{PATIENCE, is_root, turn, until};
@@ -70,7 +71,8 @@ fn note_offers(parts: &Parts) -> Offers {
         for frame in frames {
             for change in frame["changes"].as_array().into_iter().flatten() {
                 let offer = &change["offer"];
-                let number = offer["id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok());
+                let number =
+                    offer["id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok());
                 let (Some(number), Some(_)) = (number, offer["group"].as_str()) else { continue };
                 let framework = offer["framework"].as_str().unwrap_or_default().to_owned();
                 let count = number_of(&offer["count"]);
@@ -112,7 +114,8 @@ fn story(first: &'static str, second: &'static str) -> String {
     let running = |name: &str| {
         let rows = parts.api.json("/v1/tasks");
         let of = |row: &&Value| {
-            row["state"] == "running" && names.get(row["framework"].as_str().unwrap_or("")) == Some(&name)
+            row["state"] == "running"
+                && names.get(row["framework"].as_str().unwrap_or("")) == Some(&name)
         };
         rows["tasks"].as_array().map_or(0, |rows| rows.iter().filter(of).count())
     };
@@ -121,9 +124,13 @@ fn story(first: &'static str, second: &'static str) -> String {
     });
     let rows = parts.api.json("/v1/agents");
     let has = &rows["agents"][0]["info"]["resources"];
-    assert_eq!(*has, serde_json::json!([
-        {"name": "cpus", "scalar": "9000"}, {"name": "mem", "scalar": "18000000000"},
-    ]), "exactly what the paper has");
+    assert_eq!(
+        *has,
+        serde_json::json!([
+            {"name": "cpus", "scalar": "9000"}, {"name": "mem", "scalar": "18000000000"},
+        ]),
+        "exactly what the paper has"
+    );
     let order = until("all five steps are noted", PATIENCE, || {
         let noted = offers.lock().unwrap_or_else(PoisonError::into_inner);
         let steps = noted.values().flat_map(|(framework, count)| {
@@ -143,7 +150,11 @@ fn story(first: &'static str, second: &'static str) -> String {
 fn shares(order: &str) -> Vec<(u32, u32)> {
     let (mut a, mut b) = (0, 0);
     let step = |who| {
-        if who == 'A' { a += 2 } else { b += 3 }
+        if who == 'A' {
+            a += 2
+        } else {
+            b += 3
+        }
         (a, b)
     };
     order.chars().map(step).collect()
