@@ -26,6 +26,9 @@ const REPORTS_MAX: usize = 64;
 /// Things handed in before their outcome is carried out.
 const BATCH_MAX: usize = 64;
 
+/// How often the driver is asked while a frame waits for room.
+const BLOCKED_TICK: Duration = Duration::from_millis(100);
+
 /// Where the masters are, and who this is.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -315,7 +318,12 @@ where
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.driver.next_deadline().map(|at| self.clock.instant(at))
+        let deadline = self.driver.next_deadline().map(|at| self.clock.instant(at))?;
+        if self.unsent.is_none() {
+            return Some(deadline);
+        }
+        // What is due to be said waits for room; only that the other side is silent can be noticed.
+        Some(deadline.max(Instant::now() + BLOCKED_TICK))
     }
 }
 

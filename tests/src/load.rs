@@ -137,7 +137,7 @@ async fn run(api: Api, plan: Plan, mut stopped: oneshot::Receiver<()>) -> Report
 }
 
 async fn request(shared: Arc<Shared>, number: u64, intended: Instant) {
-    let slow = shared.plan.slow_every > 0 && number % shared.plan.slow_every == 0;
+    let slow = shared.plan.slow_every > 0 && number.is_multiple_of(shared.plan.slow_every);
     // Pairs of fresh and kept, so that both kinds meet every endpoint and the slow path.
     let keep = (number / 2) % 2 == 1;
     let patience = shared.plan.patience;

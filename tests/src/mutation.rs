@@ -80,6 +80,7 @@ pub fn resident_kib(pid: i32) -> u64 {
 ///
 /// # Panics
 /// When it is not so.
+#[expect(clippy::print_stdout, reason = "a test says what it measured")]
 pub fn assert_unharmed(dev: &mut Dev, what: &str, warm_kib: u64) {
     assert!(dev.program.is_alive(), "{what}: the process has ended: {}", dev.program.err());
     let log = dev.program.err();
