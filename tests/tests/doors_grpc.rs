@@ -126,10 +126,8 @@ fn calls() -> Vec<pb::SchedulerUp> {
         operations: vec![pb::Operation { kind: Some(pb::operation::Kind::Launch(launch)) }],
         refuse_for_ms: 5,
     };
-    let template = pb::call::Template {
-        digest: vec![7_u8; 32].into(),
-        template: Some(pb::PodTemplate::default()),
-    };
+    let template =
+        pb::call::Template { digest: vec![7_u8; 32], template: Some(pb::PodTemplate::default()) };
     let kinds = vec![
         Kind::Demand(Demand { groups: vec![group] }),
         Kind::Accept(accept),

@@ -151,9 +151,9 @@ fn shares(order: &str) -> Vec<(u32, u32)> {
     let (mut a, mut b) = (0, 0);
     let step = |who| {
         if who == 'A' {
-            a += 2
+            a += 2;
         } else {
-            b += 3
+            b += 3;
         }
         (a, b)
     };

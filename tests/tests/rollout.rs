@@ -31,6 +31,7 @@ fn under_load(dev: &Dev, slow_every: u64) -> Load {
     Load::start(dev.api.clone(), plan)
 }
 
+#[expect(clippy::print_stdout, reason = "a test says what it measured")]
 fn print(what: &str, report: &Report) {
     println!(
         "{what}: {} sent, {} answered, failures {:?}; by revision {:?}; {} on kept connections; latency p50 {:?} p99 {:?} max {:?}",
