@@ -1,5 +1,5 @@
 //! Ten thousand malformed inputs to the HTTP door, and as many to the door of service files: clear
-//! errors, no panic, no growth, and it serves afterwards. The gRPC door is in `doors_grpc.rs`.
+//! errors, no panic, no growth, and it serves afterwards.
 
 use proffer_tests::cluster::Dev;
 use proffer_tests::mutation::{INPUTS, Said, WARM, assert_unharmed, mutate, resident_kib};
