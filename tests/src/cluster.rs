@@ -89,7 +89,12 @@ impl Drop for Dev {
             return;
         }
         crate::traces::remove(&format!("dev-{}", self.instance));
-        for entry in [format!("dev-{}", self.instance), format!("dev-{}.json", self.instance)] {
+        let entries = [
+            format!("dev-{}", self.instance),
+            format!("dev-{}.json", self.instance),
+            format!("{}.token", self.api.address.port()),
+        ];
+        for entry in entries {
             let path = PathBuf::from("/run/proffer").join(entry);
             // Whichever of them is there.
             let _ = std::fs::remove_dir_all(&path);
