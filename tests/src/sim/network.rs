@@ -46,6 +46,9 @@ pub struct Connection {
     pub master_open: bool,
     last_up_ms: u64,
     last_down_ms: u64,
+    /// Ways in which something was swallowed: nothing that comes after it ever arrives, since a stream
+    /// has no holes.
+    holed: BTreeSet<Way>,
 }
 
 /// All connections and cut links.
@@ -82,6 +85,7 @@ impl Network {
             master_open: false,
             last_up_ms: 0,
             last_down_ms: 0,
+            holed: BTreeSet::new(),
         };
         self.connections.insert(self.next, connection);
         self.next
@@ -105,6 +109,9 @@ impl Network {
         self.frames += 1;
         let connection = self.connections.get_mut(&wire)?;
         if self.cut.contains(&(connection.client, connection.master, way)) {
+            connection.holed.insert(way);
+        }
+        if connection.holed.contains(&way) {
             self.frames_lost += 1;
             return None;
         }
