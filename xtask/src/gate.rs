@@ -71,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             if options.long {
                 command.env("PROFFER_TEST_LONG", "1");
             }
-            steps.run(&binary.name, &mut command)?;
+            steps.run_on(&binary.name, &mut command)?;
         }
     }
     if options.only.is_none() {
@@ -83,8 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.long && options.only.as_ref().is_none_or(|only| GUEST.contains(only.as_str())) {
         in_the_guest(&mut steps)?;
     }
-    steps.report();
-    Ok(())
+    steps.finish()
 }
 
 const GUEST: &str = "containers in the cgroup v2 guest";

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Steps {
     done: Vec<(String, Duration)>,
+    failed: Vec<String>,
 }
 
 impl Steps {
@@ -24,6 +25,28 @@ impl Steps {
             bail!("{name}: {status}\n  to repeat: {command:?}");
         }
         Ok(())
+    }
+
+    /// The same, but a failure is kept for [`Steps::finish`]: the steps after it run all the same.
+    pub(crate) fn run_on(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        say(&format!("==> {name}"));
+        let began = Instant::now();
+        let status =
+            command.status().with_context(|| format!("{name}: cannot start {command:?}"))?;
+        self.done.push((name.to_owned(), began.elapsed()));
+        if !status.success() {
+            self.failed.push(format!("{name}: {status}\n  to repeat: {command:?}"));
+        }
+        Ok(())
+    }
+
+    /// Prints the slowest steps and fails when one of them has.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.report();
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        bail!("{} steps failed:\n{}", self.failed.len(), self.failed.join("\n"));
     }
 
     /// Prints the slowest steps, longest first.

@@ -195,7 +195,11 @@ proptest! {
         let view = cluster.view("web");
         let count = view.summary.instances;
         prop_assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.slots);
-        prop_assert_eq!(view.summary.available, count);
+        // A rollout that failed with nothing good to go back to stands still: all serve, some of them
+        // still the revision before.
+        if view.summary.rollout.state != RolloutState::Paused {
+            prop_assert_eq!(view.summary.available, count);
+        }
         let slots: Vec<u32> = cluster.running().into_iter().map(|(slot, _)| slot).collect();
         prop_assert_eq!(slots, (0..count).collect::<Vec<_>>());
         prop_assert_eq!(cluster.bench.master().violations(), &[] as &[String]);
