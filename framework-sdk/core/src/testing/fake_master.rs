@@ -68,6 +68,8 @@ pub struct FakeMaster {
     token_mark: LaunchToken,
     state: BTreeMap<String, (u64, Vec<u8>)>,
     state_version: u64,
+    /// Kills for agents that were out of reach; delivered when they return.
+    kills_kept: BTreeSet<TaskName>,
     is_torn_down: bool,
     out: Vec<(u64, Event)>,
     calls: Vec<Call>,
@@ -108,6 +110,7 @@ impl FakeMaster {
             token_mark: LaunchToken::default(),
             state: BTreeMap::new(),
             state_version: 0,
+            kills_kept: BTreeSet::new(),
             is_torn_down: false,
             out: Vec::new(),
             calls: Vec::new(),

@@ -141,6 +141,15 @@ impl FakeMaster {
             status.reason = StatusReason::LaunchLost;
             self.learn(record);
         }
+        let returned = |name: &TaskName| {
+            self.agents.get(&id).is_some_and(|agent| agent.tasks.contains_key(name))
+        };
+        let kills: Vec<TaskName> =
+            self.kills_kept.iter().filter(|n| returned(n)).cloned().collect();
+        for name in kills {
+            self.kills_kept.remove(&name);
+            self.kill(&name);
+        }
         if was == Standing::Awaited && self.occupied.contains(&id) {
             self.say(Event::AgentResolved { agent: id, absence: None });
         }

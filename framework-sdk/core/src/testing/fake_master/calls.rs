@@ -185,10 +185,10 @@ impl FakeMaster {
 
     pub(super) fn kill(&mut self, name: &TaskName) {
         let held = self.agents.values_mut().find(|agent| agent.tasks.contains_key(name));
-        if let Some(agent) = held
-            && agent.standing == Standing::Registered
-            && let Some(record) = agent.report(name, TaskState::Killed, self.now)
-        {
+        let Some(agent) = held else { return };
+        if agent.standing != Standing::Registered {
+            self.kills_kept.insert(name.clone());
+        } else if let Some(record) = agent.report(name, TaskState::Killed, self.now) {
             self.learn(record);
         }
     }
