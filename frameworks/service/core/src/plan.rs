@@ -228,8 +228,13 @@ impl<'a, Id: Clone> Planner<'a, Id> {
     /// back after its instances were replaced, and when a rollout is superseded.
     fn end_duplicates(&mut self) {
         for slot in self.wanted_slots() {
+            let occupants = self.occupants(slot);
+            if self.goal.advance == Advance::No {
+                self.end_all_but_the_best(occupants);
+                continue;
+            }
             let (current, old): (Vec<_>, Vec<_>) =
-                self.occupants(slot).into_iter().partition(|member| member.is_current);
+                occupants.into_iter().partition(|member| member.is_current);
             for alike in [current, old] {
                 // One out of reach is no reason to end one that serves.
                 let keep = alike
@@ -240,6 +245,24 @@ impl<'a, Id: Clone> Planner<'a, Id> {
                     self.end(member);
                 }
             }
+        }
+    }
+
+    /// While a rollout stands still nothing will ever replace anything, so a slot needs only one: the
+    /// one that serves best, and of equals the old one, which has proved itself.
+    fn end_all_but_the_best(&mut self, mut occupants: Vec<&'a Member<Id>>) {
+        occupants.sort_by_key(|member| {
+            let rank = match member.phase {
+                Phase::Available | Phase::Ready => 0,
+                Phase::Starting => 1,
+                Phase::Waiting => 2,
+                Phase::Unreachable | Phase::Lingering | Phase::Stopping | Phase::Lost => 3,
+            };
+            (rank, member.is_current, member.age)
+        });
+        // One out of reach is judged when it comes back.
+        for member in occupants.into_iter().skip(1).filter(|m| m.phase != Phase::Unreachable) {
+            self.end(member);
         }
     }
 

@@ -176,42 +176,46 @@ impl Cluster {
     }
 }
 
-/// Draws the lives of `whatever_happens_every_slot_ends_with_one_instance`.
-const SEED: u64 = 1;
+/// When it is over, every slot has exactly one instance of what is aimed at, and the master never saw a
+/// name used twice (K1, K2).
+fn ends_with_one_instance_a_slot(events: &[Happening]) {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1")).expect("accepted");
+    cluster.run(5);
+    for event in events {
+        cluster.happens(event);
+    }
+    cluster.return_agents();
+    // Longer than the longest pause of a slot that crashed a few times.
+    cluster.run(200);
+    let view = cluster.view("web");
+    let count = view.summary.instances;
+    assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.slots);
+    // A rollout that failed with nothing good to go back to stands still: all serve, some of them
+    // still the revision before.
+    if view.summary.rollout.state != RolloutState::Paused {
+        assert_eq!(view.summary.available, count);
+    }
+    let slots: Vec<u32> = cluster.running().into_iter().map(|(slot, _)| slot).collect();
+    assert_eq!(slots, (0..count).collect::<Vec<_>>());
+    assert_eq!(cluster.bench.master().violations(), &[] as &[String]);
+}
+
+/// A rollout that stands still, without a good revision to go back to, kept the surge instance of a
+/// slot beside the old one that it was to replace.
+#[test]
+fn a_paused_rollout_keeps_one_instance_a_slot() {
+    use Happening::{Crash, LoseAgent, Restart, Run, Scale};
+    ends_with_one_instance_a_slot(&[Restart, Run(5), LoseAgent(0), Crash(4297648877978214915)]);
+    ends_with_one_instance_a_slot(&[Scale(5), Restart, Run(3), Crash(1901998463535245235)]);
+}
 
 proptest! {
-    // One seed: the gate decides the same each time. A rollout that is paused while an agent returns can
-    // keep an instance too many (see the changelog's known faults); other seeds find that.
-    #![proptest_config(ProptestConfig {
-        cases: 48,
-        failure_persistence: None,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(SEED),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens, and whichever process sees it: when it is over, every slot has exactly one
-    /// instance of what is aimed at, and the master never saw a name used twice (K1, K2).
+    /// Whatever happens, and whichever process sees it.
     #[test]
     fn whatever_happens_every_slot_ends_with_one_instance(events in happenings()) {
-        let mut cluster = Cluster::new();
-        cluster.deploy(&web("1")).expect("accepted");
-        cluster.run(5);
-        for event in &events {
-            cluster.happens(event);
-        }
-        cluster.return_agents();
-        // Longer than the longest pause of a slot that crashed a few times.
-        cluster.run(200);
-        let view = cluster.view("web");
-        let count = view.summary.instances;
-        prop_assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.slots);
-        // A rollout that failed with nothing good to go back to stands still: all serve, some of them
-        // still the revision before.
-        if view.summary.rollout.state != RolloutState::Paused {
-            prop_assert_eq!(view.summary.available, count);
-        }
-        let slots: Vec<u32> = cluster.running().into_iter().map(|(slot, _)| slot).collect();
-        prop_assert_eq!(slots, (0..count).collect::<Vec<_>>());
-        prop_assert_eq!(cluster.bench.master().violations(), &[] as &[String]);
+        ends_with_one_instance_a_slot(&events);
     }
 }
