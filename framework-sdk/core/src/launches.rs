@@ -333,7 +333,7 @@ impl Context {
         if self.launches.book(name, task.token()) {
             return;
         }
-        self.tasks.set_certain(name, Certainty::Certain);
+        self.set_certain(name, Certainty::Certain);
         let task = Arc::clone(self.tasks.get(name).expect("just seen"));
         let handled = task.last.into_iter().collect();
         let notice = Notice::Task { previous: None, task, retried: false };
@@ -429,6 +429,7 @@ impl Context {
                 self.tasks.set_certain(name, Certainty::Uncertain);
             }
         }
+        self.requests.touch();
     }
 }
 

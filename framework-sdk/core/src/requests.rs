@@ -262,7 +262,7 @@ impl Requests {
         let mut has_changed = !self.groups.keys().eq(&self.said);
         for (name, group) in &mut self.groups {
             let waiting = u32::try_from(group.queue.len()).unwrap_or(u32::MAX);
-            let target = waiting.saturating_add(tasks.live_in(name));
+            let target = waiting.saturating_add(tasks.met_in(name));
             if group.said.target != target || group.said.generation == Generation(0) {
                 self.generation = self.generation.next();
                 group.said.target = target;

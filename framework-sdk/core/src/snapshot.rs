@@ -91,7 +91,7 @@ impl Context {
         for task in before.live() {
             if self.absent.contains_key(&task.agent()) && self.tasks.get(task.name()).is_none() {
                 self.tasks.put(Arc::clone(task));
-                self.tasks.set_certain(task.name(), Certainty::Uncertain);
+                self.set_certain(task.name(), Certainty::Uncertain);
             }
         }
     }
@@ -117,7 +117,7 @@ impl Context {
         }
         for (name, agent) in unlisted {
             if self.absent.contains_key(&agent) {
-                self.tasks.set_certain(&name, Certainty::Uncertain);
+                self.set_certain(&name, Certainty::Uncertain);
             } else {
                 self.missing(&name, gone.contains(&agent));
             }
@@ -128,6 +128,12 @@ impl Context {
         if self.absent.is_empty() {
             self.requests.release_held();
         }
+    }
+
+    /// What is not certain is not counted as met, so the demand may differ.
+    pub(crate) fn set_certain(&mut self, name: &TaskName, certain: Certainty) {
+        self.tasks.set_certain(name, certain);
+        self.requests.touch();
     }
 
     fn note_absent(&mut self, absent: &[AbsentAgent]) {
@@ -163,7 +169,7 @@ impl Context {
             Some(absence) => {
                 self.absent.insert(agent, absence);
                 for name in names {
-                    self.tasks.set_certain(&name, Certainty::Uncertain);
+                    self.set_certain(&name, Certainty::Uncertain);
                 }
             }
         }
@@ -266,7 +272,7 @@ impl Context {
             }
             Verdict::Repeated => {
                 self.counters.statuses_repeated += 1;
-                self.tasks.set_certain(&name, Certainty::Certain);
+                self.set_certain(&name, Certainty::Certain);
                 self.acknowledge_again(&status);
             }
             Verdict::Stale => {

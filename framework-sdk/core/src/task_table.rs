@@ -64,8 +64,9 @@ impl Task {
 #[derive(Clone, Debug, Default)]
 pub struct TaskTable {
     tasks: BTreeMap<TaskName, Arc<Task>>,
-    /// Live tasks by the demand group they serve.
-    live_by_group: BTreeMap<GroupName, u32>,
+    /// Live tasks that the master counts as launches of a demand group, too: one that is not certain
+    /// it may not know of (K10).
+    met_by_group: BTreeMap<GroupName, u32>,
 }
 
 /// What a status means for the table.
@@ -117,9 +118,9 @@ impl TaskTable {
         self.tasks.is_empty()
     }
 
-    /// Live tasks that serve `group`.
-    pub(crate) fn live_in(&self, group: &GroupName) -> u32 {
-        self.live_by_group.get(group).copied().unwrap_or(0)
+    /// Launches that the master counts towards the target of `group`.
+    pub(crate) fn met_in(&self, group: &GroupName) -> u32 {
+        self.met_by_group.get(group).copied().unwrap_or(0)
     }
 
     /// Live tasks that serve `group` on `agent`.
@@ -180,8 +181,8 @@ impl TaskTable {
     pub(crate) fn put(&mut self, task: Arc<Task>) {
         let name = task.name().clone();
         self.remove(&name);
-        if let (true, Some(group)) = (task.is_live(), &task.record.group) {
-            *self.live_by_group.entry(group.clone()).or_default() += 1;
+        if let Some(group) = met_group(&task) {
+            *self.met_by_group.entry(group.clone()).or_default() += 1;
         }
         self.tasks.insert(name, task);
     }
@@ -189,12 +190,12 @@ impl TaskTable {
     /// Takes a task out.
     pub(crate) fn remove(&mut self, name: &TaskName) -> Option<Arc<Task>> {
         let task = self.tasks.remove(name)?;
-        if let (true, Some(group)) = (task.is_live(), &task.record.group)
-            && let Some(count) = self.live_by_group.get_mut(group)
+        if let Some(group) = met_group(&task)
+            && let Some(count) = self.met_by_group.get_mut(group)
         {
             *count -= 1;
             if *count == 0 {
-                self.live_by_group.remove(group);
+                self.met_by_group.remove(group);
             }
         }
         Some(task)
@@ -202,11 +203,12 @@ impl TaskTable {
 
     /// Notes whether what is known of a task is current.
     pub(crate) fn set_certain(&mut self, name: &TaskName, certain: Certainty) {
-        if let Some(task) = self.tasks.get_mut(name) {
-            let is_certain = certain == Certainty::Certain;
-            if task.is_certain != is_certain {
-                Arc::make_mut(task).is_certain = is_certain;
-            }
+        let is_certain = certain == Certainty::Certain;
+        if self.tasks.get(name).is_some_and(|task| task.is_certain != is_certain)
+            && let Some(mut task) = self.remove(name)
+        {
+            Arc::make_mut(&mut task).is_certain = is_certain;
+            self.put(task);
         }
     }
 
@@ -218,17 +220,19 @@ impl TaskTable {
     /// The count by group, made anew from the tasks.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut counted: BTreeMap<GroupName, u32> = BTreeMap::new();
-        for group in self.live().filter_map(|task| task.record.group.as_ref()) {
+        for group in self.iter().filter_map(|task| met_group(task)) {
             *counted.entry(group.clone()).or_default() += 1;
         }
-        if counted != self.live_by_group {
-            return Err(format!(
-                "live tasks by group: counted {counted:?}, kept {:?}",
-                self.live_by_group
-            ));
+        if counted != self.met_by_group {
+            return Err(format!("met by group: counted {counted:?}, kept {:?}", self.met_by_group));
         }
         Ok(())
     }
+}
+
+/// The group whose target a task helps to meet.
+fn met_group(task: &Task) -> Option<&GroupName> {
+    task.record.group.as_ref().filter(|_| task.is_live() && task.is_certain)
 }
 
 /// Whether what is known of a task is current.

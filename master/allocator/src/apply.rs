@@ -40,6 +40,10 @@ impl Allocator {
             Delta::FiltersCleared { framework, roles } => self.clear_filters(*framework, roles),
             Delta::Allocated(held) => self.allocate(held),
             Delta::Released(held) => self.release(held),
+            Delta::OutOfReach { framework, group, tasks } => {
+                self.set_out_of_reach(*framework, group, *tasks);
+                Ok(())
+            }
             Delta::Offered(decision) => self.mirror(decision),
             Delta::Returned { lease } => self.end_lease(*lease),
         }

@@ -167,6 +167,16 @@ pub enum Delta {
     Allocated(Use),
     /// Tasks no longer hold it.
     Released(Use),
+    /// How many tasks of a group are on agents that are not counted, because they are out of reach:
+    /// they hold nothing here, and count against the group's target all the same (K10).
+    OutOfReach {
+        /// Whose.
+        framework: FrameworkId,
+        /// Which group they serve.
+        group: GroupName,
+        /// All of them together.
+        tasks: u32,
+    },
     /// A lease that another instance decided; never sent back to the one that decided it.
     Offered(Decision),
     /// A lease has ended: accepted (uses follow as [`Delta::Allocated`] in the same transition),

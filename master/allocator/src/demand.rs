@@ -31,7 +31,9 @@ pub(crate) struct Group {
     pub(crate) launched: u32,
     /// Tasks that its leases hold.
     pub(crate) leased: u32,
-    /// Both, by agent slot.
+    /// Tasks that name it on agents that are not counted.
+    pub(crate) out_of_reach: u32,
+    /// Those launched and leased, by agent slot.
     pub(crate) by_agent: BTreeMap<u32, u32>,
     /// How many agents have how many of it.
     pub(crate) levels: BTreeMap<u32, u32>,
@@ -58,6 +60,7 @@ impl Group {
             spec: None,
             launched: 0,
             leased: 0,
+            out_of_reach: 0,
             by_agent: BTreeMap::new(),
             levels: BTreeMap::new(),
             waiting: Waiting::No,
@@ -69,7 +72,10 @@ impl Group {
     /// `target − leases − launches`, K10.
     pub(crate) fn unmet(&self) -> u32 {
         let target = self.spec.as_ref().map_or(0, |spec| spec.stated.target);
-        target.saturating_sub(self.launched.saturating_add(self.leased))
+        target
+            .saturating_sub(self.launched)
+            .saturating_sub(self.leased)
+            .saturating_sub(self.out_of_reach)
     }
 
     /// Sets how many of it an agent has, and returns how many it had.
@@ -96,7 +102,7 @@ impl Group {
     }
 
     pub(crate) fn is_unneeded(&self) -> bool {
-        self.spec.is_none() && self.launched == 0 && self.leased == 0
+        self.spec.is_none() && self.launched == 0 && self.leased == 0 && self.out_of_reach == 0
     }
 }
 

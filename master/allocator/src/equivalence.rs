@@ -112,6 +112,11 @@ enum Op {
     Release {
         which: u8,
     },
+    OutOfReach {
+        framework: u8,
+        group: usize,
+        tasks: u8,
+    },
     Advance {
         ms: u8,
     },
@@ -199,6 +204,8 @@ fn op() -> impl Strategy<Value = Op> {
             }
         ),
         3 => any::<u8>().prop_map(|which| Op::Release { which }),
+        1 => (1u8..5, 0usize..3, 0u8..4)
+            .prop_map(|(framework, group, tasks)| Op::OutOfReach { framework, group, tasks }),
         2 => any::<u8>().prop_map(|ms| Op::Advance { ms }),
         5 => (1u8..8, any::<bool>()).prop_map(|(decisions, obey_rescinds)| {
             Op::Decide { decisions, obey_rescinds }
@@ -407,6 +414,11 @@ impl Pair {
                 });
                 self.stated.insert(framework, groups.clone().unwrap_or_default());
                 self.tell(&Delta::Demand { framework, groups });
+            }
+            Op::OutOfReach { framework, group, tasks } => {
+                let framework = FrameworkId((*framework).into());
+                let (group, tasks) = (group_name(*group), (*tasks).into());
+                self.tell(&Delta::OutOfReach { framework, group, tasks });
             }
             Op::Suppressed { framework, role: index, suppressed } => {
                 let Some(framework) = self.known(*framework) else { return Ok(()) };

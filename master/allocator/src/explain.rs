@@ -122,10 +122,13 @@ impl Allocator {
         };
         let (group, target) = (wish.group, wish.spec.stated.target);
         if group.unmet() == 0 {
-            let text = format!(
+            let mut text = format!(
                 "demand {name} is met: target {target}, {} launched, {} in offers not yet answered",
                 group.launched, group.leased
             );
+            if group.out_of_reach > 0 {
+                text.push_str(&format!(", {} on agents out of reach", group.out_of_reach));
+            }
             return Answer::new(subject, text).explanation;
         }
         if let Some((text, hint)) = self.absence(wish.spec.client) {

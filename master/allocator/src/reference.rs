@@ -45,6 +45,7 @@ pub struct Reference {
     filters: Vec<Filter>,
     uses: Vec<Use>,
     leases: BTreeMap<LeaseId, Decision>,
+    out_of_reach: BTreeMap<(FrameworkId, GroupName), u32>,
     /// Grants so far of clients, of a role's own frameworks, and of whole roles.
     client_grants: BTreeMap<Key, u64>,
     direct_grants: BTreeMap<RoleName, u64>,
@@ -133,6 +134,9 @@ impl Reference {
             Delta::Released(held) => {
                 let at = self.uses.iter().position(|have| *have == held);
                 self.uses.remove(at.expect("released as it was allocated"));
+            }
+            Delta::OutOfReach { framework, group, tasks } => {
+                self.out_of_reach.insert((framework, group), tasks);
             }
             Delta::Offered(decision) => self.grant(decision),
             Delta::Returned { lease } => {
@@ -339,7 +343,9 @@ impl Reference {
     pub fn unmet(&self, framework: FrameworkId, group: &DemandGroup) -> u32 {
         let met: u32 =
             self.agents.keys().map(|agent| self.on_agent(framework, &group.name, *agent)).sum();
-        group.target.saturating_sub(met)
+        let key = (framework, group.name.clone());
+        let out_of_reach = self.out_of_reach.get(&key).copied().unwrap_or(0);
+        group.target.saturating_sub(met).saturating_sub(out_of_reach)
     }
 
     /// What one task of the group would get on the agent, if it may go there.

@@ -5,7 +5,7 @@ use crate::amounts::{Amounts, Kind, Parts, SpanList, Spans};
 use crate::delta::{Decision, DeltaError, LeaseId, Use};
 use crate::demand::Bucket;
 use crate::state::{Allocator, Lease};
-use proffer_types::Resources;
+use proffer_types::{FrameworkId, GroupName, Resources};
 
 fn kept_of(parts: &Parts) -> Resources {
     Resources::from_entries(parts.kept.clone()).expect("entries of one set have own keys")
@@ -114,6 +114,17 @@ impl Allocator {
             self.settle_group(group);
         }
         Ok(())
+    }
+
+    pub(crate) fn set_out_of_reach(
+        &mut self,
+        framework: FrameworkId,
+        name: &GroupName,
+        tasks: u32,
+    ) {
+        let group = self.group(framework, name);
+        self.groups[group].out_of_reach = tasks;
+        self.settle_group(group);
     }
 
     pub(crate) fn drop_hold(&mut self, client: u32) {

@@ -5,9 +5,10 @@ use crate::master::Master;
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::offers::OfferEntry;
+use crate::state::tasks::Counted;
 use proffer_allocator::{Decision, Delta, LeaseId, Use};
 use proffer_types::offer::Offer;
-use proffer_types::{AgentId, FrameworkId, Now, OfferId, Resources, TaskKey};
+use proffer_types::{AgentId, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
 
 impl Master {
     /// Tells the allocator, and the copy of it that explains. A contradiction is counted and told,
@@ -39,8 +40,12 @@ impl Master {
     pub(crate) fn charge(&mut self, key: &TaskKey) {
         let Some(usage) = self.task_use(key) else { return };
         let Some(agent) = self.agents.get_mut(usage.agent) else { return };
-        if !agent.in_pool || self.tasks.get(key).is_some_and(|task| task.charged) {
+        let counted = self.tasks.get(key).map_or(Counted::No, |task| task.counted);
+        if counted == Counted::Charged {
             return;
+        }
+        if !agent.in_pool {
+            return self.count_out_of_reach(key);
         }
         match agent.allocated.checked_add(&usage.resources) {
             Ok(sum) => agent.allocated = sum,
@@ -54,8 +59,9 @@ impl Master {
         if let Some(framework) = self.frameworks.get_mut(key.framework) {
             framework.allocated.add(&usage.resources);
         }
+        self.back_in_reach(key);
         if let Some(task) = self.tasks.get_mut(key) {
-            task.charged = true;
+            task.counted = Counted::Charged;
         }
         let id = usage.agent;
         self.used_changed(id, key.framework, &usage.role);
@@ -65,7 +71,8 @@ impl Master {
 
     /// No longer counts them.
     pub(crate) fn release(&mut self, key: &TaskKey) {
-        if !self.tasks.get(key).is_some_and(|task| task.charged) {
+        self.back_in_reach(key);
+        if self.tasks.get(key).is_none_or(|task| task.counted != Counted::Charged) {
             return;
         }
         let Some(usage) = self.task_use(key) else { return };
@@ -85,9 +92,47 @@ impl Master {
         self.sync_usable(id);
     }
 
+    /// A task of an agent that is not counted still meets its group's target (K10).
+    fn count_out_of_reach(&mut self, key: &TaskKey) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && task.counted == Counted::No
+            && let Some(group) = task.record.group.clone()
+        {
+            task.counted = Counted::OutOfReach;
+            self.change_out_of_reach(key.framework, group, |tasks| tasks.saturating_add(1));
+        }
+    }
+
+    /// The task is counted otherwise from now on, or no more.
+    fn back_in_reach(&mut self, key: &TaskKey) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && task.counted == Counted::OutOfReach
+        {
+            task.counted = Counted::No;
+            if let Some(group) = task.record.group.clone() {
+                self.change_out_of_reach(key.framework, group, |tasks| tasks.saturating_sub(1));
+            }
+        }
+    }
+
+    fn change_out_of_reach(
+        &mut self,
+        framework: FrameworkId,
+        group: GroupName,
+        change: impl FnOnce(u32) -> u32,
+    ) {
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        let tasks = change(entry.out_of_reach.remove(&group).unwrap_or(0));
+        if tasks > 0 {
+            entry.out_of_reach.insert(group.clone(), tasks);
+        }
+        self.row(RowKey::Framework(framework));
+        self.tell_allocator(Delta::OutOfReach { framework, group, tasks });
+    }
+
     fn uncharge(&mut self, key: &TaskKey, resources: &Resources) {
         if let Some(task) = self.tasks.get_mut(key) {
-            task.charged = false;
+            task.counted = Counted::No;
         }
         if let Some(framework) = self.frameworks.get_mut(key.framework) {
             framework.allocated.subtract(resources);
@@ -136,15 +181,20 @@ impl Master {
         agent.usable = false;
         agent.allocated = Resources::new();
         let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
+        let mut uncharged = Vec::new();
         for key in keys {
             let Some(task) = self.tasks.get(&key) else { continue };
-            if task.charged {
+            if task.counted == Counted::Charged {
                 let (resources, role) = (task.record.resources.clone(), task.record.role.clone());
                 self.uncharge(&key, &resources);
                 self.used_changed(id, key.framework, &role);
+                uncharged.push(key);
             }
         }
         self.tell_allocator(Delta::AgentRemoved { agent: id });
+        for key in uncharged {
+            self.count_out_of_reach(&key);
+        }
     }
 
     /// Tells the allocator whether leases may be made on the agent, if that changed.

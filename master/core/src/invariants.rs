@@ -4,6 +4,7 @@
 use crate::master::Master;
 use crate::state::agents::{AgentEntry, Link};
 use crate::state::connections::ConnectionKind;
+use crate::state::tasks::Counted;
 use proffer_types::{AgentId, FrameworkId, Resources};
 
 type Checked = Result<(), String>;
@@ -31,7 +32,7 @@ impl Master {
 
     fn check_agent(&self, id: AgentId, agent: &AgentEntry) -> Checked {
         let rows = || agent.tasks.iter().filter_map(|key| self.tasks.get(key));
-        let charged = rows().filter(|task| task.charged);
+        let charged = rows().filter(|task| task.counted == Counted::Charged);
         let used = Resources::sum(charged.map(|task| &task.record.resources))
             .map_err(|error| format!("{id}: two tasks use the same: {error}"))?;
         holds(used == agent.allocated, || {
@@ -93,6 +94,9 @@ impl Master {
         holds(active == entry.tasks_active as usize, || {
             format!("{id}: {active} tasks are active, {} are counted", entry.tasks_active)
         })?;
+        let away = self.tasks.of(id).filter(|(_, task)| task.counted == Counted::OutOfReach);
+        let known: usize = entry.out_of_reach.values().map(|tasks| *tasks as usize).sum();
+        holds(away.count() == known, || format!("K10 {id}: {known} tasks count as out of reach"))?;
         let bytes: u64 =
             entry.state.index.iter().map(|(key, meta)| key.len() as u64 + meta.bytes).sum();
         holds(entry.is_ended() || bytes == entry.state.bytes, || {
@@ -140,8 +144,8 @@ impl Master {
             holds(self.frameworks.get(key.framework).is_some(), || {
                 format!("I1 {key} belongs to nobody")
             })?;
-            holds(!(task.charged && task.is_terminal()), || {
-                format!("I3 {key} ended and is charged")
+            holds(task.counted == Counted::No || !task.is_terminal(), || {
+                format!("I3 {key} ended and is counted")
             })?;
             let pair = (key.framework, task.record.role.clone());
             let covered =

@@ -3,7 +3,7 @@
 
 use crate::master::Master;
 use crate::state::changes::RowKey;
-use crate::state::tasks::{Stage, TaskEntry};
+use crate::state::tasks::{Counted, Stage, TaskEntry};
 use proffer_types::agent::{AgentOrder, AgentTask};
 use proffer_types::scheduler::TaskRecord;
 use proffer_types::task::{StatusReason, TaskStatus};
@@ -17,7 +17,7 @@ impl Master {
         let id = record.status.agent;
         let terminal = record.status.state.is_terminal();
         self.note_status(&key, &record.status);
-        let entry = TaskEntry { record, stage, kill: None, charged: false, told_in };
+        let entry = TaskEntry { record, stage, kill: None, counted: Counted::No, told_in };
         self.tasks.table.insert(key.clone(), entry);
         if let Some(agent) = self.agents.get_mut(id) {
             agent.tasks.insert(key.clone());

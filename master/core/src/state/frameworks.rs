@@ -114,6 +114,8 @@ pub(crate) struct FrameworkEntry {
     pub(crate) offers: BTreeSet<OfferId>,
     pub(crate) allocated: Tally,
     pub(crate) offered: Tally,
+    /// Tasks by group on agents that are not counted, because they are out of reach.
+    pub(crate) out_of_reach: BTreeMap<GroupName, u32>,
     pub(crate) tasks_active: u32,
     pub(crate) state: StateStore,
     pub(crate) life: Life,
@@ -139,6 +141,7 @@ impl FrameworkEntry {
             offers: BTreeSet::new(),
             allocated: Tally::default(),
             offered: Tally::default(),
+            out_of_reach: BTreeMap::new(),
             tasks_active: 0,
             state,
             life: Life::Live,

@@ -17,6 +17,17 @@ pub(crate) enum Stage {
     Reported,
 }
 
+/// In which books a task's resources and its place in a demand group are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Counted {
+    /// In none: it has ended, or its agent's books contradict each other.
+    No,
+    /// At its agent, framework, role and group.
+    Charged,
+    /// Its agent is out of reach and not counted: only its group's target knows of it (K10).
+    OutOfReach,
+}
+
 /// A kill that was asked for and not yet come true; repeated when the agent registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KillOrder {
@@ -29,8 +40,7 @@ pub(crate) struct TaskEntry {
     pub(crate) record: TaskRecord,
     pub(crate) stage: Stage,
     pub(crate) kill: Option<KillOrder>,
-    /// Whether its resources are counted at its agent, framework and role.
-    pub(crate) charged: bool,
+    pub(crate) counted: Counted,
     /// The subscription that was told the full record; an earlier one was not.
     pub(crate) told_in: u64,
 }

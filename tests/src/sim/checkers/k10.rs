@@ -5,9 +5,9 @@ use super::{framework_of, holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Effect;
-use proffer_types::operator::{AgentCondition, Change, DemandRow};
+use proffer_types::operator::{Change, DemandRow};
 use proffer_types::scheduler::Call;
-use proffer_types::{AgentId, FrameworkId, Generation, GroupName};
+use proffer_types::{FrameworkId, Generation, GroupName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module's description.
@@ -15,14 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Demand {
     stated: BTreeMap<(FrameworkId, GroupName, Generation), BTreeSet<u32>>,
     looked: u64,
-}
-
-/// Whether the leader counts an agent and what is on it. (What runs on one that is out of reach does
-/// not count as met today.)
-fn is_counted(world: &World, agent: AgentId) -> bool {
-    world.view.agents.get(&agent).is_some_and(|row| {
-        !matches!(row.condition, AgentCondition::Awaited | AgentCondition::Unreachable)
-    })
 }
 
 impl Demand {
@@ -46,7 +38,6 @@ impl Demand {
             task.status.framework == id
                 && task.group.as_ref() == Some(&group.name)
                 && !task.status.state.is_terminal()
-                && is_counted(world, task.status.agent)
         });
         let met = leases.map(|offer| offer.count).sum::<u32>()
             + u32::try_from(launches.count()).unwrap_or(u32::MAX);
