@@ -1,15 +1,15 @@
 //! The doors of the master. Each decodes, asks who speaks, turns what came into a typed request, and
 //! passes it on: writes to the loop, reads to the published view. No door touches state.
 
-use crate::authorize::access;
 use crate::connections::Connections;
 use crate::inbox::Inbox;
 use arc_swap::ArcSwapOption;
-use proffer_net::{Access, ObjectKind, Peer, Routes, Verb};
+use proffer_net::{Peer, Routes};
 use proffer_proto::pb::agent_service_server::AgentServiceServer;
 use proffer_proto::pb::operator_service_server::OperatorServiceServer;
 use proffer_proto::pb::scheduler_service_server::SchedulerServiceServer;
 use proffer_proto::routes::RPCS;
+use proffer_types::rights::{Access, ObjectKind, Verb};
 use proffer_types::{PrincipalName, Refusal, RefusalCode};
 use std::sync::Arc;
 use tonic::{Extensions, Status};
@@ -45,10 +45,10 @@ pub(crate) fn to_status(refusal: &Refusal) -> Status {
 const FRAME_BYTES_MAX: usize = proffer_proto::convert::bounds::FRAME_BYTES_MAX;
 
 /// Health and reflection, as gRPC tools expect them.
-const STANDARD_RPCS: [&str; 3] = [
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+const STANDARD_RPCS: [(&str, ObjectKind); 3] = [
+    ("/grpc.health.v1.Health/Check", ObjectKind::Health),
+    ("/grpc.health.v1.Health/Watch", ObjectKind::Health),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", ObjectKind::Document),
 ];
 
 /// The gRPC doors, each method with the right it needs.
@@ -79,10 +79,8 @@ pub(crate) fn grpc(
         .iter()
         // Executors speak to their agent, not to the master.
         .filter(|rpc| rpc.service != "ExecutorService")
-        .map(|rpc| (rpc.path(), access(rpc.verb, rpc.object)))
-        .chain(
-            STANDARD_RPCS.map(|path| (path.to_owned(), Access::new(Verb::Read, ObjectKind::Page))),
-        )
+        .map(|rpc| (rpc.path(), rpc.access))
+        .chain(STANDARD_RPCS.map(|(path, kind)| (path.to_owned(), Access::new(Verb::Read, kind))))
         .collect();
     Routes::new().grpc(services, rules.iter().map(|(path, access)| (path.as_str(), *access)))
 }

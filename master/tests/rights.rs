@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use proffer_master::authorize::{access, authorize};
-use proffer_net::{Access, Decision, Object, Principal};
-use proffer_proto::routes::{self, ROUTES, RPCS, Verb};
+use proffer_master::authorize::authorize;
+use proffer_net::{Decision, Principal};
+use proffer_proto::routes::{Method, ROUTES, RPCS};
+use proffer_types::rights::{Access, Object, Verb};
 
-/// Every door with the right it needs and whether it only looks.
-fn doors() -> Vec<(String, Access, Verb)> {
+/// Every door with the right it needs.
+fn doors() -> Vec<(String, Access)> {
     let served = RPCS.iter().filter(|rpc| rpc.service != "ExecutorService");
-    let rpcs = served.map(|rpc| (rpc.path(), access(rpc.verb, rpc.object), rpc.verb));
-    let routes = ROUTES.iter().map(|route| {
-        let (verb, object) = route.allowed();
-        (format!("{} {}", route.method.as_str(), route.path), access(verb, object), verb)
-    });
+    let rpcs = served.map(|rpc| (rpc.path(), rpc.access));
+    let routes = ROUTES
+        .iter()
+        .map(|route| (format!("{} {}", route.method.as_str(), route.path), route.access()));
     rpcs.chain(routes).collect()
 }
 
@@ -29,11 +29,11 @@ fn open_to(principal: &Principal) -> BTreeSet<String> {
             }
         }
     };
-    doors().into_iter().filter(|(_, right, _)| allowed(right)).map(|(door, ..)| door).collect()
+    doors().into_iter().filter(|(_, right)| allowed(right)).map(|(door, _)| door).collect()
 }
 
 fn of_verbs(wanted: impl Fn(Verb) -> bool) -> BTreeSet<String> {
-    doors().into_iter().filter(|(.., verb)| wanted(*verb)).map(|(door, ..)| door).collect()
+    doors().into_iter().filter(|(_, right)| wanted(right.verb)).map(|(door, _)| door).collect()
 }
 
 fn certificate(name: &str) -> Principal {
@@ -77,10 +77,9 @@ fn k20_operators_may_do_everything() {
 
 #[test]
 fn k20_only_looking_counts_as_reading() {
-    let reads = |verb| access(verb, routes::Object::Agent).verb == proffer_net::Verb::Read;
     for route in ROUTES {
-        let (verb, _) = route.allowed();
-        let looks = route.method == routes::Method::Get;
-        assert_eq!(reads(verb), looks, "{} {}", route.method.as_str(), route.path);
+        let looks = route.method == Method::Get;
+        let path = route.path;
+        assert_eq!(route.access().verb.is_read(), looks, "{} {path}", route.method.as_str());
     }
 }

@@ -2,65 +2,7 @@
 //! object. Routing, authorisation and the OpenAPI document are made from these tables; a test
 //! compares them with the schema.
 
-/// What a call does. Together with [`Object`] it is what a principal is allowed or not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Verb {
-    /// Look, also continuously.
-    Read,
-    /// Take part as a framework.
-    Subscribe,
-    /// Take part as an agent.
-    Register,
-    /// Run tasks of one's own container.
-    Execute,
-    /// Declare that it will not return.
-    MarkGone,
-    /// End its tasks and give it no new ones.
-    Drain,
-    /// Give it no new tasks.
-    Deactivate,
-    /// End drain and deactivation.
-    Activate,
-    /// End it and all its tasks.
-    Teardown,
-    /// End it.
-    Kill,
-    /// Set its record.
-    Set,
-    /// Change through a framework's own API.
-    Change,
-}
-
-/// What kind of thing a call is about.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Object {
-    /// All together.
-    Cluster,
-    /// An agent.
-    Agent,
-    /// A framework.
-    Framework,
-    /// A task.
-    Task,
-    /// A lease.
-    Offer,
-    /// A role.
-    Role,
-    /// The event log.
-    Event,
-    /// Files and logs of a task.
-    Sandbox,
-    /// A service of the service framework.
-    Service,
-    /// Numbers for monitoring.
-    Metrics,
-    /// Whether the process serves; open to everyone.
-    Health,
-    /// The description of the API.
-    Document,
-    /// The web page's own files.
-    Page,
-}
+use proffer_types::rights::{Access, ObjectKind, Verb};
 
 /// An rpc of one of the services.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,21 +15,18 @@ pub struct Rpc {
     pub request: &'static str,
     /// Message that it gives, once or as a stream.
     pub response: &'static str,
-    /// What it does.
-    pub verb: Verb,
-    /// To what.
-    pub object: Object,
+    /// The right it needs.
+    pub access: Access,
 }
 
 const fn rpc(
     service: &'static str,
     method: &'static str,
     messages: (&'static str, &'static str),
-    allowed: (Verb, Object),
+    allowed: (Verb, ObjectKind),
 ) -> Rpc {
     let (request, response) = messages;
-    let (verb, object) = allowed;
-    Rpc { service, method, request, response, verb, object }
+    Rpc { service, method, request, response, access: Access::new(allowed.0, allowed.1) }
 }
 
 const OPERATOR: &str = "OperatorService";
@@ -98,71 +37,83 @@ pub const RPCS: &[Rpc] = &[
         "SchedulerService",
         "Connect",
         ("SchedulerUp", "SchedulerDown"),
-        (Verb::Subscribe, Object::Framework),
+        (Verb::Subscribe, ObjectKind::Framework),
     ),
-    rpc("AgentService", "Connect", ("AgentUp", "AgentDown"), (Verb::Register, Object::Agent)),
+    rpc("AgentService", "Connect", ("AgentUp", "AgentDown"), (Verb::Register, ObjectKind::Agent)),
     rpc(
         "ExecutorService",
         "Connect",
         ("ExecutorUp", "ExecutorDown"),
-        (Verb::Execute, Object::Task),
+        (Verb::Execute, ObjectKind::Task),
     ),
-    operator("GetOverview", ("GetOverviewRequest", "Overview"), (Verb::Read, Object::Cluster)),
+    operator("GetOverview", ("GetOverviewRequest", "Overview"), (Verb::Read, ObjectKind::Cluster)),
     operator(
         "ListAgents",
         ("ListAgentsRequest", "ListAgentsResponse"),
-        (Verb::Read, Object::Agent),
+        (Verb::Read, ObjectKind::Agent),
     ),
-    operator("GetAgent", ("GetAgentRequest", "GetAgentResponse"), (Verb::Read, Object::Agent)),
+    operator("GetAgent", ("GetAgentRequest", "GetAgentResponse"), (Verb::Read, ObjectKind::Agent)),
     operator(
         "ListFrameworks",
         ("ListFrameworksRequest", "ListFrameworksResponse"),
-        (Verb::Read, Object::Framework),
+        (Verb::Read, ObjectKind::Framework),
     ),
-    operator("ListTasks", ("ListTasksRequest", "ListTasksResponse"), (Verb::Read, Object::Task)),
-    operator("GetTask", ("GetTaskRequest", "GetTaskResponse"), (Verb::Read, Object::Task)),
+    operator(
+        "ListTasks",
+        ("ListTasksRequest", "ListTasksResponse"),
+        (Verb::Read, ObjectKind::Task),
+    ),
+    operator("GetTask", ("GetTaskRequest", "GetTaskResponse"), (Verb::Read, ObjectKind::Task)),
     operator(
         "ListOffers",
         ("ListOffersRequest", "ListOffersResponse"),
-        (Verb::Read, Object::Offer),
+        (Verb::Read, ObjectKind::Offer),
     ),
-    operator("ListRoles", ("ListRolesRequest", "ListRolesResponse"), (Verb::Read, Object::Role)),
-    operator("Why", ("WhyRequest", "WhyResponse"), (Verb::Read, Object::Cluster)),
+    operator(
+        "ListRoles",
+        ("ListRolesRequest", "ListRolesResponse"),
+        (Verb::Read, ObjectKind::Role),
+    ),
+    operator("Why", ("WhyRequest", "WhyResponse"), (Verb::Read, ObjectKind::Cluster)),
     operator(
         "MarkAgentGone",
         ("MarkAgentGoneRequest", "OperatorAnswer"),
-        (Verb::MarkGone, Object::Agent),
+        (Verb::MarkGone, ObjectKind::Agent),
     ),
-    operator("DrainAgent", ("DrainAgentRequest", "OperatorAnswer"), (Verb::Drain, Object::Agent)),
+    operator(
+        "DrainAgent",
+        ("DrainAgentRequest", "OperatorAnswer"),
+        (Verb::Drain, ObjectKind::Agent),
+    ),
     operator(
         "DeactivateAgent",
         ("DeactivateAgentRequest", "OperatorAnswer"),
-        (Verb::Deactivate, Object::Agent),
+        (Verb::Deactivate, ObjectKind::Agent),
     ),
     operator(
         "ActivateAgent",
         ("ActivateAgentRequest", "OperatorAnswer"),
-        (Verb::Activate, Object::Agent),
+        (Verb::Activate, ObjectKind::Agent),
     ),
     operator(
         "TeardownFramework",
         ("TeardownFrameworkRequest", "OperatorAnswer"),
-        (Verb::Teardown, Object::Framework),
+        (Verb::Teardown, ObjectKind::Framework),
     ),
-    operator("KillTask", ("KillTaskRequest", "OperatorAnswer"), (Verb::Kill, Object::Task)),
-    operator("SetRole", ("SetRoleRequest", "OperatorAnswer"), (Verb::Set, Object::Role)),
-    operator("Watch", ("WatchRequest", "WatchFrame"), (Verb::Read, Object::Cluster)),
+    operator("KillTask", ("KillTaskRequest", "OperatorAnswer"), (Verb::Kill, ObjectKind::Task)),
+    operator("SetRole", ("SetRoleRequest", "OperatorAnswer"), (Verb::Set, ObjectKind::Role)),
+    operator("Watch", ("WatchRequest", "WatchFrame"), (Verb::Read, ObjectKind::Cluster)),
     operator(
         "ListEvents",
         ("ListEventsRequest", "ListEventsResponse"),
-        (Verb::Read, Object::Event),
+        (Verb::Read, ObjectKind::Event),
     ),
 ];
 
 const fn operator(
     method: &'static str,
     messages: (&'static str, &'static str),
-    allowed: (Verb, Object),
+    allowed: (Verb, ObjectKind),
 ) -> Rpc {
     rpc(OPERATOR, method, messages, allowed)
 }
@@ -235,10 +186,8 @@ pub enum Target {
     },
     /// Not an rpc.
     Plain {
-        /// What it does.
-        verb: Verb,
-        /// To what.
-        object: Object,
+        /// The right it needs.
+        access: Access,
         /// Media type of the answer.
         media: &'static str,
         /// One sentence for the document.
@@ -269,11 +218,12 @@ const fn act(method: Method, path: &'static str, rpc: &'static str) -> Route {
 const fn plain(
     method: Method,
     path: &'static str,
-    allowed: (Verb, Object),
+    allowed: (Verb, ObjectKind),
     answer: (&'static str, &'static str),
 ) -> Route {
-    let ((verb, object), (media, summary)) = (allowed, answer);
-    Route { method, path, target: Target::Plain { verb, object, media, summary } }
+    let (media, summary) = answer;
+    let access = Access::new(allowed.0, allowed.1);
+    Route { method, path, target: Target::Plain { access, media, summary } }
 }
 
 const JSON: &str = "application/json";
@@ -298,13 +248,13 @@ pub const ROUTES: &[Route] = &[
     plain(
         Method::Get,
         "/v1/tasks/{framework}/{task}/logs",
-        (Verb::Read, Object::Sandbox),
+        (Verb::Read, ObjectKind::Sandbox),
         (TEXT, "the task's output, passed on from its agent"),
     ),
     plain(
         Method::Get,
         "/v1/tasks/{framework}/{task}/files",
-        (Verb::Read, Object::Sandbox),
+        (Verb::Read, ObjectKind::Sandbox),
         (BYTES, "a directory or file of the task's sandbox, passed on from its agent"),
     ),
     read("/v1/offers", "ListOffers"),
@@ -321,31 +271,36 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/watch",
         target: Target::Rpc { method: "Watch", body: None, events: true },
     },
-    plain(Method::Get, "/v1/services", (Verb::Read, Object::Service), SERVICES),
-    plain(Method::Post, "/v1/services", (Verb::Change, Object::Service), SERVICES),
-    plain(Method::Get, "/v1/services/{*rest}", (Verb::Read, Object::Service), SERVICES),
-    plain(Method::Post, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
-    plain(Method::Put, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
-    plain(Method::Patch, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
-    plain(Method::Delete, "/v1/services/{*rest}", (Verb::Change, Object::Service), SERVICES),
+    plain(Method::Get, "/v1/services", (Verb::Read, ObjectKind::Service), SERVICES),
+    plain(Method::Post, "/v1/services", (Verb::Change, ObjectKind::Service), SERVICES),
+    plain(Method::Get, "/v1/services/{*rest}", (Verb::Read, ObjectKind::Service), SERVICES),
+    plain(Method::Post, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
+    plain(Method::Put, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
+    plain(Method::Patch, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
+    plain(Method::Delete, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
     plain(
         Method::Get,
         "/metrics",
-        (Verb::Read, Object::Metrics),
+        (Verb::Read, ObjectKind::Metrics),
         (TEXT, "numbers in the text format of Prometheus"),
     ),
     plain(
         Method::Get,
         "/healthz",
-        (Verb::Read, Object::Health),
+        (Verb::Read, ObjectKind::Health),
         (TEXT, "whether this process serves"),
     ),
-    plain(Method::Get, "/openapi.json", (Verb::Read, Object::Document), (JSON, "this document")),
-    plain(Method::Get, "/ui", (Verb::Read, Object::Page), ("text/html", "the web page")),
+    plain(
+        Method::Get,
+        "/openapi.json",
+        (Verb::Read, ObjectKind::Document),
+        (JSON, "this document"),
+    ),
+    plain(Method::Get, "/ui", (Verb::Read, ObjectKind::Page), ("text/html", "the web page")),
     plain(
         Method::Get,
         "/ui/{*file}",
-        (Verb::Read, Object::Page),
+        (Verb::Read, ObjectKind::Page),
         (BYTES, "a file of the web page"),
     ),
 ];
@@ -360,14 +315,14 @@ impl Route {
         }
     }
 
-    /// What it does to what: the same for a route as for its rpc.
+    /// The right it needs: the same for a route as for its rpc.
     #[must_use]
-    pub fn allowed(&self) -> (Verb, Object) {
+    pub fn access(&self) -> Access {
         match self.target {
-            Target::Plain { verb, object, .. } => (verb, object),
+            Target::Plain { access, .. } => access,
             Target::Rpc { method, .. } => {
                 let rpc = operator_rpc(method).expect("a test finds the rpc of each route");
-                (rpc.verb, rpc.object)
+                rpc.access
             }
         }
     }
@@ -425,7 +380,7 @@ mod tests {
             for name in route.parameters().chain(body) {
                 assert!(request.field(name).is_some(), "{}: {name}", route.path);
             }
-            assert_eq!(route.allowed(), (rpc.verb, rpc.object));
+            assert_eq!(route.access(), rpc.access);
             routed.insert(method);
         }
         let operator = RPCS.iter().filter(|rpc| rpc.service == OPERATOR);

@@ -10,8 +10,9 @@ pub mod types;
 use crate::board::Board;
 use crate::calls::Caller;
 use axum::response::{IntoResponse, Response};
-use proffer_net::{Access, ObjectKind, Routes, Verb};
+use proffer_net::Routes;
 use proffer_types::Refusal;
+use proffer_types::rights::{Access, ObjectKind, Verb};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ impl From<Refusal> for Refused {
 /// All routes, each with the right that it needs. `-` stands for all services: it is no name.
 pub(crate) fn routes(doors: Doors) -> Routes {
     let read = Access::new(Verb::Read, ObjectKind::Service);
-    let write = Access::new(Verb::Write, ObjectKind::Service);
+    let write = Access::new(Verb::Change, ObjectKind::Service);
     Routes::new()
         .get("/v1/services", read, reads::list)
         .post("/v1/services", write, changes::deploy)

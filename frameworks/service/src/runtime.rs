@@ -9,12 +9,10 @@
 use crate::api::{Doors, routes};
 use crate::board::Board;
 use crate::calls::{Caller, Waiting};
-use proffer_net::{
-    Decision, ListenConfig, ListenError, Listener, Object, ObjectKind, Principal, PrincipalKind,
-    Verb,
-};
+use proffer_net::{Decision, ListenConfig, ListenError, Listener, Principal, PrincipalKind};
 use proffer_sdk::{Handle, Options, Status, run_with};
 use proffer_service_core::{ServiceCommand, ServiceConfig, ServiceFramework};
+use proffer_types::rights::{Object, ObjectKind, Verb};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{DurationMs, FrameworkName, Refusal, RefusalCode, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,12 +141,12 @@ fn authorize(principal: &Principal, verb: Verb, object: &Object) -> Decision {
         && match principal.kind() {
             PrincipalKind::Operator | PrincipalKind::Master => true,
             PrincipalKind::Agent | PrincipalKind::Framework | PrincipalKind::Member => {
-                verb == Verb::Read
+                verb.is_read()
             }
         };
     if may {
         return Decision::Allow;
     }
-    let message = format!("{principal} may not {verb:?} {object}").to_lowercase();
+    let message = format!("{principal} may not {} {object}", verb.as_str());
     Decision::Deny(Refusal::new(RefusalCode::PermissionDenied, object.to_string(), message))
 }

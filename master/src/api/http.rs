@@ -4,7 +4,6 @@
 use super::operator::{Operator, set_role, task_key};
 use super::watch::frames;
 use super::{page, principal_of, proxy};
-use crate::authorize::access;
 use crate::metrics::Metrics;
 use axum::body::Bytes;
 use axum::extract::{Extension, RawPathParams, RawQuery, State};
@@ -17,6 +16,7 @@ use proffer_proto::pb;
 use proffer_proto::request::read_request;
 use proffer_proto::routes::{Method, ROUTES, Route, Target};
 use proffer_types::operator::OperatorCall;
+use proffer_types::rights::{Access, ObjectKind, Verb};
 use proffer_types::{Refusal, RefusalCode};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub(crate) fn routes(doors: Doors) -> Routes {
         Target::Rpc { .. } => add_rpc(routes, route),
         Target::Plain { .. } => add_plain(routes, route),
     });
-    let page_right = access(proffer_proto::routes::Verb::Read, proffer_proto::routes::Object::Page);
-    table.get("/", page_right, page::root).get("/ui/", page_right, page::index).with_state(doors)
+    let look = Access::new(Verb::Read, ObjectKind::Page);
+    table.get("/", look, page::root).get("/ui/", look, page::index).with_state(doors)
 }
 
 fn add_rpc(routes: Routes<Doors>, route: &'static Route) -> Routes<Doors> {
@@ -93,8 +93,7 @@ where
     H: axum::handler::Handler<T, Doors>,
     T: 'static,
 {
-    let (verb, object) = route.allowed();
-    let right = access(verb, object);
+    let right = route.access();
     match route.method {
         Method::Get => routes.get(route.path, right, handler),
         Method::Post => routes.post(route.path, right, handler),

@@ -7,11 +7,12 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::rights::{Object, Verb};
 
 use super::origin::{Hosts, is_same_origin};
 use super::principal::{Peer, Principal, Transport};
 use super::refusal;
-use super::table::{Object, RouteTable, Verb};
+use super::table::RouteTable;
 use super::token::Tokens;
 
 /// Whether a principal may do something.

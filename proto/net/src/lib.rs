@@ -33,6 +33,6 @@ pub use listen::{ListenConfig, ListenError, Listener};
 pub use principal::{Peer, Principal, PrincipalKind};
 pub use routes::Routes;
 pub use serve::{serve, serve_routes};
-pub use table::{Access, Object, ObjectKind, RouteTable, Verb};
+pub use table::RouteTable;
 pub use tls::{TlsError, TlsFiles, install_crypto};
 pub use token::{Token, TokenError, Tokens};

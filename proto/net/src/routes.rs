@@ -5,7 +5,9 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 
-use super::table::{Access, RouteTable};
+use proffer_types::rights::Access;
+
+use super::table::RouteTable;
 
 /// A router and its table, grown together, so that no handler lacks a rule.
 #[derive(Debug)]

@@ -2,79 +2,9 @@
 //! in it is denied. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use axum::http::Method;
-
-/// What a caller wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verb {
-    /// Look, once or following what changes.
-    Read,
-    /// Join the cluster and converse as a part of it.
-    Join,
-    /// Create, change or remove.
-    Write,
-}
-
-/// On what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKind {
-    /// The cluster as a whole: overview, events, metrics, reasons.
-    Cluster,
-    /// An agent.
-    Agent,
-    /// A framework.
-    Framework,
-    /// A task.
-    Task,
-    /// An offer.
-    Offer,
-    /// A role.
-    Role,
-    /// The files and logs of a task.
-    Sandbox,
-    /// A service of the service framework.
-    Service,
-    /// What is the same for everybody: the web page's files, the description of the API.
-    Page,
-}
-
-/// One object, or all of a kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// What it is.
-    pub kind: ObjectKind,
-    /// Which one, if the path names one.
-    pub name: Option<String>,
-}
-
-impl fmt::Display for Object {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = format!("{:?}", self.kind).to_lowercase();
-        match &self.name {
-            Some(name) => write!(f, "{kind} {name}"),
-            None => f.write_str(&kind),
-        }
-    }
-}
-
-/// The right that a call needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Access {
-    /// To do what.
-    pub verb: Verb,
-    /// On what.
-    pub kind: ObjectKind,
-}
-
-impl Access {
-    /// To do `verb` on a `kind`.
-    #[must_use]
-    pub const fn new(verb: Verb, kind: ObjectKind) -> Self {
-        Self { verb, kind }
-    }
-}
+use proffer_types::rights::{Access, Object, Verb};
 
 /// One line of the table, for lists and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +128,7 @@ fn matched<'a>(segments: &[Segment], path: &'a str) -> Option<Option<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proffer_types::rights::ObjectKind;
 
     fn table() -> RouteTable {
         let mut table = RouteTable::default();
@@ -207,7 +138,7 @@ mod tests {
         table.add(
             Method::POST,
             "/v1/agents/{id}/drain",
-            Access::new(Verb::Write, ObjectKind::Agent),
+            Access::new(Verb::Drain, ObjectKind::Agent),
         );
         table.add(Method::GET, "/v1/tasks/{id}/files/{*path}", read(ObjectKind::Sandbox));
         table
@@ -221,7 +152,7 @@ mod tests {
     fn paths_name_a_verb_and_an_object() {
         assert_eq!(find(&Method::GET, "/v1/agents").as_deref(), Some("Read agent"));
         assert_eq!(find(&Method::HEAD, "/v1/agents/a7").as_deref(), Some("Read agent a7"));
-        assert_eq!(find(&Method::POST, "/v1/agents/a7/drain").as_deref(), Some("Write agent a7"));
+        assert_eq!(find(&Method::POST, "/v1/agents/a7/drain").as_deref(), Some("Drain agent a7"));
         let files = find(&Method::GET, "/v1/tasks/t/files/a/b/c");
         assert_eq!(files.as_deref(), Some("Read sandbox t"));
     }

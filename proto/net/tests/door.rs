@@ -16,10 +16,11 @@ use axum::{Extension, Json};
 use futures_util::{StreamExt, TryStreamExt};
 use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{
-    Access, ClientError, Decision, Endpoint, Gate, HttpClient, ListenConfig, Listener, Object,
-    ObjectKind, Peer, Principal, PrincipalKind, Routes, TlsFiles, Token, Tokens, Verb,
+    ClientError, Decision, Endpoint, Gate, HttpClient, ListenConfig, Listener, Peer, Principal,
+    PrincipalKind, Routes, TlsFiles, Token, Tokens,
 };
 use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::rights::{Access, Object, ObjectKind, Verb};
 use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,7 +88,7 @@ fn plain() -> ListenConfig {
 /// Agents only join; everybody else may do everything but remove the forbidden one.
 fn may(principal: &Principal, verb: Verb, object: &Object) -> Decision {
     let agent = principal.kind() == PrincipalKind::Agent;
-    if object.name.as_deref() == Some("forbidden") || (agent && verb != Verb::Join) {
+    if object.name.as_deref() == Some("forbidden") || (agent && verb != Verb::Register) {
         let message = format!("{principal} may not {verb:?} {object}");
         return Decision::Deny(Refusal::new(RefusalCode::PermissionDenied, "", message));
     }
@@ -113,11 +114,11 @@ fn routes() -> Routes {
     Routes::new()
         .get("/", access(Verb::Read), greet)
         .get("/who", access(Verb::Read), who)
-        .post("/join", access(Verb::Join), async |Extension(peer): Extension<Peer>| {
+        .post("/join", access(Verb::Register), async |Extension(peer): Extension<Peer>| {
             Json(peer.principal.to_string())
         })
-        .post("/echo", access(Verb::Write), echo)
-        .delete("/things/{id}", access(Verb::Write), remove)
+        .post("/echo", access(Verb::Change), echo)
+        .delete("/things/{id}", access(Verb::Change), remove)
         .get("/events", access(Verb::Read), follow)
         .get("/bytes", access(Verb::Read), bytes)
 }
@@ -167,7 +168,7 @@ async fn k20_what_is_denied_or_unknown_says_so() {
     let denied = client.json::<String>(Method::DELETE, "/things/forbidden", None::<&()>).await;
     let (status, refused) = refusal(denied.unwrap_err());
     assert_eq!((status, refused.code), (StatusCode::FORBIDDEN, RefusalCode::PermissionDenied));
-    assert_eq!(refused.message, "token:dev may not Write agent forbidden");
+    assert_eq!(refused.message, "token:dev may not Change agent forbidden");
     let (status, refused) = refusal(client.get::<String>("/v2/agents").await.unwrap_err());
     assert_eq!((status, refused.code), (StatusCode::NOT_FOUND, RefusalCode::NotFound));
     assert!(refused.message.contains("GET /v2/agents"), "{refused}");

@@ -12,14 +12,14 @@ use axum::http::uri::PathAndQuery;
 use futures_util::{Stream, StreamExt, stream};
 use proffer_net::client::{AuthorizedChannel, channel};
 use proffer_net::{
-    Access, Decision, Endpoint, HttpClient, ListenConfig, Listener, Object, ObjectKind, Peer,
-    Principal, Routes, Token, Tokens, Verb,
+    Decision, Endpoint, HttpClient, ListenConfig, Listener, Peer, Principal, Routes, Token, Tokens,
 };
 use proffer_proto::descriptor::{PACKAGE, schema};
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_client::AgentServiceClient;
 use proffer_proto::pb::agent_service_server::{AgentService, AgentServiceServer};
 use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::rights::{Access, Object, ObjectKind, Verb};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -54,8 +54,8 @@ impl AgentService for Echo {
     }
 }
 
-fn may(_: &Principal, verb: Verb, object: &Object) -> Decision {
-    if verb == Verb::Join && object.kind == ObjectKind::Agent {
+fn may(_: &Principal, verb: Verb, _: &Object) -> Decision {
+    if verb == Verb::Register {
         return Decision::Allow;
     }
     Decision::Deny(
@@ -70,7 +70,7 @@ async fn start(
     let config = ListenConfig { address, tls: None, insecure: false, tokens };
     let listener = Listener::bind(config).await.unwrap();
     let address = listener.address();
-    let join = Access::new(Verb::Join, ObjectKind::Agent);
+    let join = Access::new(Verb::Register, ObjectKind::Agent);
     let look = Access::new(Verb::Read, ObjectKind::Cluster);
     let services = tonic::service::Routes::new(AgentServiceServer::new(Echo));
     let routes = Routes::new()

@@ -12,6 +12,7 @@
 //! | [`template`] | what runs: pod template, checks, kill policy, launch |
 //! | [`demand`] | what a framework wants |
 //! | [`offer`] | leases and the operations that use them |
+//! | [`rights`] | verbs on kinds of objects, which a principal may or may not |
 //! | [`role`] | weight, guarantee, limit |
 //! | [`scheduler`] | framework ↔ master |
 //! | [`agent`] | agent ↔ master |
@@ -34,6 +35,7 @@ pub mod offer;
 pub mod operator;
 pub mod refusal;
 pub mod resources;
+pub mod rights;
 pub mod role;
 pub mod scheduler;
 pub mod state_store;

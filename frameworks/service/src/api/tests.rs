@@ -6,11 +6,11 @@ use crate::board::Board;
 use crate::calls::{Caller, Waiting};
 use futures_util::StreamExt;
 use proffer_net::{
-    ClientError, Decision, Endpoint, HttpClient, ListenConfig, Listener, Object, Principal, Token,
-    Tokens, Verb,
+    ClientError, Decision, Endpoint, HttpClient, ListenConfig, Listener, Principal, Token, Tokens,
 };
 use proffer_sdk::testing::Bench;
 use proffer_service_core::{ServiceCommand, ServiceConfig, ServiceFramework};
+use proffer_types::rights::{Object, Verb};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{DurationMs, FrameworkName, RefusalCode, RoleName, TaskName, TaskState};
 use serde_json::{Value, json};
