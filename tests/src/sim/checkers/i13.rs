@@ -6,7 +6,6 @@ use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
-use proffer_service_core::ServiceCall;
 use proffer_service_core::api::{ServiceStatus, ServiceView};
 use proffer_service_core::instance::InstanceName;
 use proffer_service_core::spec::ServiceName;
@@ -19,6 +18,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A process, its life, and its epoch.
 type Term = (usize, u64, FrameworkEpoch);
 
+/// A service one turn ago.
+struct Before {
+    term: Term,
+    promises: Promises,
+    published: BTreeSet<TaskName>,
+}
+
+/// What the file that is aimed at promises.
+#[derive(Clone, Copy)]
+struct Promises {
+    /// At least so many stay published when the framework takes one away.
+    least: u32,
+    /// At most so many are alive when it starts one.
+    most: u32,
+}
+
+impl Promises {
+    fn of(view: &ServiceView) -> Self {
+        let (count, rollout) = (view.summary.instances, &view.spec.rollout);
+        Self {
+            least: rollout.min_ready.of(count).min(count),
+            most: count.saturating_add(rollout.surge.of(count)),
+        }
+    }
+}
+
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Maintenance {
@@ -26,10 +51,8 @@ pub(super) struct Maintenance {
     drained: BTreeSet<AgentId>,
     /// Calls under way, by agent.
     open: BTreeMap<AgentId, u32>,
-    /// Whether all files that were ever given for a service promise the most.
-    strict: BTreeMap<ServiceName, bool>,
-    /// By service: in which life and epoch, the count, and who was published.
-    published: BTreeMap<ServiceName, (Term, u32, BTreeSet<TaskName>)>,
+    /// By service, as of the turn before.
+    before: BTreeMap<ServiceName, Before>,
     looked: u64,
 }
 
@@ -105,14 +128,15 @@ impl Maintenance {
         };
         // While agents are absent nobody can say who is well.
         if !context.absent().is_empty() {
-            self.published.remove(name);
+            self.before.remove(name);
             return Ok(());
         }
-        let (term, count) = ((node, it.life, context.epoch()), view.summary.instances);
-        let now: BTreeSet<TaskName> =
+        let (term, promises) = ((node, it.life, context.epoch()), Promises::of(view));
+        let published: BTreeSet<TaskName> =
             view.instances.iter().filter(|it| it.published).map(|it| it.name.clone()).collect();
-        let before = self.published.insert(name.clone(), (term, count, now.clone()));
-        let Some((_, count_before, was)) = before.filter(|(of, _, _)| *of == term) else {
+        let now = Before { term, promises, published: published.clone() };
+        let before = self.before.insert(name.clone(), now);
+        let Some(before) = before.filter(|before| before.term == term) else {
             return Ok(());
         };
         let held = matches!(view.summary.status, ServiceStatus::Stopped | ServiceStatus::Removing);
@@ -123,19 +147,18 @@ impl Maintenance {
                     && task.record.status.ready != Some(false)
             })
         };
-        let left = was.difference(&now).filter(well).count();
+        let left = before.published.difference(&published).filter(well).count();
         if held || left == 0 {
             return Ok(());
         }
-        let count = count.min(count_before);
-        let strict = self.strict.get(name).copied().unwrap_or(true);
-        let least = if strict { count } else { count.div_ceil(2) };
+        // Within the turn the file that is aimed at, or the count, may have changed.
+        let least = promises.least.min(before.promises.least);
         self.looked += 1;
-        holds(now.len() >= least as usize, || {
+        holds(published.len() >= least as usize, || {
             format!(
-                "{name}: {left} instances that were well are no longer published; {} of {count} are \
-                 left, {least} are promised",
-                now.len()
+                "{name}: {left} instances that were well are no longer published; {} are left, \
+                 {least} are promised",
+                published.len()
             )
         })
     }
@@ -166,7 +189,8 @@ impl Maintenance {
                 })
                 .count();
             self.looked += 1;
-            let most = view.summary.instances as usize + 1;
+            let before = self.before.get(&name).map_or(0, |before| before.promises.most);
+            let most = Promises::of(view).most.max(before) as usize;
             holds(alive <= most, || format!("{name}: {alive} instances are alive, {most} may be"))?;
         }
         Ok(())
@@ -183,14 +207,6 @@ impl Checker for Maintenance {
             Seen::Master { node, command, effects, .. } if is_newest(world, *node) => {
                 self.offers(effects)?;
                 self.operators(command, effects, world);
-                Ok(())
-            }
-            Seen::Asked { call: ServiceCall::Deploy { services, .. }, .. } => {
-                for (name, spec) in services {
-                    let strict = spec.rollout.min_ready.of(100) == 100;
-                    let all = self.strict.entry(name.clone()).or_insert(true);
-                    *all &= strict;
-                }
                 Ok(())
             }
             Seen::Served { node } => self.served(*node, world),

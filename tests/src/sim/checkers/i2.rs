@@ -1,13 +1,13 @@
 //! I2: no double launch. A launch has at most one process tree, ever, anywhere; a task's name at most
 //! one at a time, except where an operator gave an agent up; a service's slot has at most one published
-//! instance of each revision, and one more only while a restart replaces it.
+//! instance of each revision and restart. A second one, back with its agent after it was replaced, may
+//! serve on as long as ending it would break the promise of `min_ready`.
 
 use super::{given_up, holds, id_of};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Command;
-use proffer_service_core::ServiceCall;
-use proffer_service_core::spec::ServiceName;
+use proffer_service_core::instance::InstanceName;
 use proffer_types::{AgentId, ContainerId, FrameworkId, TaskName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,6 @@ pub(super) struct NoDoubleLaunch {
     started: BTreeSet<ContainerId>,
     running: BTreeMap<(FrameworkId, TaskName), BTreeMap<ContainerId, Option<AgentId>>>,
     gone: BTreeSet<AgentId>,
-    /// Services whose slots may have two instances of one revision, one to replace the other.
-    restarted: BTreeSet<ServiceName>,
     looked: u64,
 }
 
@@ -58,21 +56,20 @@ impl Checker for NoDoubleLaunch {
                 let Some(service) = world.frameworks[*node].service() else { return Ok(()) };
                 for view in service.views().values() {
                     let name = &view.summary.name;
-                    let most = if self.restarted.contains(name) { 2 } else { 1 };
-                    let mut slots: BTreeMap<_, u32> = BTreeMap::new();
-                    for instance in view.instances.iter().filter(|it| it.published) {
+                    let published = || view.instances.iter().filter(|it| it.published);
+                    let count = view.summary.instances;
+                    let needed = view.spec.rollout.min_ready.of(count).min(count) as usize;
+                    let is_needed = published().count() <= needed;
+                    let mut slots = BTreeSet::new();
+                    for instance in published() {
                         self.looked += 1;
-                        let place = (instance.slot, instance.revision, instance.is_current);
-                        let count = slots.entry(place).or_default();
-                        *count += 1;
-                        holds(*count <= most, || {
-                            format!("slot {} of {name} is published {count} times", instance.slot)
+                        let restart = InstanceName::parse(&instance.name).map(|it| it.restart);
+                        let is_first = slots.insert((instance.slot, instance.revision, restart));
+                        holds(is_first || is_needed, || {
+                            format!("slot {} of {name} is published twice", instance.slot)
                         })?;
                     }
                 }
-            }
-            Seen::Asked { call: ServiceCall::Restart { service }, .. } => {
-                self.restarted.insert(service.clone());
             }
             _ => {}
         }
