@@ -275,6 +275,7 @@ impl ViewThread {
                         tracing::error!(%error, ?delta, "the copy that explains has drifted");
                     }
                 }
+                self.allocator.rest(crate::term::now().monotonic);
             }
             Request::Explain(subject, answer) => {
                 let explanation = self.explain(&subject);

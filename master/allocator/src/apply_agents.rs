@@ -61,7 +61,7 @@ impl Allocator {
         let old_class = std::mem::replace(&mut agent.class, class);
         let hostname = attributes.get(HOSTNAME);
         if old_class != class || agent.hostname.as_ref() != hostname {
-            agent.filters.clear(&mut self.refused);
+            agent.filters.clear(&mut self.refused, slot);
         }
         agent.hostname = hostname.cloned();
         agent.set_total(parts);
@@ -89,7 +89,7 @@ impl Allocator {
         }
         let mut agent = self.agents.remove(slot);
         self.slots.remove(&id);
-        agent.filters.clear(&mut self.refused);
+        agent.filters.clear(&mut self.refused, slot);
         self.classes.leave(agent.class);
         let mut totals = self.fair.totals().clone();
         totals.sub_all(&agent.charge_total);

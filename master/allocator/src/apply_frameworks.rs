@@ -6,6 +6,7 @@ use crate::fair_tree::Queue;
 use crate::state::Allocator;
 use proffer_types::demand::DemandGroup;
 use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Allocator {
@@ -169,11 +170,10 @@ impl Allocator {
         let filters = &mut self.agents[slot].filters;
         filters.insert(
             &mut self.refused,
-            (client, self.filter_epochs[client as usize]),
+            (slot, client, self.filter_epochs[client as usize]),
             parts,
             until,
         );
-        self.expiries.entry(until).or_default().push((slot, client));
         Ok(())
     }
 
@@ -209,15 +209,10 @@ impl Allocator {
         let mut looked_at = 0;
         let mut woken = BTreeSet::new();
         while looked_at < budget {
-            let first = self.expiries.first_entry().filter(|entry| *entry.key() <= now);
-            let Some(mut due) = first else { break };
-            let Some((slot, client)) = due.get_mut().pop() else {
-                due.remove();
-                continue;
-            };
+            let Some((slot, client)) = self.refused.pop_ended(now) else { break };
             looked_at += 1;
             let Some(agent) = self.agents.get_mut(slot) else { continue };
-            if agent.filters.expire(&mut self.refused, client, now) {
+            if agent.filters.expire(&mut self.refused, (slot, client), now) {
                 self.pool_agent(slot);
                 woken.insert(client);
             }
@@ -230,10 +225,27 @@ impl Allocator {
         looked_at
     }
 
+    /// For an instance that explains and never decides: ends refusals that are due and drops the work
+    /// that only [`Allocator::offers`] would do, so that nothing piles up in it.
+    pub fn rest(&mut self, now: Monotonic) {
+        self.expire_filters(now, u64::MAX);
+        for slot in std::mem::take(&mut self.dirty) {
+            if let Some(agent) = self.agents.get_mut(slot) {
+                agent.is_dirty = false;
+            }
+        }
+        for Reverse(slot) in std::mem::take(&mut self.pool) {
+            if let Some(agent) = self.agents.get_mut(slot) {
+                agent.is_pooled = false;
+            }
+        }
+        self.pool_all_from = None;
+    }
+
     /// When the next refusal ends: call [`Allocator::offers`] then. May name a moment at which
-    /// nothing happens, since refusals also end otherwise.
+    /// nothing happens: a refusal that was cleared is forgotten only when it would have ended.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        self.expiries.keys().next().copied()
+        self.refused.first_end()
     }
 }

@@ -5,7 +5,7 @@ use crate::amounts::{Amounts, Parts, SpanList, spans_contain};
 use crate::slab::Slab;
 use proffer_types::Monotonic;
 use proffer_types::resources::{Resource, Resources};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was refused. Interned: refusals of equal sets share one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -15,10 +15,14 @@ struct RefusedSet {
     kept: Vec<Resource>,
 }
 
+/// What the refusals of all agents share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefusedSets {
     index: BTreeMap<RefusedSet, u32>,
     sets: Slab<(RefusedSet, u32)>,
+    /// When a refusal ends, on which agent slot, by which client: as many at most as there are
+    /// refusals, however they go (I15).
+    ends: BTreeSet<(Monotonic, u32, u32)>,
 }
 
 /// One refusal on an agent.
@@ -36,7 +40,9 @@ const PER_CLIENT_MAX: usize = 4;
 
 /// The refusals on one agent, by client.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Filters(Vec<Filter>);
+pub(crate) struct Filters {
+    list: Vec<Filter>,
+}
 
 impl RefusedSets {
     fn intern(&mut self, parts: Parts) -> u32 {
@@ -57,6 +63,19 @@ impl RefusedSets {
             self.index.remove(set);
             self.sets.remove(id);
         }
+    }
+
+    /// The end of the refusal that ends first.
+    pub(crate) fn first_end(&self) -> Option<Monotonic> {
+        self.ends.first().map(|(until, ..)| *until)
+    }
+
+    /// Agent slot and client of a refusal that has ended.
+    pub(crate) fn pop_ended(&mut self, now: Monotonic) -> Option<(u32, u32)> {
+        if self.first_end()? > now {
+            return None;
+        }
+        self.ends.pop_first().map(|(_, slot, client)| (slot, client))
     }
 }
 
@@ -107,19 +126,27 @@ impl RefusedSet {
 
 impl Filters {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     fn of(&self, client: u32) -> std::ops::Range<usize> {
-        let start = self.0.partition_point(|have| have.client < client);
-        let count = self.0[start..].iter().take_while(|have| have.client == client).count();
+        let start = self.list.partition_point(|have| have.client < client);
+        let count = self.list[start..].iter().take_while(|have| have.client == client).count();
         start..start + count
+    }
+
+    fn remove(&mut self, sets: &mut RefusedSets, slot: u32, at: usize) {
+        let Filter { client, until, set, .. } = self.list.remove(at);
+        sets.forget(set);
+        if !self.list[self.of(client)].iter().any(|have| have.until == until) {
+            sets.ends.remove(&(until, slot, client));
+        }
     }
 
     pub(crate) fn insert(
         &mut self,
         sets: &mut RefusedSets,
-        (client, epoch): (u32, u64),
+        (slot, client, epoch): (u32, u32, u64),
         refused: Parts,
         until: Monotonic,
     ) {
@@ -127,36 +154,41 @@ impl Filters {
         let range = self.of(client);
         // Dead ones and such as say the same for a shorter time make room first.
         for at in range.clone().rev() {
-            let have = &self.0[at];
+            let have = &self.list[at];
             if have.epoch != epoch || (have.set == set && have.until <= until) {
-                sets.forget(self.0.remove(at).set);
+                self.remove(sets, slot, at);
             }
         }
         let range = self.of(client);
         if range.len() >= PER_CLIENT_MAX {
-            let first_to_end = range.clone().min_by_key(|at| self.0[*at].until);
-            let at = first_to_end.expect("the range is not empty");
-            sets.forget(self.0.remove(at).set);
+            let first_to_end = range.clone().min_by_key(|at| self.list[*at].until);
+            self.remove(sets, slot, first_to_end.expect("the range is not empty"));
         }
-        let filter = Filter { client, epoch, until, set };
-        self.0.insert(range.start, filter);
+        self.list.insert(range.start, Filter { client, epoch, until, set });
+        sets.ends.insert((until, slot, client));
     }
 
     /// Drops what has ended; `true` when a refusal of `client` was among it.
-    pub(crate) fn expire(&mut self, sets: &mut RefusedSets, client: u32, now: Monotonic) -> bool {
+    pub(crate) fn expire(
+        &mut self,
+        sets: &mut RefusedSets,
+        (slot, client): (u32, u32),
+        now: Monotonic,
+    ) -> bool {
         let mut any = false;
         for at in self.of(client).rev() {
-            if self.0[at].until <= now {
-                sets.forget(self.0.remove(at).set);
+            if self.list[at].until <= now {
+                self.remove(sets, slot, at);
                 any = true;
             }
         }
         any
     }
 
-    pub(crate) fn clear(&mut self, sets: &mut RefusedSets) {
-        for filter in self.0.drain(..) {
+    pub(crate) fn clear(&mut self, sets: &mut RefusedSets, slot: u32) {
+        for filter in self.list.drain(..) {
             sets.forget(filter.set);
+            sets.ends.remove(&(filter.until, slot, filter.client));
         }
     }
 
@@ -164,7 +196,7 @@ impl Filters {
     pub(crate) fn mark(&self, sets: &RefusedSets, free: &FreeNow<'_>, marks: &mut Marks) {
         marks.stamp += 1;
         let mut last = None;
-        for filter in &self.0 {
+        for filter in &self.list {
             let blocks = match last {
                 Some((set, blocks)) if set == filter.set => blocks,
                 Some(_) | None => sets.sets[filter.set].0.contains_all(free),
@@ -184,7 +216,7 @@ impl Filters {
         free: &FreeNow<'_>,
         now: Monotonic,
     ) -> bool {
-        self.0[self.of(client)].iter().any(|filter| {
+        self.list[self.of(client)].iter().any(|filter| {
             filter.epoch == epoch
                 && filter.until > now
                 && sets.sets[filter.set].0.contains_all(free)
@@ -200,11 +232,76 @@ impl Filters {
         shape: &Amounts,
         now: Monotonic,
     ) -> bool {
-        !self.0.is_empty()
-            && self.0[self.of(client)].iter().any(|filter| {
+        !self.list.is_empty()
+            && self.list[self.of(client)].iter().any(|filter| {
                 filter.epoch == epoch
                     && filter.until > now
                     && sets.sets[filter.set].0.plain.covers(shape)
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Allocator, Delta};
+    use proffer_types::{AgentId, AgentName, Attributes, FrameworkId, Monotonic, RoleName};
+    use std::collections::BTreeSet;
+
+    const FRAMEWORK: FrameworkId = FrameworkId(1);
+
+    fn cluster() -> Allocator {
+        let mut allocator = Allocator::new();
+        let roles = BTreeSet::from([RoleName::new("a").expect("valid")]);
+        tell(&mut allocator, &Delta::FrameworkAdded { framework: FRAMEWORK, roles });
+        tell(&mut allocator, &Delta::FrameworkActive { framework: FRAMEWORK, active: true });
+        let agent = Delta::AgentAdded {
+            agent: AgentId(1),
+            name: AgentName::new("one").expect("valid"),
+            resources: "cpus:4;mem:1GiB".parse().expect("valid"),
+            attributes: Attributes::new(),
+            usable: true,
+        };
+        tell(&mut allocator, &agent);
+        allocator
+    }
+
+    fn tell(allocator: &mut Allocator, delta: &Delta) {
+        allocator.on_change(delta).expect("a consistent change");
+    }
+
+    fn refusal(cpus: u64, until: u64) -> Delta {
+        Delta::Filtered {
+            framework: FRAMEWORK,
+            role: RoleName::new("a").expect("valid"),
+            agent: AgentId(1),
+            resources: format!("cpus:{cpus}").parse().expect("valid"),
+            until: Monotonic(until),
+        }
+    }
+
+    #[test]
+    fn i15_refusals_for_a_year_that_are_cleared_leave_nothing_behind() {
+        let mut allocator = cluster();
+        for round in 0..10_000 {
+            tell(&mut allocator, &refusal(1 + round % 7, 1_000_000 + round));
+            let roles = BTreeSet::new();
+            tell(&mut allocator, &Delta::FiltersCleared { framework: FRAMEWORK, roles });
+        }
+        assert!(allocator.refused.ends.len() <= super::PER_CLIENT_MAX);
+        tell(&mut allocator, &Delta::AgentRemoved { agent: AgentId(1) });
+        assert!(allocator.refused.ends.is_empty());
+        assert!(allocator.refused.index.is_empty());
+    }
+
+    #[test]
+    fn i15_an_instance_that_never_decides_forgets_refusals_that_have_ended() {
+        let mut allocator = cluster();
+        for round in 0..10_000 {
+            tell(&mut allocator, &refusal(1 + round % 7, round + 5));
+            tell(&mut allocator, &Delta::AgentUsable { agent: AgentId(1), usable: true });
+            allocator.rest(Monotonic(round));
+            assert!(allocator.refused.ends.len() <= super::PER_CLIENT_MAX);
+            assert!(allocator.dirty.is_empty() && allocator.pool.is_empty());
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::fair_tree::{FairTree, Queue};
 use crate::filters::{Marks, RefusedSets};
 use crate::fit_tree::FitTree;
 use crate::slab::Slab;
-use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
+use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -26,8 +26,6 @@ pub struct Allocator {
     pub(crate) groups: Slab<Group>,
     pub(crate) buckets: Buckets,
     pub(crate) refused: RefusedSets,
-    /// Which refusal ends when, as (agent slot, client).
-    pub(crate) expiries: BTreeMap<Monotonic, Vec<(u32, u32)>>,
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) lease_next: u64,
     /// Classical leases by agent slot.
@@ -103,7 +101,6 @@ impl Default for Allocator {
             groups: Slab::default(),
             buckets: Buckets::default(),
             refused: RefusedSets::default(),
-            expiries: BTreeMap::new(),
             leases: BTreeMap::new(),
             lease_next: 1,
             classical: BTreeSet::new(),

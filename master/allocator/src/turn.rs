@@ -82,7 +82,7 @@ impl Allocator {
     fn has_work(&self, now: Monotonic) -> bool {
         let pooled = self.pool_all_from.is_some() || !self.pool.is_empty();
         !self.dirty.is_empty()
-            || self.expiries.keys().next().is_some_and(|until| *until <= now)
+            || self.refused.first_end().is_some_and(|until| until <= now)
             || (self.may_serve_demand() && !self.fair.is_empty(Queue::Demand))
             || (pooled && !self.fair.is_empty(Queue::Classical))
     }
