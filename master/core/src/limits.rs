@@ -30,13 +30,13 @@ pub const ACCEPT_TASKS_MAX: usize = 4096;
 /// Bytes of the variables and labels of one launch, which the master keeps per task (K16).
 pub const LAUNCH_TEXT_BYTES_MAX: usize = 16 << 10;
 
-/// Templates that a stream may name; a service has a few per revision.
+/// Templates that are kept for a stream; a service has a few per revision.
 pub const TEMPLATES_MAX: usize = 4096;
 
 /// Bytes of one template in its JSON form: what an agent accepts.
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of all templates of one stream.
+/// Bytes of all templates that are kept for a stream.
 pub const TEMPLATES_BYTES_MAX: usize = 16 << 20;
 
 /// Templates that the master remembers to have sent an agent; beyond it, it forgets all of them and

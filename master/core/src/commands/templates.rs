@@ -1,4 +1,6 @@
-//! Templates that a stream names: sent once, kept while the stream lives (K16).
+//! Templates that a stream names: sent once and kept (K16). When a stream has named as many as are kept
+//! for it, all are forgotten: a launch that names a forgotten one is refused as `unknown_template`, and
+//! the framework sends it again.
 
 use crate::limits;
 use crate::master::Master;
@@ -21,6 +23,12 @@ impl Master {
                 if let Some(stream) =
                     self.frameworks.get_mut(framework).and_then(|entry| entry.stream.as_mut())
                 {
+                    let is_full = stream.templates.len() >= limits::TEMPLATES_MAX
+                        || stream.template_bytes + bytes > limits::TEMPLATES_BYTES_MAX;
+                    if is_full {
+                        stream.templates.clear();
+                        stream.template_bytes = 0;
+                    }
                     stream.templates.insert(digest, Arc::new(template));
                     stream.template_bytes += bytes;
                 }
@@ -58,16 +66,6 @@ impl Master {
                 "template",
                 format!("is larger than {} bytes", limits::TEMPLATE_BYTES_MAX),
             ));
-        }
-        let full = stream.templates.len() >= limits::TEMPLATES_MAX
-            || stream.template_bytes + bytes > limits::TEMPLATES_BYTES_MAX;
-        if full {
-            return Err(Refusal::new(
-                RefusalCode::BudgetExceeded,
-                "template",
-                "this stream has named as many templates as it may",
-            )
-            .hint("subscribe anew and name only those in use"));
         }
         Ok(Some(bytes))
     }

@@ -632,3 +632,25 @@ fn a_framework_that_was_full_gets_offers_again_in_its_next_session() {
     svc.hear_effects(&harness.take_effects());
     assert!(!svc.offers.is_empty(), "{:?}", harness.master.check_invariants());
 }
+
+#[test]
+fn a_stream_may_name_any_number_of_templates() {
+    // K16: a framework of many revisions launches its newest one after months on one connection.
+    let mut harness = Harness::new(Config::default());
+    let _one = agent(&mut harness, "one");
+    let mut svc = framework(&mut harness, "svc");
+    for revision in 0..=limits::TEMPLATES_MAX {
+        let mut template = template();
+        template.containers[0].command.push(revision.to_string());
+        let digest = template.digest();
+        svc.call(&mut harness, Call::Template { digest, template });
+    }
+    let effects = harness.take_effects();
+    let told = lines(&effects);
+    assert!(!told.iter().any(|line| line.contains("refuse")), "{told:?}");
+    svc.hear_effects(&effects);
+    launch(&mut harness, &mut svc, &["a"]);
+    assert!(harness.master.check_invariants().is_ok());
+    let told = lines(&harness.take_effects());
+    assert!(told.iter().any(|line| line.contains("write occupancy")), "{told:?}");
+}
