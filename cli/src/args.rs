@@ -550,6 +550,9 @@ pub(crate) enum FrameworkVerb {
 
 #[derive(Args, Debug)]
 pub(crate) struct Tasks {
+    /// Tasks that have ended, as far as the master remembers them.
+    #[arg(long)]
+    pub ended: bool,
     #[command(subcommand)]
     pub verb: Option<TaskVerb>,
 }

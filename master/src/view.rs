@@ -2,7 +2,10 @@
 //! loop (K6). One thread builds it from the core's change list and publishes it; the same thread
 //! keeps a second allocator, fed with the same deltas, that answers "why".
 
+mod history;
+
 use arc_swap::ArcSwap;
+pub(crate) use history::{Ended, History};
 use imbl::{OrdMap, Vector};
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::explanation::{Explanation, Subject};
@@ -22,8 +25,6 @@ use tokio::sync::{oneshot, watch};
 const TURNS_WAITING_MAX: usize = 256;
 /// Longest time from a turn to its being published while more turns arrive.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
-/// Changes kept for readers that resume; an older cursor gets a reset (K17).
-const HISTORY_MAX: usize = 50_000;
 /// Lines of the event log kept in the view.
 const EVENTS_MAX: usize = 2_000;
 
@@ -44,8 +45,10 @@ pub struct View {
     pub roles: OrdMap<RoleName, Arc<RoleRow>>,
     /// Oldest first.
     pub events: Vector<Arc<EventRow>>,
-    /// The latest changes, ascending; `history[i]` has the number `cursor.change − len + i`.
-    pub history: Vector<Arc<Change>>,
+    /// The latest changes; the last one has the number `cursor.change − 1`.
+    pub(crate) history: History,
+    /// Tasks that have ended.
+    pub(crate) ended: Ended,
 }
 
 impl View {
@@ -68,7 +71,9 @@ impl View {
                 self.tasks.insert(row.status.key(), Arc::new(row.clone()));
             }
             Change::TaskRemoved(key) => {
-                self.tasks.remove(key);
+                if let Some(row) = self.tasks.remove(key) {
+                    self.ended.push(row);
+                }
             }
             Change::Offer(row) => {
                 self.offers.insert(row.id, Arc::new(row.clone()));
@@ -86,11 +91,14 @@ impl View {
                 }
             }
         }
-        self.history.push_back(change);
-        if self.history.len() > HISTORY_MAX {
-            self.history.pop_front();
-        }
+        self.history.push(change);
         self.cursor.change += 1;
+    }
+
+    /// A task's row, or its last one when it has ended not long ago.
+    #[must_use]
+    pub fn task(&self, key: &TaskKey) -> Option<&Arc<TaskRow>> {
+        self.tasks.get(key).or_else(|| self.ended.rows().get(key))
     }
 
     /// The changes from `cursor` on, at most `max`, and where they end; `None` when they are no
@@ -104,8 +112,7 @@ impl View {
         if !same_life || behind > self.history.len() {
             return None;
         }
-        let from = self.history.len() - behind;
-        let changes: Vec<_> = self.history.iter().skip(from).take(max).cloned().collect();
+        let changes = self.history.last(behind, max);
         let end = Cursor { change: cursor.change + changes.len() as u64, ..cursor };
         Some((changes, end))
     }
@@ -289,7 +296,7 @@ impl ViewThread {
         let Subject::Task(key) = subject else {
             return self.allocator.explain(subject, crate::term::now().monotonic);
         };
-        match self.view.tasks.get(key) {
+        match self.view.task(key) {
             Some(task) => proffer_master_core::explain_task(
                 task,
                 self.view.agents.get(&task.status.agent).map(AsRef::as_ref),

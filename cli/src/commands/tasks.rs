@@ -10,7 +10,7 @@ use proffer_types::TaskKey;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Tasks) -> Result<(), Failure> {
     match args.verb {
-        None => list(client, output).await,
+        None => list(client, output, args.ended).await,
         Some(TaskVerb::Kill(args)) => {
             let key: TaskKey = args.id.parse()?;
             let path = format!("/v1/tasks/{}/{}", key.framework, key.name);
@@ -24,11 +24,12 @@ pub(crate) async fn run(client: &Client, output: Output, args: Tasks) -> Result<
     }
 }
 
-async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+async fn list(client: &Client, output: Output, ended: bool) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut after = String::new();
     loop {
-        let page: pb::ListTasksResponse = client.get(&format!("/v1/tasks?after={after}")).await?;
+        let page: pb::ListTasksResponse =
+            client.get(&format!("/v1/tasks?ended={ended}&after={after}")).await?;
         rows.extend(page.tasks);
         if page.next.is_empty() {
             break;

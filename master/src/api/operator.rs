@@ -138,7 +138,7 @@ impl Operator {
         let framework = optional::<FrameworkId>(&ask.framework, "framework")?;
         let agent = optional::<AgentId>(&ask.agent, "agent")?;
         let (tasks, next) = page(
-            &view.tasks,
+            if ask.ended { view.ended.rows() } else { &view.tasks },
             optional::<TaskKey>(&ask.after, "after")?,
             page_size(ask.page_size),
             |row| {
@@ -154,7 +154,7 @@ impl Operator {
     pub(crate) async fn get_task(&self, ask: pb::GetTaskRequest) -> Answer<pb::GetTaskResponse> {
         let view = self.view(&ask.at_least).await?;
         let key = task_key(&ask.framework, &ask.task)?;
-        let row = view.tasks.get(&key).ok_or_else(|| not_found("task", &key))?;
+        let row = view.task(&key).ok_or_else(|| not_found("task", &key))?;
         let task = Some(pb::TaskRow::from(row.as_ref()));
         Ok(pb::GetTaskResponse { cursor: view.cursor.to_string(), task })
     }
@@ -222,7 +222,7 @@ impl Operator {
         let subject = subject(&ask.kind, &ask.subject)?;
         let known = match &subject {
             Subject::Framework(id) | Subject::Demand(id, _) => view.frameworks.contains_key(id),
-            Subject::Task(key) => view.tasks.contains_key(key),
+            Subject::Task(key) => view.task(key).is_some(),
             Subject::Agent(id) => view.agents.contains_key(id),
         };
         if !known {

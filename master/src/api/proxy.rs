@@ -55,7 +55,7 @@ impl Proxy {
     async fn to_agent(&self, framework: &str, task: &str, uri: &Uri) -> Result<Response, Refusal> {
         let key = super::operator::task_key(framework, task)?;
         let view = self.view.load();
-        let row = view.tasks.get(&key).ok_or_else(|| {
+        let row = view.task(&key).ok_or_else(|| {
             Refusal::new(RefusalCode::NotFound, "task", format!("no task {key} is known"))
         })?;
         let agent = view.agents.get(&row.status.agent).ok_or_else(|| {
