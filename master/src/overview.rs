@@ -26,9 +26,9 @@ pub(crate) fn overview(view: &View) -> Overview {
             &mut found.frameworks,
             if framework.connected { "connected" } else { "disconnected" },
         );
-        for demand in &framework.demand {
-            found.unmet = found.unmet.saturating_add(demand.unmet);
-        }
+    }
+    for demand in view.demand.values() {
+        found.unmet = found.unmet.saturating_add(demand.unmet);
     }
     for task in view.tasks.values() {
         count(&mut found.tasks, task.status.state.as_str());

@@ -10,10 +10,10 @@ use imbl::{OrdMap, Vector};
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::operator::{
-    AgentRow, Change, EventRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
+    AgentRow, Change, DemandRow, EventRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
 };
 use proffer_types::{
-    AgentId, Cursor, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey,
+    AgentId, Cursor, DemandKey, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey,
 };
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -37,6 +37,8 @@ pub struct View {
     pub agents: OrdMap<AgentId, Arc<AgentRow>>,
     /// By id.
     pub frameworks: OrdMap<FrameworkId, Arc<FrameworkRow>>,
+    /// By framework and group.
+    pub demand: OrdMap<DemandKey, Arc<DemandRow>>,
     /// By framework and name.
     pub tasks: OrdMap<TaskKey, Arc<TaskRow>>,
     /// By id.
@@ -66,6 +68,13 @@ impl View {
             }
             Change::FrameworkRemoved(id) => {
                 self.frameworks.remove(id);
+            }
+            Change::Demand(row) => {
+                let (framework, group) = (row.framework, row.group.name.clone());
+                self.demand.insert(DemandKey { framework, group }, Arc::new(row.clone()));
+            }
+            Change::DemandRemoved(key) => {
+                self.demand.remove(key);
             }
             Change::Task(row) => {
                 self.tasks.insert(row.status.key(), Arc::new(row.clone()));
@@ -124,6 +133,7 @@ impl View {
             .map(|row| Change::Role(row.as_ref().clone()))
             .chain(self.agents.values().map(|row| Change::Agent(row.as_ref().clone())))
             .chain(self.frameworks.values().map(|row| Change::Framework(row.as_ref().clone())))
+            .chain(self.demand.values().map(|row| Change::Demand(row.as_ref().clone())))
             .chain(self.tasks.values().map(|row| Change::Task(row.as_ref().clone())))
             .chain(self.offers.values().map(|row| Change::Offer(row.as_ref().clone())))
             .chain(self.events.iter().map(|row| Change::Event(row.as_ref().clone())))

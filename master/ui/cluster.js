@@ -7,7 +7,7 @@ export const link = signal("connecting");
 export const rows = signal(empty());
 
 function empty() {
-  return { agents: new Map(), frameworks: new Map(), tasks: new Map(), offers: new Map(), roles: new Map(), events: [] };
+  return { agents: new Map(), frameworks: new Map(), demand: new Map(), tasks: new Map(), offers: new Map(), roles: new Map(), events: [] };
 }
 
 const EVENTS_KEPT = 200;
@@ -18,6 +18,8 @@ export function applyChange(state, change) {
   else if (change.agent_removed) state.agents.delete(change.agent_removed);
   else if (change.framework) state.frameworks.set(change.framework.id, change.framework);
   else if (change.framework_removed) state.frameworks.delete(change.framework_removed);
+  else if (change.demand) state.demand.set(`${change.demand.framework}/${change.demand.group.name}`, change.demand);
+  else if (change.demand_removed) state.demand.delete(change.demand_removed);
   else if (change.task) state.tasks.set(change.task.id, change.task);
   else if (change.task_removed) state.tasks.delete(change.task_removed);
   else if (change.offer) state.offers.set(change.offer.id, change.offer);

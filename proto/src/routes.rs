@@ -59,6 +59,11 @@ pub const RPCS: &[Rpc] = &[
         (Verb::Read, ObjectKind::Framework),
     ),
     operator(
+        "ListDemand",
+        ("ListDemandRequest", "ListDemandResponse"),
+        (Verb::Read, ObjectKind::Framework),
+    ),
+    operator(
         "ListTasks",
         ("ListTasksRequest", "ListTasksResponse"),
         (Verb::Read, ObjectKind::Task),
@@ -242,6 +247,7 @@ pub const ROUTES: &[Route] = &[
     act(Method::Post, "/v1/agents/{id}/activate", "ActivateAgent"),
     read("/v1/frameworks", "ListFrameworks"),
     act(Method::Delete, "/v1/frameworks/{id}", "TeardownFramework"),
+    read("/v1/demand", "ListDemand"),
     read("/v1/tasks", "ListTasks"),
     read("/v1/tasks/{framework}/{task}", "GetTask"),
     act(Method::Delete, "/v1/tasks/{framework}/{task}", "KillTask"),

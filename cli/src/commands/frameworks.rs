@@ -6,6 +6,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, age, confirm, json, line, now_ms};
 use crate::resources::words;
 use proffer_proto::pb;
+use std::collections::BTreeMap;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Frameworks) -> Result<(), Failure> {
     match args.verb {
@@ -54,18 +55,36 @@ async fn find(client: &Client, text: &str) -> Result<String, Failure> {
     })
 }
 
+/// How many tasks of its demand each framework waits for.
+async fn unmet(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut unmet = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/demand?unmet=true&after={after}");
+        let page: pb::ListDemandResponse = client.get(&path).await?;
+        for row in page.demand {
+            *unmet.entry(row.framework).or_default() += u64::from(row.unmet);
+        }
+        if page.next.is_empty() {
+            return Ok(unmet);
+        }
+        after = page.next;
+    }
+}
+
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let rows = all(client).await?;
     if output == Output::Json {
         json(&rows);
         return Ok(());
     }
+    let unmet = unmet(client).await?;
     let mut table = Table::new(&[
         "ID", "NAME", "STATE", "ROLES", "TASKS", "WAITING", "USES", "REPLICA", "SINCE",
     ]);
     for row in rows {
         let info = row.info.unwrap_or_default();
-        let waiting: u64 = row.demand.iter().map(|demand| u64::from(demand.unmet)).sum();
+        let waiting = unmet.get(&row.id).copied().unwrap_or(0);
         table.row([
             row.id.clone(),
             info.name,

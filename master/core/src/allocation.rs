@@ -8,7 +8,7 @@ use crate::state::offers::OfferEntry;
 use crate::state::tasks::Counted;
 use proffer_allocator::{Decision, Delta, LeaseId, Use};
 use proffer_types::offer::Offer;
-use proffer_types::{AgentId, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
+use proffer_types::{AgentId, DemandKey, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
 
 impl Master {
     /// Tells the allocator, and the copy of it that explains. A contradiction is counted and told,
@@ -64,7 +64,7 @@ impl Master {
             task.counted = Counted::Charged;
         }
         let id = usage.agent;
-        self.used_changed(id, key.framework, &usage.role);
+        self.used_changed(id, key.framework, &usage.role, usage.group.as_ref());
         self.tell_allocator(Delta::Allocated(usage));
         self.sync_usable(id);
     }
@@ -87,7 +87,7 @@ impl Master {
             }
         }
         let id = usage.agent;
-        self.used_changed(id, key.framework, &usage.role);
+        self.used_changed(id, key.framework, &usage.role, usage.group.as_ref());
         self.tell_allocator(Delta::Released(usage));
         self.sync_usable(id);
     }
@@ -126,7 +126,7 @@ impl Master {
         if tasks > 0 {
             entry.out_of_reach.insert(group.clone(), tasks);
         }
-        self.row(RowKey::Framework(framework));
+        self.row(RowKey::Demand(DemandKey { framework, group: group.clone() }));
         self.tell_allocator(Delta::OutOfReach { framework, group, tasks });
     }
 
@@ -144,9 +144,13 @@ impl Master {
         agent: AgentId,
         framework: FrameworkId,
         role: &proffer_types::RoleName,
+        group: Option<&GroupName>,
     ) {
         self.row(RowKey::Agent(agent));
         self.row(RowKey::Framework(framework));
+        if let Some(group) = group {
+            self.row(RowKey::Demand(DemandKey { framework, group: group.clone() }));
+        }
         for role in crate::state::roles::Roles::path(role) {
             self.row(RowKey::Role(role));
         }
@@ -187,7 +191,7 @@ impl Master {
             if task.counted == Counted::Charged {
                 let (resources, role) = (task.record.resources.clone(), task.record.role.clone());
                 self.uncharge(&key, &resources);
-                self.used_changed(id, key.framework, &role);
+                self.used_changed(id, key.framework, &role, None);
                 uncharged.push(key);
             }
         }
@@ -255,7 +259,7 @@ impl Master {
         self.deadlines.set(Deadline::Offer(id), expires);
         self.counters.offers_made += 1;
         self.row(RowKey::Offer(id));
-        self.used_changed(offer.agent, offer.framework, &offer.role);
+        self.used_changed(offer.agent, offer.framework, &offer.role, offer.group.as_ref());
         Some(offer)
     }
 
@@ -278,7 +282,7 @@ impl Master {
             }
         }
         self.row(RowKey::Offer(id));
-        self.used_changed(offer.agent, offer.framework, &offer.role);
+        self.used_changed(offer.agent, offer.framework, &offer.role, offer.group.as_ref());
         self.tell_allocator(Delta::Returned { lease: LeaseId(id.sequence) });
         Some(offer)
     }

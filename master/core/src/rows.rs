@@ -8,7 +8,7 @@ use proffer_types::operator::{
     AgentCondition, AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow,
 };
 use proffer_types::scheduler::Absence;
-use proffer_types::{AgentId, FrameworkId, Now, RoleName, TaskState};
+use proffer_types::{AgentId, DemandKey, FrameworkId, Now, RoleName, TaskState};
 
 impl Master {
     /// An agent's row; `None` when it is gone or never was.
@@ -27,21 +27,22 @@ impl Master {
         })
     }
 
-    /// A framework's row; `None` when it was ended or never was.
-    pub(crate) fn framework_row(&mut self, id: FrameworkId, now: Now) -> Option<FrameworkRow> {
-        let allocator = &self.allocator;
-        let entry = self.frameworks.table.get_mut(&id).filter(|entry| !entry.is_ended())?;
-        let mut demand = Vec::with_capacity(entry.demand.len());
-        for (name, group) in &entry.demand {
-            let unmet = allocator.unmet(id, name);
-            if unmet == 0 {
-                entry.waiting_since.remove(name);
-            } else {
-                entry.waiting_since.entry(name.clone()).or_insert(now.wall);
-            }
-            let waiting_since = entry.waiting_since.get(name).copied();
-            demand.push(DemandRow { group: group.clone(), unmet, waiting_since });
+    /// A demand group's row; `None` when it is not stated.
+    pub(crate) fn demand_row(&mut self, key: &DemandKey, now: Now) -> Option<DemandRow> {
+        let unmet = self.allocator.unmet(key.framework, &key.group);
+        let entry = self.frameworks.table.get_mut(&key.framework)?;
+        let group = entry.demand.get(&key.group)?.clone();
+        let waiting_since =
+            (unmet > 0).then(|| *entry.waiting_since.entry(key.group.clone()).or_insert(now.wall));
+        if waiting_since.is_none() {
+            entry.waiting_since.remove(&key.group);
         }
+        Some(DemandRow { framework: key.framework, group, unmet, waiting_since })
+    }
+
+    /// A framework's row; `None` when it was ended or never was.
+    pub(crate) fn framework_row(&self, id: FrameworkId) -> Option<FrameworkRow> {
+        let entry = self.frameworks.get(id).filter(|entry| !entry.is_ended())?;
         Some(FrameworkRow {
             id,
             info: entry.record.info.clone(),
@@ -54,7 +55,6 @@ impl Master {
             allocated: entry.allocated.resources(),
             offered: entry.offered.resources(),
             suppressed: entry.suppressed.clone(),
-            demand,
             tasks_active: entry.tasks_active,
             state_bytes: entry.state.bytes,
             state_keys: entry.state.index.len() as u64,

@@ -309,7 +309,10 @@ impl Master {
         match key {
             RowKey::Agent(id) => self.agent_row(id).map_or(Change::AgentRemoved(id), Change::Agent),
             RowKey::Framework(id) => {
-                self.framework_row(id, now).map_or(Change::FrameworkRemoved(id), Change::Framework)
+                self.framework_row(id).map_or(Change::FrameworkRemoved(id), Change::Framework)
+            }
+            RowKey::Demand(key) => {
+                self.demand_row(&key, now).map_or(Change::DemandRemoved(key), Change::Demand)
             }
             RowKey::Task(key) => match self.tasks.get(&key) {
                 Some(task) => Change::Task(task.record.clone()),

@@ -121,6 +121,7 @@ impl Asked {
             "ListAgents" => json(operator.list_agents(self.read()?).await?),
             "GetAgent" => json(operator.get_agent(self.read()?).await?),
             "ListFrameworks" => json(operator.list_frameworks(self.read()?).await?),
+            "ListDemand" => json(operator.list_demand(self.read()?).await?),
             "ListTasks" => json(operator.list_tasks(self.read()?).await?),
             "GetTask" => json(operator.get_task(self.read()?).await?),
             "ListOffers" => json(operator.list_offers(self.read()?).await?),

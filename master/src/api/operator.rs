@@ -13,7 +13,8 @@ use proffer_types::explanation::Subject;
 use proffer_types::operator::{OperatorAnswer, OperatorCall};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, FrameworkId, OfferId, PrincipalName, Refusal, RefusalCode, RoleName, TaskKey, TaskName,
+    AgentId, DemandKey, FrameworkId, OfferId, PrincipalName, Refusal, RefusalCode, RoleName,
+    TaskKey, TaskName,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -128,6 +129,22 @@ impl Operator {
             |row| pb::FrameworkRow::from(row.as_ref()),
         );
         Ok(pb::ListFrameworksResponse { cursor: view.cursor.to_string(), frameworks, next })
+    }
+
+    pub(crate) async fn list_demand(
+        &self,
+        ask: pb::ListDemandRequest,
+    ) -> Answer<pb::ListDemandResponse> {
+        let view = self.view(&ask.at_least).await?;
+        let framework = optional::<FrameworkId>(&ask.framework, "framework")?;
+        let (demand, next) = page(
+            &view.demand,
+            optional::<DemandKey>(&ask.after, "after")?,
+            page_size(ask.page_size),
+            |row| framework.is_none_or(|id| row.framework == id) && (!ask.unmet || row.unmet > 0),
+            |row| pb::DemandRow::from(row.as_ref()),
+        );
+        Ok(pb::ListDemandResponse { cursor: view.cursor.to_string(), demand, next })
     }
 
     pub(crate) async fn list_tasks(

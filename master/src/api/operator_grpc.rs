@@ -56,6 +56,7 @@ reads! {
     list_agents: ListAgentsRequest -> ListAgentsResponse,
     get_agent: GetAgentRequest -> GetAgentResponse,
     list_frameworks: ListFrameworksRequest -> ListFrameworksResponse,
+    list_demand: ListDemandRequest -> ListDemandResponse,
     list_tasks: ListTasksRequest -> ListTasksResponse,
     get_task: GetTaskRequest -> GetTaskResponse,
     list_offers: ListOffersRequest -> ListOffersResponse,

@@ -18,7 +18,7 @@ const FRAME_CHANGES_MAX: usize = 500;
 /// Frames between the watch and the transport.
 const TRANSPORT_FRAMES: usize = 4;
 
-const KINDS: [&str; 6] = ["agent", "framework", "task", "offer", "role", "event"];
+const KINDS: [&str; 7] = ["agent", "framework", "demand", "task", "offer", "role", "event"];
 
 /// Frames for gRPC.
 pub(crate) type FrameStream = Pin<Box<dyn Stream<Item = Result<pb::WatchFrame, Status>> + Send>>;
@@ -54,6 +54,7 @@ impl Kinds {
         let kind = match change {
             Change::Agent(_) | Change::AgentRemoved(_) => "agent",
             Change::Framework(_) | Change::FrameworkRemoved(_) => "framework",
+            Change::Demand(_) | Change::DemandRemoved(_) => "demand",
             Change::Task(_) | Change::TaskRemoved(_) => "task",
             Change::Offer(_) | Change::OfferRemoved(_) => "offer",
             Change::Role(_) => "role",

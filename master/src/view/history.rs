@@ -91,15 +91,12 @@ fn bytes_of(change: &Change) -> usize {
                 + bytes_of_resources(&row.offered)
         }
         Change::Framework(row) => {
-            let groups = row.demand.iter().map(|row| {
-                size_of_val(row)
-                    + bytes_of_resources(&row.group.shape)
-                    + row.group.constraints.len() * 128
-            });
-            groups.sum::<usize>()
-                + bytes_of_texts(&row.info.labels)
+            bytes_of_texts(&row.info.labels)
                 + bytes_of_resources(&row.allocated)
                 + bytes_of_resources(&row.offered)
+        }
+        Change::Demand(row) => {
+            bytes_of_resources(&row.group.shape) + row.group.constraints.len() * 128
         }
         Change::Task(row) => bytes_of_task(row),
         Change::Offer(row) => bytes_of_resources(&row.resources) + row.attributes.len() * 64,
@@ -107,6 +104,7 @@ fn bytes_of(change: &Change) -> usize {
         Change::Event(row) => row.message.len() + row.subject.len(),
         Change::AgentRemoved(_)
         | Change::FrameworkRemoved(_)
+        | Change::DemandRemoved(_)
         | Change::TaskRemoved(_)
         | Change::OfferRemoved(_) => 0,
     };

@@ -4,7 +4,7 @@ import { Command, Rows, State } from "../parts.js";
 import { Age } from "../clock.js";
 import { bytes, byName, resourcesText } from "../format.js";
 
-const unmet = (row) => (row.demand || []).reduce((sum, demand) => sum + Number(demand.unmet || 0), 0);
+const unmet = (row) => row.unmet;
 const standbys = (row) => (row.standbys || []).length;
 
 const COLUMNS = [
@@ -20,6 +20,10 @@ const COLUMNS = [
 ];
 
 export function Frameworks({ state, filter, onFilter }) {
-  const list = [...state.frameworks.values()].map((row) => ({ ...row, key: row.id })).sort((a, b) => byName(a.key, b.key));
+  const unmetOf = new Map();
+  for (const demand of state.demand.values()) {
+    unmetOf.set(demand.framework, (unmetOf.get(demand.framework) || 0) + Number(demand.unmet || 0));
+  }
+  const list = [...state.frameworks.values()].map((row) => ({ ...row, key: row.id, unmet: unmetOf.get(row.id) || 0 })).sort((a, b) => byName(a.key, b.key));
   return html`<${Rows} id="frameworks" columns=${COLUMNS} rows=${list} filter=${filter} onFilter=${onFilter} empty="No framework has subscribed." /><${Command} text="proffer frameworks; proffer why f1" />`;
 }

@@ -41,9 +41,10 @@ function Events({ state }) {
 }
 
 function Waiting({ state }) {
-  const waiting = [...state.frameworks.values()]
-    .flatMap((framework) => (framework.demand || []).map((demand) => ({ framework, demand })))
-    .filter(({ demand }) => Number(demand.unmet) > 0);
+  const waiting = [...state.demand.values()]
+    .filter((demand) => Number(demand.unmet) > 0)
+    .map((demand) => ({ framework: state.frameworks.get(demand.framework), demand }))
+    .filter(({ framework }) => framework);
   if (waiting.length === 0) return html`<p class="empty">Nothing waits.</p>`;
   const rest = waiting.length - WAITING_SHOWN_MAX;
   return html`<ul class="events">${waiting.slice(0, WAITING_SHOWN_MAX).map(({ framework, demand }) => html`<li key=${`${framework.id}/${demand.group.name}`}>

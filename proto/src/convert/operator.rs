@@ -1,7 +1,7 @@
 //! operator.proto: rows, changes, explanations and verbs. Ids are text here.
 
 use super::bounds::{ENTRIES_MAX, ITEMS_MAX, PAGE_DEFAULT, PAGE_MAX};
-use super::field::{bounded, from_ref, invalid, list, name, names, optional_name, part};
+use super::field::{bounded, from_ref, invalid, name, names, optional_name, part};
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_text;
 use crate::pb;
@@ -70,7 +70,6 @@ impl From<FrameworkRow> for pb::FrameworkRow {
             allocated: resources_to_pb(row.allocated),
             offered: resources_to_pb(row.offered),
             suppressed: row.suppressed.into_iter().map(String::from).collect(),
-            demand: row.demand.into_iter().map(pb::DemandRow::from).collect(),
             tasks_active: row.tasks_active,
             state_bytes: row.state_bytes,
             state_keys: row.state_keys,
@@ -93,7 +92,6 @@ impl TryFrom<pb::FrameworkRow> for FrameworkRow {
             allocated: resources_from_pb(row.allocated, "allocated")?,
             offered: resources_from_pb(row.offered, "offered")?,
             suppressed: names(&row.suppressed, "suppressed", ENTRIES_MAX)?,
-            demand: list(row.demand, "demand", proffer_types::demand::DemandGroup::GROUPS_MAX)?,
             tasks_active: row.tasks_active,
             state_bytes: row.state_bytes,
             state_keys: row.state_keys,
@@ -104,6 +102,7 @@ impl TryFrom<pb::FrameworkRow> for FrameworkRow {
 impl From<DemandRow> for pb::DemandRow {
     fn from(row: DemandRow) -> Self {
         Self {
+            framework: row.framework.to_string(),
             group: Some(row.group.into()),
             unmet: row.unmet,
             waiting_since_ms: row.waiting_since.map(|since| since.0),
@@ -115,6 +114,7 @@ impl TryFrom<pb::DemandRow> for DemandRow {
     type Error = Refusal;
     fn try_from(row: pb::DemandRow) -> Result<Self, Refusal> {
         Ok(Self {
+            framework: name(&row.framework, "framework")?,
             group: part(row.group, "group")?,
             unmet: row.unmet,
             waiting_since: row.waiting_since_ms.map(WallTime),
@@ -289,6 +289,8 @@ impl From<Change> for pb::Change {
             Change::OfferRemoved(id) => Kind::OfferRemoved(id.to_string()),
             Change::Role(row) => Kind::Role(row.into()),
             Change::Event(row) => Kind::Event(row.into()),
+            Change::Demand(row) => Kind::Demand(row.into()),
+            Change::DemandRemoved(key) => Kind::DemandRemoved(key.to_string()),
         };
         Self { kind: Some(kind) }
     }
@@ -316,6 +318,8 @@ impl TryFrom<pb::Change> for Change {
             Some(Kind::OfferRemoved(id)) => Self::OfferRemoved(name(&id, "offer_removed")?),
             Some(Kind::Role(row)) => Self::Role(row.try_into().map_err(below("role"))?),
             Some(Kind::Event(row)) => Self::Event(row.into()),
+            Some(Kind::Demand(row)) => Self::Demand(row.try_into().map_err(below("demand"))?),
+            Some(Kind::DemandRemoved(key)) => Self::DemandRemoved(name(&key, "demand_removed")?),
             None => return Err(invalid("kind", "is not set or not known to this version")),
         })
     }

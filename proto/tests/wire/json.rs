@@ -87,14 +87,18 @@ fn framework() -> FrameworkRow {
         allocated: resources("cpus:1;mem:128MiB"),
         offered: resources("cpus:0.5;mem:64MiB"),
         suppressed: BTreeSet::new(),
-        demand: vec![DemandRow {
-            group: demand(),
-            unmet: 1,
-            waiting_since: Some(WallTime(1_790_000_001_000)),
-        }],
         tasks_active: 2,
         state_bytes: 420,
         state_keys: 3,
+    }
+}
+
+fn demand_row() -> DemandRow {
+    DemandRow {
+        framework: FrameworkId(7),
+        group: demand(),
+        unmet: 1,
+        waiting_since: Some(WallTime(1_790_000_001_000)),
     }
 }
 
@@ -171,6 +175,7 @@ fn event() -> EventRow {
 fn rows() {
     insta::assert_json_snapshot!("agent", pb::AgentRow::from(agent()));
     insta::assert_json_snapshot!("framework", pb::FrameworkRow::from(framework()));
+    insta::assert_json_snapshot!("demand_row", pb::DemandRow::from(demand_row()));
     insta::assert_json_snapshot!("task", pb::TaskRow::from(task()));
     insta::assert_json_snapshot!("offer", pb::OfferRow::from(offer()));
     insta::assert_json_snapshot!("role", pb::RoleRow::from(role()));

@@ -677,8 +677,13 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
 }
 
 fn demand_row() -> BoxedStrategy<DemandRow> {
-    (demand_group(), any::<u32>(), option::of(moment()))
-        .prop_map(|(group, unmet, waiting_since)| DemandRow { group, unmet, waiting_since })
+    (framework_id(), demand_group(), any::<u32>(), option::of(moment()))
+        .prop_map(|(framework, group, unmet, waiting_since)| DemandRow {
+            framework,
+            group,
+            unmet,
+            waiting_since,
+        })
         .boxed()
 }
 
@@ -693,18 +698,10 @@ pub(crate) fn framework_row() -> BoxedStrategy<FrameworkRow> {
         number(),
         moment(),
     );
-    let tail = (
-        resources(),
-        resources(),
-        roles(),
-        vec(demand_row(), 0..3),
-        any::<u32>(),
-        number(),
-        number(),
-    );
+    let tail = (resources(), resources(), roles(), any::<u32>(), number(), number());
     (head, tail)
         .prop_map(|((id, info, principal, connected, replica, standbys, epoch, since), tail)| {
-            let (allocated, offered, suppressed, demand, tasks_active, bytes, keys) = tail;
+            let (allocated, offered, suppressed, tasks_active, bytes, keys) = tail;
             FrameworkRow {
                 id,
                 info,
@@ -717,7 +714,6 @@ pub(crate) fn framework_row() -> BoxedStrategy<FrameworkRow> {
                 allocated,
                 offered,
                 suppressed,
-                demand,
                 tasks_active,
                 state_bytes: bytes,
                 state_keys: keys,
@@ -756,6 +752,9 @@ pub(crate) fn change() -> BoxedStrategy<Change> {
         offer_id().prop_map(Change::OfferRemoved),
         role_row().prop_map(Change::Role),
         event.prop_map(Change::Event),
+        demand_row().prop_map(Change::Demand),
+        (framework_id(), named())
+            .prop_map(|(framework, group)| Change::DemandRemoved(DemandKey { framework, group })),
     ]
     .boxed()
 }

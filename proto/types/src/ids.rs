@@ -290,6 +290,38 @@ impl FromStr for TaskKey {
     }
 }
 
+/// A demand group of a framework.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct DemandKey {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Its name, unique within the framework.
+    pub group: GroupName,
+}
+
+impl fmt::Display for DemandKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.framework, self.group)
+    }
+}
+
+impl FromStr for DemandKey {
+    type Err = Refusal;
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let (framework, group) = text.split_once('/').ok_or_else(|| {
+            Refusal::new(
+                RefusalCode::InvalidArgument,
+                "demand",
+                format!(
+                    "{:?} is not of the form <framework id>/<group name>",
+                    crate::refusal::excerpt(text)
+                ),
+            )
+        })?;
+        Ok(Self { framework: framework.parse()?, group: group.parse()? })
+    }
+}
+
 /// Makes a launch unique in O(1) memory: the subscription session that sent it and a number that
 /// only grows within it (K1).
 #[derive(

@@ -5,7 +5,7 @@ use crate::cursor::Cursor;
 use crate::demand::DemandGroup;
 use crate::explanation::Explanation;
 use crate::ids::{
-    AgentId, AgentSession, AgentVersion, FrameworkEpoch, FrameworkId, GroupName, OfferId,
+    AgentId, AgentSession, AgentVersion, DemandKey, FrameworkEpoch, FrameworkId, OfferId,
     PrincipalName, ReplicaId, RoleName, TaskKey,
 };
 use crate::offer::Offer;
@@ -89,8 +89,6 @@ pub struct FrameworkRow {
     pub offered: Resources,
     /// Roles without offers on its own wish.
     pub suppressed: BTreeSet<RoleName>,
-    /// What it wants.
-    pub demand: Vec<DemandRow>,
     /// Tasks that are not terminal.
     pub tasks_active: u32,
     /// Bytes in its state store.
@@ -99,9 +97,11 @@ pub struct FrameworkRow {
     pub state_keys: u64,
 }
 
-/// A demand group and how far it is met.
+/// A demand group and how far it is met. A row of its own: a framework may have thousands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DemandRow {
+    /// Whose.
+    pub framework: FrameworkId,
     /// The group.
     pub group: DemandGroup,
     /// `target − leases − launches`.
@@ -142,6 +142,10 @@ pub enum Change {
     Framework(FrameworkRow),
     /// Removed.
     FrameworkRemoved(FrameworkId),
+    /// Stated, changed or met otherwise than before.
+    Demand(DemandRow),
+    /// No longer stated.
+    DemandRemoved(DemandKey),
     /// New or changed.
     Task(TaskRow),
     /// Forgotten.
@@ -231,6 +235,3 @@ pub struct Overview {
     /// Tasks that are wanted and have no place.
     pub unmet: u32,
 }
-
-/// Names a demand group for people: `framework/group`.
-pub type DemandKey = (FrameworkId, GroupName);

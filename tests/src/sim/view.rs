@@ -64,7 +64,7 @@ impl View {
             Change::OfferRemoved(id) => {
                 self.offers.remove(id);
             }
-            Change::Role(_) | Change::Event(_) => {}
+            Change::Role(_) | Change::Event(_) | Change::Demand(_) | Change::DemandRemoved(_) => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::master::Master;
 use crate::state::changes::RowKey;
 use proffer_allocator::Delta;
 use proffer_types::demand::DemandGroup;
-use proffer_types::{FrameworkId, GroupName, Refusal, RefusalCode};
+use proffer_types::{DemandKey, FrameworkId, GroupName, Refusal, RefusalCode};
 use std::collections::BTreeMap;
 
 impl Master {
@@ -66,11 +66,25 @@ impl Master {
 
     fn set_demand(&mut self, framework: FrameworkId, groups: BTreeMap<GroupName, DemandGroup>) {
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        let ended = entry.demand.keys().filter(|name| !groups.contains_key(*name));
+        let changed = groups.iter().filter(|(name, group)| entry.demand.get(*name) != Some(*group));
+        let touched: Vec<GroupName> = ended.chain(changed.map(|(name, _)| name)).cloned().collect();
         entry.waiting_since.retain(|name, _| groups.contains_key(name));
         entry.demand = groups;
         entry.states_demand = true;
         self.sync_demand(framework);
-        self.row(RowKey::Framework(framework));
+        for group in touched {
+            self.row(RowKey::Demand(DemandKey { framework, group }));
+        }
+    }
+
+    /// Forgets what a framework stated; the caller tells the allocator.
+    pub(crate) fn forget_demand(&mut self, framework: FrameworkId) {
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        entry.waiting_since.clear();
+        for group in std::mem::take(&mut entry.demand).into_keys() {
+            self.row(RowKey::Demand(DemandKey { framework, group }));
+        }
     }
 
     /// A framework that states demand gets what it wants; classical offers only when it wants nothing

@@ -115,8 +115,8 @@ impl Master {
     /// Takes an ended framework out of every table but its own; its uses stay charged until its tasks
     /// have ended.
     pub(crate) fn withdraw_framework(&mut self, id: FrameworkId) {
+        self.forget_demand(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        entry.demand.clear();
         let name = entry.record.info.name.clone();
         let roles = entry.record.info.roles.clone();
         for deadline in [

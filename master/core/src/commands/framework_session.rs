@@ -102,9 +102,8 @@ impl Master {
         if self.frameworks.get(id).is_some_and(|entry| entry.clogged) {
             self.set_clogged(id, false);
         }
+        self.forget_demand(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        entry.demand.clear();
-        entry.waiting_since.clear();
         entry.states_demand = false;
         entry.revived = false;
         let suppressed = std::mem::take(&mut entry.suppressed);

@@ -2,7 +2,7 @@
 //! first change. Rows are composed at the end of the turn, so that each is sent as it is then.
 
 use proffer_types::operator::EventRow;
-use proffer_types::{AgentId, FrameworkId, OfferId, RoleName, TaskKey};
+use proffer_types::{AgentId, DemandKey, FrameworkId, OfferId, RoleName, TaskKey};
 use std::collections::BTreeSet;
 
 /// A row that changed.
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 pub(crate) enum RowKey {
     Agent(AgentId),
     Framework(FrameworkId),
+    Demand(DemandKey),
     Task(TaskKey),
     Offer(OfferId),
     Role(RoleName),

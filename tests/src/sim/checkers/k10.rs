@@ -72,10 +72,8 @@ impl Checker for Demand {
                 for effect in *effects {
                     let Effect::Publish { changes, .. } = effect else { continue };
                     for change in changes {
-                        let Change::Framework(row) = change else { continue };
-                        for demand in &row.demand {
-                            self.row(row.id, demand, world)?;
-                        }
+                        let Change::Demand(row) = change else { continue };
+                        self.row(row.framework, row, world)?;
                     }
                 }
             }
