@@ -158,6 +158,7 @@ pub async fn start(
         view: view.clone(),
         replies: Arc::clone(&replies),
         inbox: Arc::clone(&inbox),
+        insecure: listener.is_insecure(),
     };
     let proxy = api::proxy::Proxy {
         view: view.clone(),

@@ -3,7 +3,7 @@ import { render } from "preact";
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { html } from "./html.js";
-import { follow, link, rows } from "./cluster.js";
+import { follow, link, open, rows } from "./cluster.js";
 import { login } from "./session.js";
 import { State } from "./parts.js";
 import { Overview } from "./pages/overview.js";
@@ -30,7 +30,12 @@ const place = signal(read());
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [page, ...rest] = path.split("/");
-  return { page, rest: rest.map(decodeURIComponent).join("/"), query: new URLSearchParams(query || "") };
+  return { page, rest: rest.map(decoded).join("/"), query: new URLSearchParams(query || "") };
+}
+
+/** Text of an address part; one that is not encoded well is shown as it stands. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
 }
 
 addEventListener("hashchange", () => { place.value = read(); });
@@ -77,6 +82,7 @@ function App() {
       <nav>${PAGES.map(([name, title, , table]) => html`<a key=${name} href=${`#/${name}`} aria-current=${name === page ? "page" : undefined}>${title}${table ? html`<span class="count">${state[table].size}</span>` : null}</a>`)}</nav>
       <span class="link" id="link" title=${LINK_HINTS[link.value]}><${State} text=${LINK_WORDS[link.value]} /></span>
     </header>
+    ${open.value ? html`<div class="banner">This master lets everybody in: it runs with --insecure.</div>` : null}
     ${insecure ? html`<div class="banner">${insecure} agent${insecure > 1 ? "s speak" : " speaks"} without TLS.</div>` : null}
     ${link.value === "lost" ? html`<div class="banner">${LINK_HINTS.lost}</div>` : null}
     <main>${link.value === "denied" ? html`<${TokenForm} />` : link.value === "connecting" ? html`<p class="empty">Connecting…</p>` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;

@@ -1,10 +1,13 @@
 // The cluster as this tab knows it: rows by id, fed by the watch and nothing else.
 import { signal } from "@preact/signals";
+import { readJson } from "./session.js";
 import { readEvents } from "./stream.js";
 
 /** How the watch is: "connecting", "live", "lost", "denied". */
 export const link = signal("connecting");
 export const rows = signal(empty());
+/** The master lets everybody in. */
+export const open = signal(false);
 
 function empty() {
   return { agents: new Map(), frameworks: new Map(), demand: new Map(), tasks: new Map(), offers: new Map(), roles: new Map(), events: [] };
@@ -38,6 +41,7 @@ let delayMs = 250;
 export async function follow() {
   for (;;) {
     try {
+      open.value = Boolean((await readJson("/v1/overview")).insecure);
       await readEvents("/v1/watch", onEvent, undefined, cursor);
       link.value = "lost";
     } catch (error) {

@@ -3,7 +3,7 @@
 use crate::args::{AgentVerb, Agents, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Table, age, confirm, json, line, now_ms};
+use crate::output::{Table, age, confirm, json, line, note, now_ms};
 use crate::resources::used_of;
 use proffer_proto::pb;
 use proffer_types::ResourceName;
@@ -63,6 +63,10 @@ async fn find(client: &Client, text: &str) -> Result<String, Failure> {
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let overview: pb::Overview = client.get("/v1/overview").await?;
+    if overview.insecure {
+        note("the master lets everybody in: it runs with --insecure");
+    }
     let rows = all(client).await?;
     if output == Output::Json {
         json(&rows);

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use proffer_master_core::Command;
 use proffer_proto::pb;
 use proffer_types::explanation::Subject;
-use proffer_types::operator::{OperatorAnswer, OperatorCall};
+use proffer_types::operator::{OperatorAnswer, OperatorCall, Overview};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, DemandKey, FrameworkId, OfferId, PrincipalName, Refusal, RefusalCode, RoleName,
@@ -30,6 +30,8 @@ pub(crate) struct Operator {
     pub(crate) view: ViewReader,
     pub(crate) replies: Arc<Replies>,
     pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+    /// Whether the listener lets everybody in: people are told.
+    pub(crate) insecure: bool,
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -90,7 +92,8 @@ impl Operator {
     }
 
     pub(crate) async fn get_overview(&self, ask: pb::GetOverviewRequest) -> Answer<pb::Overview> {
-        Ok(pb::Overview::from(overview(&*self.view(&ask.at_least).await?)))
+        let found = overview(&*self.view(&ask.at_least).await?);
+        Ok(pb::Overview::from(Overview { insecure: self.insecure, ..found }))
     }
 
     pub(crate) async fn list_agents(

@@ -337,6 +337,7 @@ impl From<Overview> for pb::Overview {
             tasks: overview.tasks,
             offers: overview.offers,
             unmet: overview.unmet,
+            insecure: overview.insecure,
         }
     }
 }
@@ -357,6 +358,7 @@ impl TryFrom<pb::Overview> for Overview {
             tasks: counts(overview.tasks, "tasks")?,
             offers: overview.offers,
             unmet: overview.unmet,
+            insecure: overview.insecure,
         })
     }
 }

@@ -194,6 +194,7 @@ fn answers() {
         tasks: BTreeMap::from([("running".to_owned(), 2)]),
         offers: 1,
         unmet: 1,
+        insecure: false,
     };
     insta::assert_json_snapshot!("overview", pb::Overview::from(overview));
     let explanation = Explanation {

@@ -783,7 +783,19 @@ pub(crate) fn overview() -> impl Strategy<Value = Overview> {
     let sums = (resources(), resources(), resources());
     (cursor(), sums, counts(), counts(), counts(), any::<u32>(), any::<u32>()).prop_map(
         |(cursor, (total, allocated, offered), agents, frameworks, tasks, offers, unmet)| {
-            Overview { cursor, total, allocated, offered, agents, frameworks, tasks, offers, unmet }
+            let insecure = unmet % 2 == 1;
+            Overview {
+                cursor,
+                total,
+                allocated,
+                offered,
+                agents,
+                frameworks,
+                tasks,
+                offers,
+                unmet,
+                insecure,
+            }
         },
     )
 }

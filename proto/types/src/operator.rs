@@ -234,4 +234,6 @@ pub struct Overview {
     pub offers: u32,
     /// Tasks that are wanted and have no place.
     pub unmet: u32,
+    /// The master lets everybody in, on any address (`--insecure`).
+    pub insecure: bool,
 }
