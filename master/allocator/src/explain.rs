@@ -333,7 +333,11 @@ impl Allocator {
                 )
             }
             Rule::Fixed(dimension, spans) => {
-                format!("{} {} are not free", self.dimensions.name(*dimension), show_spans(spans))
+                let name = self.dimensions.name(*dimension);
+                let has =
+                    agent.book_of(*dimension).is_some_and(|book| spans_contain(&book.total, spans));
+                let why = if has { "are taken" } else { "are not among what the agent offers" };
+                format!("{name} {} {why}", show_spans(spans))
             }
             Rule::NotLeased => {
                 let holders: Vec<String> = agent
@@ -374,8 +378,20 @@ impl Allocator {
                     ));
                 }
             }
-            Rule::Fixed(..) => {
-                answer.hint("fixed ports are taken: wait for them, or let any port do");
+            Rule::Fixed(dimension, spans) => {
+                let has = |agent: &Agent| {
+                    agent.book_of(*dimension).is_some_and(|book| spans_contain(&book.total, spans))
+                };
+                let name = self.dimensions.name(*dimension);
+                if agents.iter().any(|(_, agent)| has(agent)) {
+                    answer.hint(format!("wait until they are free, or let any {name} do"));
+                } else {
+                    answer.hint(format!(
+                        "no agent offers these {name}: start one with \
+                         --resources '{name}:[{}]', or let any {name} do",
+                        show_spans(spans)
+                    ));
+                }
             }
             Rule::NotLeased => {
                 answer.hint("offers that are not answered end by themselves after their time");

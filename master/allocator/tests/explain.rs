@@ -117,6 +117,29 @@ fn each_rule_is_named_when_it_is_the_last() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_told_from_one_that_no_agent_offers() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:4;mem:4GiB;ports:[80-81]");
+    let framework = cluster.framework(1, "*");
+    let fixed = |port: u16, target| DemandGroup {
+        fixed_ports: true,
+        ..group("web", "*", &format!("cpus:1;ports:[{port}]"), target)
+    };
+    cluster.demand(framework, vec![fixed(80, 2)]);
+    cluster.settle();
+    for lease in cluster.leases.clone().into_keys() {
+        cluster.accept(lease);
+    }
+    let taken = why(&cluster, framework, "web");
+    assert!(taken.nearest_miss.contains("ports 80 are taken"), "{taken:?}");
+    cluster.demand(framework, vec![fixed(8080, 2)]);
+    cluster.settle();
+    let absent = why(&cluster, framework, "web");
+    assert!(absent.nearest_miss.contains("not among what the agent offers"), "{absent:?}");
+    assert!(absent.hints.iter().any(|hint| hint.contains("ports:[8080]")), "{absent:?}");
+}
+
+#[test]
 fn what_is_met_absent_or_unknown_is_said_in_one_sentence() {
     let mut cluster = Cluster::new();
     cluster.agent("cpus:4;mem:4GiB");
