@@ -234,7 +234,10 @@ const fn plain(
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 const BYTES: &str = "application/octet-stream";
-const SERVICES: (&str, &str) = (JSON, "passed on to the service framework");
+/// A route of the service framework's API, passed on to it.
+const fn service(method: Method, path: &'static str, verb: Verb, summary: &'static str) -> Route {
+    plain(method, path, (verb, ObjectKind::Service), (JSON, summary))
+}
 
 /// All routes.
 pub const ROUTES: &[Route] = &[
@@ -277,13 +280,77 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/watch",
         target: Target::Rpc { method: "Watch", body: None, events: true },
     },
-    plain(Method::Get, "/v1/services", (Verb::Read, ObjectKind::Service), SERVICES),
-    plain(Method::Post, "/v1/services", (Verb::Change, ObjectKind::Service), SERVICES),
-    plain(Method::Get, "/v1/services/{*rest}", (Verb::Read, ObjectKind::Service), SERVICES),
-    plain(Method::Post, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
-    plain(Method::Put, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
-    plain(Method::Patch, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
-    plain(Method::Delete, "/v1/services/{*rest}", (Verb::Change, ObjectKind::Service), SERVICES),
+    service(Method::Get, "/v1/services", Verb::Read, "services, with their state"),
+    service(
+        Method::Post,
+        "/v1/services",
+        Verb::Change,
+        "deploys the services of a file; the body is the file (YAML)",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/-/validate",
+        Verb::Change,
+        "says what is wrong with a file; deploys nothing",
+    ),
+    service(
+        Method::Get,
+        "/v1/services/-/events",
+        Verb::Read,
+        "the event log of all services; `watch=1` follows it",
+    ),
+    service(
+        Method::Get,
+        "/v1/services/{name}",
+        Verb::Read,
+        "one service: rollout, instances, slots; `watch=1` follows it",
+    ),
+    service(Method::Delete, "/v1/services/{name}", Verb::Change, "ends a service and forgets it"),
+    service(Method::Get, "/v1/services/{name}/instances", Verb::Read, "its instances"),
+    service(Method::Get, "/v1/services/{name}/history", Verb::Read, "its revisions"),
+    service(Method::Get, "/v1/services/{name}/why", Verb::Read, "what each slot waits for"),
+    service(
+        Method::Get,
+        "/v1/services/{name}/endpoints",
+        Verb::Read,
+        "where it answers; `watch=1` follows it",
+    ),
+    service(
+        Method::Get,
+        "/v1/services/{name}/events",
+        Verb::Read,
+        "its event log; `watch=1` follows it",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/{name}/scale",
+        Verb::Change,
+        "sets how many instances there are",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/{name}/rollback",
+        Verb::Change,
+        "goes back to an earlier revision",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/{name}/restart",
+        Verb::Change,
+        "replaces all instances by the rules of its rollout",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/{name}/stop",
+        Verb::Change,
+        "ends its instances and keeps the rest",
+    ),
+    service(
+        Method::Post,
+        "/v1/services/{name}/start",
+        Verb::Change,
+        "starts it again after a stop",
+    ),
     plain(
         Method::Get,
         "/metrics",

@@ -42,12 +42,15 @@ impl From<Refusal> for Refused {
 
 /// All routes, each with the right that it needs. `-` stands for all services: it is no name.
 pub(crate) fn routes(doors: Doors) -> Routes {
+    paths().with_state(doors)
+}
+
+fn paths() -> Routes<Doors> {
     let read = Access::new(Verb::Read, ObjectKind::Service);
     let write = Access::new(Verb::Change, ObjectKind::Service);
     Routes::new()
         .get("/v1/services", read, reads::list)
         .post("/v1/services", write, changes::deploy)
-        .put("/v1/services", write, changes::deploy)
         .post("/v1/services/-/validate", write, changes::validate)
         .get("/v1/services/-/events", read, streams::all_events)
         .get("/v1/services/{name}", read, reads::service)
@@ -62,5 +65,4 @@ pub(crate) fn routes(doors: Doors) -> Routes {
         .post("/v1/services/{name}/stop", write, changes::stop)
         .post("/v1/services/{name}/start", write, changes::start)
         .delete("/v1/services/{name}", write, changes::remove)
-        .with_state(doors)
 }

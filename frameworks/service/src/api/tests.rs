@@ -248,3 +248,18 @@ async fn who_shows_no_token_is_not_let_in_and_what_is_not_there_is_not_found() {
     }
     assert_eq!(json!(RefusalCode::NotFound), "not_found");
 }
+
+#[test]
+fn the_master_lists_just_what_is_served_here() {
+    let listed: BTreeSet<String> = proffer_proto::routes::ROUTES
+        .iter()
+        .filter(|route| route.path.starts_with("/v1/services"))
+        .map(|route| format!("{} {} {:?}", route.method.as_str(), route.path, route.access()))
+        .collect();
+    let served: BTreeSet<String> = super::paths()
+        .table()
+        .rules()
+        .map(|rule| format!("{} {} {:?}", rule.method, rule.pattern, rule.access))
+        .collect();
+    assert_eq!(listed, served);
+}
