@@ -26,6 +26,7 @@ impl Master {
         for id in self.frameworks.table.keys() {
             self.check_framework(*id)?;
         }
+        self.pending.check_loads()?;
         self.check_offers_linked()?;
         self.check_tasks_linked()
     }

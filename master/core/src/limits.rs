@@ -82,6 +82,32 @@ pub const STATE_PAGE_ENTRIES_MAX: u32 = 64;
 /// Keys removed by one write when a framework ends; with the head below etcd's 127 operations.
 pub const STATE_SWEEP_KEYS: usize = 100;
 
+/// Ended frameworks whose keys are being deleted at a time.
+pub const SWEEPS_MAX: usize = 16;
+
+/// Bytes of one framework's commits on their way to the store; further ones are refused until some of
+/// them are durable. Some seconds of what a store takes.
+pub const STATE_WRITES_FRAMEWORK_BYTES_MAX: usize = 4 << 20;
+
+/// The same of all frameworks together. With the deletions of ended frameworks it stays below what the
+/// queue to the store keeps for framework state (K9).
+pub const STATE_WRITES_BYTES_MAX: usize = 12 << 20;
+
+/// Registry writes on their way to the store from which on whoever wants one more is refused until some
+/// are durable; the queue to the store holds more.
+pub const REGISTRY_WRITES_MAX: usize = 50_000;
+
+/// Their bytes.
+pub const REGISTRY_WRITES_BYTES_MAX: usize = 32 << 20;
+
+/// Registry writes on their way from which on those wait that nobody asked for: agents and frameworks
+/// that fell silent, occupancy that ended. Two transactions of etcd, so that the loss of half a cluster
+/// neither fills the queue nor delays what somebody waits for.
+pub const SPARE_WRITES_MAX: usize = 256;
+
+/// Their bytes.
+pub const SPARE_WRITES_BYTES_MAX: usize = 8 << 20;
+
 /// Effects that may be held while the leader is suspended. The shell stops feeding frames long
 /// before; beyond it the master ends and recovers (K8).
 pub const HELD_EFFECTS_MAX: usize = 200_000;

@@ -12,7 +12,7 @@ use crate::state::deadlines::Deadlines;
 use crate::state::frameworks::Frameworks;
 use crate::state::occupancy::Occupancy;
 use crate::state::offers::Offers;
-use crate::state::pending::{Continuation, Pending};
+use crate::state::pending::{Continuation, Pending, Write};
 use crate::state::roles::Roles;
 use crate::state::tasks::Tasks;
 use proffer_allocator::{Allocator, Delta};
@@ -180,7 +180,8 @@ impl Master {
         if self.leadership != Leadership::Leading || self.suspended {
             return None;
         }
-        if self.allocation_unfinished {
+        let store_has_room = self.deadlines.put_off_count() > 0 && self.pending.has_room_to_spare();
+        if self.allocation_unfinished || store_has_room {
             return Some(Monotonic(0));
         }
         let allocator = self.allocator.next_deadline();
@@ -240,9 +241,21 @@ impl Master {
         then: Continuation,
     ) -> OperationId {
         let operation = self.pending.next_operation();
-        self.pending.on_written(operation, then);
-        self.effect(Effect::Persist { operation, lane, changes });
+        self.persist_as(operation, lane, changes, then);
         operation
+    }
+
+    /// The same under a number that was taken before.
+    pub(crate) fn persist_as(
+        &mut self,
+        operation: OperationId,
+        lane: WriteLane,
+        changes: Vec<RegistryChange>,
+        then: Continuation,
+    ) {
+        let bytes = changes.iter().map(RegistryChange::stored_bytes).sum();
+        self.pending.begin(operation, Write { lane, bytes, then: vec![then] });
+        self.effect(Effect::Persist { operation, lane, changes });
     }
 
     pub(crate) fn reply(&mut self, reply_to: ReplyTo, answer: OperatorAnswer) {

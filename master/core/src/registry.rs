@@ -172,6 +172,19 @@ impl RegistryChange {
     pub fn delete(key: RecordKey) -> Self {
         Self { key, record: None }
     }
+
+    /// What it adds to a transaction, or more.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        /// Lengths, the version and names of fields around a key and a value.
+        const ENVELOPE: usize = 64;
+        let record = match &self.record {
+            None => 0,
+            Some(Record::State(StateValue { value, .. })) => value.len(),
+            Some(record) => record.encode().len(),
+        };
+        self.key.encode().len() + record + ENVELOPE
+    }
 }
 
 /// Version and size of a stored value; values themselves are not in the core (K9).

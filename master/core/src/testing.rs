@@ -1,6 +1,8 @@
 //! Drives a master: a registry in memory whose writes complete at once or when they are let, peers that
 //! remember what they were told. For tests; checks all invariants after every command.
 
+#[cfg(test)]
+mod bounds;
 mod describe;
 mod peers;
 #[cfg(test)]

@@ -30,8 +30,8 @@ pub enum Lane {
     FrameworkState,
 }
 
-/// How much may wait. Beyond it `submit` refuses, so the caller looks at [`CommitQueue::room`] before
-/// it lets the core take a command that writes.
+/// How much may wait. Beyond it `submit` refuses, which ends the term; the core counts what is on its way
+/// and refuses or puts off long before (its `limits`), so that nobody outside can fill it.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueBudget {
     /// Batches of both lanes.
@@ -259,8 +259,7 @@ impl CommitQueue {
     }
 
     /// Bytes that may still be submitted in a lane.
-    #[must_use]
-    pub fn room(&self, lane: Lane) -> usize {
+    fn room(&self, lane: Lane) -> usize {
         if self.waiting_count() >= self.budget.operations_max {
             return 0;
         }

@@ -173,12 +173,6 @@ impl Commits {
         Ok(())
     }
 
-    /// Bytes that may still be submitted in a lane.
-    #[must_use]
-    pub fn room(&self, lane: Lane) -> usize {
-        self.shared.queue().room(lane)
-    }
-
     /// Batches that have not ended yet.
     #[must_use]
     pub fn unfinished_count(&self) -> usize {

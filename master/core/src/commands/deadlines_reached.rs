@@ -5,7 +5,7 @@ use crate::limits;
 use crate::master::Master;
 use crate::state::deadlines::Deadline;
 use proffer_types::scheduler::Event;
-use proffer_types::{DurationMs, Now};
+use proffer_types::{DurationMs, Monotonic, Now};
 
 impl Master {
     pub(crate) fn deadlines_reached(&mut self, inbox_lag: DurationMs, now: Now) {
@@ -14,13 +14,36 @@ impl Master {
         }
         self.changing = true;
         let lags = inbox_lag.0 > limits::INBOX_LAG_MAX_MS;
-        while let Some(due) = self.deadlines.take_due(now.monotonic) {
+        let waited = self.deadlines.put_off_count();
+        while let Some(due) = self.next_due(now.monotonic) {
             if lags && proves_silence(due) {
                 let later = now.monotonic.after(DurationMs(limits::INBOX_LAG_MAX_MS));
                 self.deadlines.set(due, later);
+            } else if writes(due) && !self.pending.has_room_to_spare() {
+                self.deadlines.put_off(due);
             } else {
                 self.due(due, now);
             }
+        }
+        self.explain_put_off(waited, now);
+    }
+
+    /// What waited for the store goes first.
+    fn next_due(&mut self, now: Monotonic) -> Option<Deadline> {
+        let waited =
+            if self.pending.has_room_to_spare() { self.deadlines.take_put_off() } else { None };
+        waited.or_else(|| self.deadlines.take_due(now))
+    }
+
+    fn explain_put_off(&mut self, before: usize, now: Now) {
+        let waiting = self.deadlines.put_off_count();
+        if before == 0 && waiting > 0 {
+            let message = format!(
+                "{waiting} agents or frameworks are out of reach at once; their records are written \
+                 {} at a time",
+                limits::SPARE_WRITES_MAX
+            );
+            self.event("store_behind", "registry".to_owned(), message, now);
         }
     }
 
@@ -69,5 +92,16 @@ fn proves_silence(due: Deadline) -> bool {
         | Deadline::Offer(_)
         | Deadline::OccupancySweep
         | Deadline::Heartbeats => false,
+    }
+}
+
+/// Whether it may end in a write, so that many of them at once have to wait for each other.
+fn writes(due: Deadline) -> bool {
+    match due {
+        Deadline::Agent(_)
+        | Deadline::FrameworkFailover(_)
+        | Deadline::FrameworkPromote(_)
+        | Deadline::OccupancySweep => true,
+        Deadline::FrameworkSilent(_) | Deadline::Offer(_) | Deadline::Heartbeats => false,
     }
 }

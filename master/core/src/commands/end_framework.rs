@@ -163,8 +163,21 @@ impl Master {
     }
 
     /// Deletes what an ended framework stored, some keys at a time, and at last its record: from then on
-    /// it is known to have been by its id alone (K19).
+    /// it is known to have been by its id alone (K19). Few at a time: nobody waits for it.
     pub(crate) fn sweep_framework(&mut self, id: FrameworkId) {
+        self.frameworks.to_sweep.insert(id);
+        self.sweep_frameworks();
+    }
+
+    fn sweep_frameworks(&mut self) {
+        while self.frameworks.sweeping < limits::SWEEPS_MAX
+            && let Some(id) = self.frameworks.to_sweep.pop_first()
+        {
+            self.sweep_some(id);
+        }
+    }
+
+    fn sweep_some(&mut self, id: FrameworkId) {
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         if entry.state.operations > 0 {
             // Its last commits are on their way; the last of them comes back here.
@@ -178,17 +191,22 @@ impl Master {
         let last = entry.state.index.is_empty();
         let mut changes: Vec<RegistryChange> =
             keys.into_iter().map(|key| RegistryChange::delete(RecordKey::State(id, key))).collect();
-        let then = if last {
+        if last {
             changes.push(RegistryChange::delete(RecordKey::StateHead(id)));
             changes.push(RegistryChange::delete(RecordKey::Framework(id)));
-            Continuation::FrameworkSwept(id)
-        } else {
-            Continuation::SweepFramework(id)
-        };
+        }
+        self.frameworks.sweeping += 1;
+        let then = Continuation::FrameworkSwept { framework: id, all: last };
         self.persist(WriteLane::FrameworkState, changes, then);
     }
 
-    pub(crate) fn framework_swept(&mut self, id: FrameworkId) {
+    /// Part of an ended framework's state is deleted, or all of it.
+    pub(crate) fn framework_swept(&mut self, id: FrameworkId, all: bool) {
+        self.frameworks.sweeping -= 1;
+        if !all {
+            return self.sweep_framework(id);
+        }
+        self.sweep_frameworks();
         if let Some(entry) = self.frameworks.get_mut(id) {
             entry.life = Life::Ended { swept: true };
         }

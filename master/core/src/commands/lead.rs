@@ -16,7 +16,7 @@ impl Master {
     pub(crate) fn leadership_gained(&mut self, lease_until: Monotonic, now: Monotonic) {
         self.lease_until = lease_until;
         self.suspended = now >= lease_until;
-        if self.leadership != Leadership::Starting || !self.pending.writes.is_empty() {
+        if self.leadership != Leadership::Starting || !self.pending.nothing_is_written() {
             return;
         }
         self.changing = true;

@@ -47,21 +47,24 @@ impl Master {
             Some(record) => RegistryChange::put(key, Record::Occupancy(record)),
             None => RegistryChange::delete(key),
         };
-        self.pending.on_written(operation, Continuation::Occupancy(agent));
-        self.effect(crate::Effect::Persist {
-            operation,
-            lane: WriteLane::Registry,
-            changes: vec![change],
-        });
+        let then = Continuation::Occupancy(agent);
+        self.persist_as(operation, WriteLane::Registry, vec![change], then);
     }
 
-    /// Takes out pairs whose tasks have ended, where the agent's list is known.
+    /// Takes out pairs whose tasks have ended, where the agent's list is known: as many as the store has
+    /// room for, the rest when it has room again.
     pub(crate) fn sweep_occupancy(&mut self, now: Now) {
-        for agent in std::mem::take(&mut self.occupancy.stale) {
+        while self.pending.has_room_to_spare()
+            && let Some(agent) = self.occupancy.stale.pop_first()
+        {
             self.trim_occupancy(agent);
         }
-        let next = now.monotonic.after(self.config.occupancy_sweep);
-        self.deadlines.set(Deadline::OccupancySweep, next);
+        if self.occupancy.stale.is_empty() {
+            let next = now.monotonic.after(self.config.occupancy_sweep);
+            self.deadlines.set(Deadline::OccupancySweep, next);
+        } else {
+            self.deadlines.put_off(Deadline::OccupancySweep);
+        }
     }
 
     fn trim_occupancy(&mut self, id: AgentId) {

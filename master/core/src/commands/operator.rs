@@ -28,6 +28,9 @@ impl Master {
         now: Now,
     ) -> Result<(), Refusal> {
         self.check_leading()?;
+        if !matches!(call, OperatorCall::KillTask(_)) {
+            self.pending.check_room()?;
+        }
         match call {
             OperatorCall::MarkAgentGone(id) => self.mark_agent_gone(reply_to, id),
             OperatorCall::DrainAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Draining),

@@ -86,8 +86,7 @@ impl Master {
         let sweep = now.monotonic.after(self.config.occupancy_sweep);
         self.deadlines.set(Deadline::OccupancySweep, sweep);
         self.send_heartbeats(now);
-        for id in self.agents.table.keys().copied().collect::<Vec<_>>() {
-            self.forget_gone_agent(id);
-        }
+        let gone = self.agents.table.iter().filter(|(_, agent)| agent.link == Link::Gone);
+        self.occupancy.stale.extend(gone.map(|(id, _)| *id));
     }
 }

@@ -107,6 +107,7 @@ impl Master {
         let refuse =
             |code, field: &str, message: String| (Refusal::new(code, field, message), false);
         check_info(&registration.info).map_err(|refusal| (refusal, false))?;
+        self.pending.check_room().map_err(|refusal| (refusal, false))?;
         let by_name = self.agents.by_name.get(&registration.info.name).copied();
         let id = match agent {
             Some(id) if self.agents.get(id).is_none() => {
@@ -292,13 +293,8 @@ impl Master {
 
 /// Checks what an agent says of itself.
 fn check_info(info: &AgentInfo) -> Result<(), Refusal> {
-    let bytes = info.hostname.len()
-        + info.address.len()
-        + info.api_url.len()
-        + info.version.len()
-        + info.boot_id.len()
-        + info.resources.to_string().len()
-        + serde_json::to_vec(&info.attributes).map_or(usize::MAX, |text| text.len());
+    // As it is stored: escaped text takes up to six times its length.
+    let bytes = serde_json::to_vec(info).map_or(usize::MAX, |text| text.len());
     if bytes > limits::AGENT_INFO_BYTES_MAX {
         return Err(Refusal::new(
             RefusalCode::BudgetExceeded,

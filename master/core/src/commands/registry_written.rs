@@ -7,7 +7,7 @@ use proffer_types::Now;
 
 impl Master {
     pub(crate) fn registry_written(&mut self, operation: OperationId, now: Now) {
-        let Some(waiting) = self.pending.writes.remove(&operation) else { return };
+        let Some(waiting) = self.pending.written(operation) else { return };
         self.changing = true;
         for continuation in waiting {
             self.go_on(operation, continuation, now);
@@ -30,8 +30,9 @@ impl Master {
             Continuation::CreateFramework(name) => self.framework_created(&name, now),
             Continuation::ActivateFramework(id) => self.framework_activated(id, now),
             Continuation::FrameworkEnded(id) => self.framework_ended(id, now),
-            Continuation::SweepFramework(id) => self.sweep_framework(id),
-            Continuation::FrameworkSwept(id) => self.framework_swept(id),
+            Continuation::FrameworkSwept { framework, all } => {
+                self.framework_swept(framework, all);
+            }
             Continuation::SetRole(role, config, reply_to) => {
                 self.role_written(&role, config, reply_to, now);
             }
@@ -39,7 +40,8 @@ impl Master {
                 self.send_launches(agent, session, launches, &templates);
             }
             Continuation::Occupancy(agent) => self.occupancy.written(agent, operation),
-            Continuation::StateCommitted { framework, epoch, request, versions } => {
+            Continuation::StateCommitted { framework, epoch, request, versions, bytes } => {
+                self.state_written(framework, bytes);
                 self.state_committed(framework, epoch, request, versions);
             }
         }

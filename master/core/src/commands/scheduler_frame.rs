@@ -91,7 +91,11 @@ impl Master {
             }
             Call::State { request, call } => self.state_call(framework, request, call, now),
             Call::Teardown => {
-                if let Err(refusal) = self.end_framework(framework, None, "it ended itself", now) {
+                let ended = self
+                    .pending
+                    .check_room()
+                    .and_then(|()| self.end_framework(framework, None, "it ended itself", now));
+                if let Err(refusal) = ended {
                     self.refuse_call(framework, "teardown", refusal);
                 }
             }

@@ -8,7 +8,7 @@ use crate::master::Master;
 use crate::registry::{Record, RecordKey, RegistryChange, StateHead, StateMeta, StateValue};
 use crate::state::changes::RowKey;
 use crate::state::frameworks::{FrameworkEntry, StateStore};
-use crate::state::pending::{Continuation, StateRead};
+use crate::state::pending::{Continuation, StateRead, store_behind};
 use proffer_types::scheduler::Event;
 use proffer_types::state_store::{
     CHANGES_MAX, KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange,
@@ -107,16 +107,40 @@ impl Master {
         let budget = self.config.state_budget;
         let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
         check_operations(&entry.state)?;
+        self.check_state_room(&entry.state, &changes)?;
         check_commit(&entry.state, &budget, &changes)?;
         check_rate(&entry.state, &budget, now.monotonic)?;
         self.changing = true;
         let Some(entry) = self.frameworks.get_mut(framework) else { return Ok(()) };
         spend_rate(&mut entry.state, &budget, now.monotonic);
         let (batch, versions) = change_state(framework, entry, changes);
+        let bytes = batch.iter().map(RegistryChange::stored_bytes).sum();
+        entry.state.writing_bytes += bytes;
         let epoch = entry.epoch();
-        let then = Continuation::StateCommitted { framework, epoch, request, versions };
+        let then = Continuation::StateCommitted { framework, epoch, request, versions, bytes };
         self.persist(WriteLane::FrameworkState, batch, then);
         Ok(())
+    }
+
+    /// What frameworks write never fills the queue to the store, neither one of them nor all (K9).
+    fn check_state_room(&self, state: &StateStore, changes: &[StateChange]) -> Result<(), Refusal> {
+        let more: usize = changes
+            .iter()
+            .map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len))
+            .sum();
+        let all = self.pending.load(WriteLane::FrameworkState);
+        if state.writing_bytes + more > limits::STATE_WRITES_FRAMEWORK_BYTES_MAX
+            || all.bytes + more > limits::STATE_WRITES_BYTES_MAX
+        {
+            return Err(store_behind("state", all.writes, all.bytes));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state_written(&mut self, framework: FrameworkId, bytes: usize) {
+        if let Some(entry) = self.frameworks.get_mut(framework) {
+            entry.state.writing_bytes -= bytes;
+        }
     }
 
     /// The commit is durable: the replica that made it is told, if it is still the active one.

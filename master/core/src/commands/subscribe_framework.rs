@@ -84,6 +84,7 @@ impl Master {
             ));
         }
         check_info(info)?;
+        self.pending.check_room()?;
         let foreign = || {
             Err(Refusal::new(
                 RefusalCode::PermissionDenied,

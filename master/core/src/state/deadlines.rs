@@ -26,11 +26,14 @@ pub(crate) enum Deadline {
 pub(crate) struct Deadlines {
     by_time: BTreeSet<(Monotonic, Deadline)>,
     by_subject: BTreeMap<Deadline, Monotonic>,
+    /// Due, and waiting for room in the store.
+    put_off: BTreeSet<Deadline>,
 }
 
 impl Deadlines {
     /// Sets the moment of a subject, in place of an earlier one.
     pub(crate) fn set(&mut self, subject: Deadline, at: Monotonic) {
+        self.put_off.remove(&subject);
         if let Some(old) = self.by_subject.insert(subject, at) {
             self.by_time.remove(&(old, subject));
         }
@@ -38,6 +41,7 @@ impl Deadlines {
     }
 
     pub(crate) fn clear(&mut self, subject: Deadline) {
+        self.put_off.remove(&subject);
         if let Some(old) = self.by_subject.remove(&subject) {
             self.by_time.remove(&(old, subject));
         }
@@ -55,6 +59,22 @@ impl Deadlines {
         }
         self.clear(subject);
         Some(subject)
+    }
+
+    /// It is due and has to wait for the store.
+    pub(crate) fn put_off(&mut self, subject: Deadline) {
+        self.clear(subject);
+        self.put_off.insert(subject);
+    }
+
+    /// Takes one that waited for the store.
+    pub(crate) fn take_put_off(&mut self) -> Option<Deadline> {
+        self.put_off.pop_first()
+    }
+
+    /// How many wait for the store.
+    pub(crate) fn put_off_count(&self) -> usize {
+        self.put_off.len()
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct StateStore {
     pub(crate) index: BTreeMap<String, StateMeta>,
     pub(crate) bytes: u64,
     pub(crate) operations: usize,
+    /// Of commits that are not durable yet.
+    pub(crate) writing_bytes: usize,
     pub(crate) rate: RateBudget,
 }
 
@@ -68,7 +70,7 @@ impl StateStore {
     pub(crate) fn recover(head: StateHead, index: BTreeMap<String, StateMeta>) -> Self {
         let bytes = index.iter().map(|(key, meta)| key.len() as u64 + meta.bytes).sum();
         let rate = RateBudget { milli_tokens: u64::MAX, filled: Monotonic(0) };
-        Self { head, index, bytes, operations: 0, rate }
+        Self { head, index, bytes, operations: 0, writing_bytes: 0, rate }
     }
 }
 
@@ -178,6 +180,10 @@ pub(crate) struct Frameworks {
     pub(crate) creating: BTreeMap<FrameworkName, Creation>,
     /// Frameworks whose stream has something to send.
     pub(crate) unsent: BTreeSet<FrameworkId>,
+    /// Ended frameworks whose stored state is to be deleted.
+    pub(crate) to_sweep: BTreeSet<FrameworkId>,
+    /// How many of them are being deleted.
+    pub(crate) sweeping: usize,
 }
 
 impl Frameworks {

@@ -1,14 +1,15 @@
-//! What waits for the store: for each operation, what happens when it comes back. Plain data, no
-//! closures, so that it can be printed and compared.
+//! What waits for the store: for each operation, what happens when it comes back, and how much is on its
+//! way in each lane. Plain data, no closures, so that it can be printed and compared.
 
-use crate::effect::{ConnectionId, OperationId, ReplyTo};
+use crate::effect::{ConnectionId, OperationId, ReplyTo, WriteLane};
+use crate::limits;
 use crate::registry::AgentMode;
 use proffer_types::agent::AgentLaunch;
 use proffer_types::role::RoleConfig;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, RoleName,
-    TemplateDigest, WallTime,
+    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, Refusal,
+    RefusalCode, RoleName, TemplateDigest, WallTime,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,10 +35,8 @@ pub(crate) enum Continuation {
     ActivateFramework(FrameworkId),
     /// A framework was ended.
     FrameworkEnded(FrameworkId),
-    /// Part of an ended framework's state is deleted: go on.
-    SweepFramework(FrameworkId),
-    /// Nothing of an ended framework is stored any more.
-    FrameworkSwept(FrameworkId),
+    /// Part of an ended framework's state is deleted, or all of it.
+    FrameworkSwept { framework: FrameworkId, all: bool },
     /// A role's record is set.
     SetRole(RoleName, RoleConfig, ReplyTo),
     /// The pairs of these launches are durable: send them, if they are still wanted.
@@ -55,7 +54,23 @@ pub(crate) enum Continuation {
         epoch: FrameworkEpoch,
         request: u64,
         versions: Vec<u64>,
+        bytes: usize,
     },
+}
+
+/// A write on its way to the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Write {
+    pub(crate) lane: WriteLane,
+    pub(crate) bytes: usize,
+    pub(crate) then: Vec<Continuation>,
+}
+
+/// What is on its way in one lane.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Load {
+    pub(crate) writes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Who waits for a read of a state store.
@@ -70,7 +85,9 @@ pub(crate) struct StateRead {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Pending {
     last: u64,
-    pub(crate) writes: BTreeMap<OperationId, Vec<Continuation>>,
+    writes: BTreeMap<OperationId, Write>,
+    registry: Load,
+    framework_state: Load,
     pub(crate) reads: BTreeMap<OperationId, StateRead>,
 }
 
@@ -80,8 +97,86 @@ impl Pending {
         OperationId(self.last)
     }
 
+    /// A write leaves.
+    pub(crate) fn begin(&mut self, operation: OperationId, write: Write) {
+        let load = self.load_mut(write.lane);
+        load.writes += 1;
+        load.bytes += write.bytes;
+        self.writes.insert(operation, write);
+    }
+
     /// Adds something to do when `operation` is durable.
     pub(crate) fn on_written(&mut self, operation: OperationId, then: Continuation) {
-        self.writes.entry(operation).or_default().push(then);
+        if let Some(write) = self.writes.get_mut(&operation) {
+            write.then.push(then);
+        }
     }
+
+    /// A write came back: what waited for it.
+    pub(crate) fn written(&mut self, operation: OperationId) -> Option<Vec<Continuation>> {
+        let Write { lane, bytes, then } = self.writes.remove(&operation)?;
+        let load = self.load_mut(lane);
+        load.writes -= 1;
+        load.bytes -= bytes;
+        Some(then)
+    }
+
+    pub(crate) fn nothing_is_written(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub(crate) fn load(&self, lane: WriteLane) -> Load {
+        match lane {
+            WriteLane::Registry => self.registry,
+            WriteLane::FrameworkState => self.framework_state,
+        }
+    }
+
+    fn load_mut(&mut self, lane: WriteLane) -> &mut Load {
+        match lane {
+            WriteLane::Registry => &mut self.registry,
+            WriteLane::FrameworkState => &mut self.framework_state,
+        }
+    }
+
+    /// For tests: what is counted is what is on its way (K9).
+    pub(crate) fn check_loads(&self) -> Result<(), String> {
+        let sum = |lane| {
+            self.writes.values().filter(|write| write.lane == lane).fold(
+                Load::default(),
+                |sum, write| Load { writes: sum.writes + 1, bytes: sum.bytes + write.bytes },
+            )
+        };
+        for lane in [WriteLane::Registry, WriteLane::FrameworkState] {
+            if sum(lane) != self.load(lane) {
+                return Err(format!("K9 {lane:?}: {:?} is counted wrong", self.load(lane)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a write that nobody waits for may leave.
+    pub(crate) fn has_room_to_spare(&self) -> bool {
+        let Load { writes, bytes } = self.registry;
+        writes < limits::SPARE_WRITES_MAX && bytes < limits::SPARE_WRITES_BYTES_MAX
+    }
+
+    /// Whether a write that somebody asks for may leave. What it waits for passes by itself.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        let Load { writes, bytes } = self.registry;
+        if writes < limits::REGISTRY_WRITES_MAX && bytes < limits::REGISTRY_WRITES_BYTES_MAX {
+            return Ok(());
+        }
+        Err(store_behind("", writes, bytes))
+    }
+}
+
+/// The store does not follow: the same call may be made again.
+pub(crate) fn store_behind(field: &str, writes: usize, bytes: usize) -> Refusal {
+    Refusal::new(
+        RefusalCode::Unavailable,
+        field,
+        format!("{writes} writes of {bytes} bytes wait for the store"),
+    )
+    .hint("try again in a moment")
 }
