@@ -8,6 +8,13 @@ pub const FRAMEWORK_WINDOW: u32 = 1024;
 /// Events in one frame to a framework: about 64 KiB of statuses.
 pub const FRAME_EVENTS_MAX: usize = 256;
 
+/// Weight ([`proffer_types::Weight`]) from which on a frame is closed. Readers take 4 MiB and 200,000
+/// parts; the heaviest single item is an offer of an agent whose description is as large as it may be.
+pub const FRAME_WEIGHT_MAX: usize = 1 << 20;
+
+/// Weight of one event or order that is a list: snapshot pages, offers, launches.
+pub const LIST_WEIGHT_MAX: usize = 256 << 10;
+
 /// Events other than statuses that may wait for a framework that reads nothing; beyond it the stream
 /// is cut (K15). Statuses wait as keys and need no bound of their own.
 pub const OUTBOX_EVENTS_MAX: usize = 4096;
@@ -64,6 +71,9 @@ pub const AGENT_TASKS_MAX: usize = 100_000;
 /// Registrations that one connection may have begun and not ended (farms, K16).
 pub const ASSEMBLIES_MAX: usize = 4096;
 
+/// Bytes of the message of a status; what an agent writes beyond it is cut off.
+pub const STATUS_MESSAGE_BYTES_MAX: usize = 16 << 10;
+
 /// Bytes of what an agent says of itself: it is in its registry record.
 pub const AGENT_INFO_BYTES_MAX: usize = 256 << 10;
 
@@ -76,7 +86,7 @@ pub const STATE_OPERATIONS_MAX: usize = 64;
 /// Bytes of keys and values in one commit: with the envelope it stays below etcd's 1.5 MiB.
 pub const STATE_COMMIT_BYTES_MAX: usize = 1 << 20;
 
-/// Entries in one page of a state store.
+/// Entries in one page of a state store; fewer when they are heavier than a list may be.
 pub const STATE_PAGE_ENTRIES_MAX: u32 = 64;
 
 /// Keys removed by one write when a framework ends; with the head below etcd's 127 operations.

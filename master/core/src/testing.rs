@@ -150,14 +150,14 @@ impl Harness {
     pub fn apply(&mut self, command: Command) {
         let mut queue = VecDeque::from([command]);
         while let Some(command) = queue.pop_front() {
-            let shown = format!("{command:?}");
+            let shown = command.clone();
             let recorded = self.journal.is_some().then(|| json(&command));
             let effects = self.master.apply(command, self.now);
             if let (Some(journal), Some(command)) = (&mut self.journal, recorded) {
                 journal.entries.push((command, self.now, json(&effects)));
             }
             if let Err(broken) = self.master.check_invariants() {
-                panic!("after {shown}: {broken}");
+                panic!("after {shown:?}: {broken}");
             }
             for effect in &effects {
                 queue.extend(self.carry_out(effect));

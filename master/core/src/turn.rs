@@ -12,6 +12,7 @@ use proffer_types::operator::Change;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, SchedulerDown};
 use proffer_types::{
     AgentId, Cursor, FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskName,
+    Weight,
 };
 
 impl Master {
@@ -150,8 +151,11 @@ impl Master {
                 *left = grant;
             }
         }
-        let frame = AgentDown { agent: id, session: agent.session, master_epoch: epoch, orders };
-        self.effect(Effect::SendAgent { connection, frame });
+        let session = agent.session;
+        for orders in weighed(orders, limits::FRAME_WEIGHT_MAX) {
+            let frame = AgentDown { agent: id, session, master_epoch: epoch, orders };
+            self.effect(Effect::SendAgent { connection, frame });
+        }
     }
 
     fn flush_direct(&mut self, connection: ConnectionId) {
@@ -167,8 +171,10 @@ impl Master {
     pub(crate) fn flush_framework(&mut self, id: FrameworkId) {
         loop {
             let mut events = Vec::new();
-            while events.len() < limits::FRAME_EVENTS_MAX {
+            let mut weight = 0;
+            while events.len() < limits::FRAME_EVENTS_MAX && weight < limits::FRAME_WEIGHT_MAX {
                 let Some(event) = self.next_event(id) else { break };
+                weight += event.weight();
                 events.push(event);
             }
             let Some(entry) = self.frameworks.get(id) else { return };
@@ -242,10 +248,16 @@ impl Master {
     fn snapshot_event(&mut self, framework: FrameworkId, after: Option<&TaskName>) -> Event {
         let subscription =
             self.frameworks.get(framework).map(|entry| entry.subscriptions).unwrap_or_default();
+        let mut weight = 0;
         let page: Vec<TaskKey> = self
             .tasks
             .after(framework, after)
             .take(limits::SNAPSHOT_PAGE_TASKS)
+            .take_while(|(_, task)| {
+                let is_first = weight == 0;
+                weight += task.record.weight();
+                is_first || weight <= limits::LIST_WEIGHT_MAX
+            })
             .map(|(key, _)| key.clone())
             .collect();
         let Some(last) = page.last().map(|key| key.name.clone()) else {
@@ -333,4 +345,24 @@ impl Master {
             ConnectionKind::Replica | ConnectionKind::ReplicaOf(_) => peer == Peer::Framework,
         })
     }
+}
+
+/// Splits a list into parts that are no heavier than `most`, or hold one item.
+pub(crate) fn weighed<T: Weight>(items: Vec<T>, most: usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut left = 0;
+    for item in items {
+        let weight = item.weight();
+        match parts.last_mut() {
+            Some(part) if weight <= left => {
+                left -= weight;
+                part.push(item);
+            }
+            Some(_) | None => {
+                left = most.saturating_sub(weight);
+                parts.push(vec![item]);
+            }
+        }
+    }
+    parts
 }

@@ -2,16 +2,22 @@
 
 use super::strategies as any;
 use proffer_proto::pb;
+use proffer_proto::weight::is_within;
 use proffer_types::Refusal;
+use proffer_types::Weight;
 use proffer_types::agent::{AgentDown, AgentUp};
 use proffer_types::explanation::Explanation;
 use proffer_types::offer::Offer;
 use proffer_types::operator::{AgentRow, Change, FrameworkRow, Overview, RoleRow};
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp, TaskRecord};
 use proffer_types::template::PodTemplate;
+use proffer_types::weight::PART;
 use proptest::prelude::*;
 use prost::Message;
 use std::fmt::Debug;
+
+/// Epochs, ids and session around the list.
+const FRAME: usize = 64;
 
 fn round_trip<D, P>(domain: &D)
 where
@@ -52,6 +58,23 @@ proptest! {
     fn frames_of_the_agent_stream(up in any::agent_up(), down in any::agent_down()) {
         round_trip::<AgentUp, pb::AgentUp>(&up);
         round_trip::<AgentDown, pb::AgentDown>(&down);
+    }
+
+    #[test]
+    fn k15_no_frame_is_heavier_than_it_is_weighed(
+        scheduler in any::scheduler_down(),
+        agent in any::agent_down(),
+    ) {
+        let fits = |name: &str, bytes: Vec<u8>, weight: usize| {
+            assert!(bytes.len() <= weight, "{name}: {} bytes, weighed {weight}", bytes.len());
+            assert!(is_within(name, &bytes, weight / PART), "{name}: too many parts");
+        };
+        let weight: usize = scheduler.events.iter().map(Weight::weight).sum();
+        let bytes = pb::SchedulerDown::from(&scheduler).encode_to_vec();
+        fits("SchedulerDown", bytes, FRAME + weight);
+        let weight: usize = agent.orders.iter().map(Weight::weight).sum();
+        let bytes = pb::AgentDown::from(&agent).encode_to_vec();
+        fits("AgentDown", bytes, FRAME + weight);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub mod state_store;
 pub mod task;
 pub mod template;
 pub mod units;
+pub mod weight;
 mod words;
 
 pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
@@ -51,3 +52,4 @@ pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Quantity, Ranges, ResourceName, Resources};
 pub use task::{TaskState, TaskStatus};
 pub use units::{Bytes, DurationMs, Milli, Monotonic, Now, WallTime};
+pub use weight::Weight;

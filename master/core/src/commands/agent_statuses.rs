@@ -1,5 +1,6 @@
 //! Statuses from a registered agent: ordered per framework, told as the newest state of each task.
 
+use crate::limits;
 use crate::master::Master;
 use crate::state::tasks::Stage;
 use proffer_types::task::TaskStatus;
@@ -18,6 +19,7 @@ impl Master {
         if let Some(identity) = &mut status.id {
             identity.agent = id;
         }
+        cut_message(&mut status);
         let key = status.key();
         let Some(task) = self.tasks.get_mut(&key) else {
             // Its row was forgotten: it was acknowledged, or its framework ended. The agent may forget
@@ -56,4 +58,10 @@ impl Master {
         }
         self.forget_if_orphaned(&key);
     }
+}
+
+/// Agents keep their messages short; one that does not must not make its frameworks' frames unreadable.
+pub(crate) fn cut_message(status: &mut TaskStatus) {
+    let end = status.message.floor_char_boundary(limits::STATUS_MESSAGE_BYTES_MAX);
+    status.message.truncate(end);
 }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accept_offers::Plan;
+use crate::turn::weighed;
 
 impl Master {
     /// One transition: leases end, tasks are charged, the rest is filtered.
@@ -204,6 +205,8 @@ impl Master {
                 entry.order(AgentOrder::Template { digest, template });
             }
         }
-        self.order(agent, AgentOrder::Launch { tasks });
+        for tasks in weighed(tasks, limits::LIST_WEIGHT_MAX) {
+            self.order(agent, AgentOrder::Launch { tasks });
+        }
     }
 }

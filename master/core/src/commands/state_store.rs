@@ -9,6 +9,7 @@ use crate::registry::{Record, RecordKey, RegistryChange, StateHead, StateMeta, S
 use crate::state::changes::RowKey;
 use crate::state::frameworks::{FrameworkEntry, StateStore};
 use crate::state::pending::{Continuation, StateRead, store_behind};
+use crate::turn::weighed;
 use proffer_types::scheduler::Event;
 use proffer_types::state_store::{
     CHANGES_MAX, KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange,
@@ -91,7 +92,13 @@ impl Master {
             return;
         }
         let answer = match result {
-            Ok(StatePage { entries, more }) => StateAnswer::Page { entries, more },
+            Ok(StatePage { entries, more }) => {
+                // What is too much for one page is read again with the next.
+                let read = entries.len();
+                let page = weighed(entries, limits::LIST_WEIGHT_MAX).into_iter().next();
+                let entries = page.unwrap_or_default();
+                StateAnswer::Page { more: more || entries.len() < read, entries }
+            }
             Err(refusal) => StateAnswer::Refused(refusal),
         };
         self.tell(framework, Event::State { request, answer });
@@ -224,8 +231,9 @@ fn check_commit(
         return Err(Refusal::new(
             RefusalCode::BudgetExceeded,
             "changes",
-            format!("{written} bytes; one commit has {}", limits::STATE_COMMIT_BYTES_MAX),
-        ));
+            format!("{written} bytes; one commit has at most {}", limits::STATE_COMMIT_BYTES_MAX),
+        )
+        .hint("put less into one commit, such as fewer services into one deployment"));
     }
     let grows = bytes > state.bytes || keys > state.index.len() as u64;
     if grows && (bytes > budget.bytes_max || keys > budget.keys_max) {

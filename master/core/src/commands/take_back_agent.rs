@@ -14,6 +14,8 @@ use proffer_types::units::DurationMs;
 use proffer_types::{AgentId, Now, TaskKey, TaskState};
 use sha2::{Digest, Sha256};
 
+use super::agent_statuses::cut_message;
+
 impl Master {
     /// The record says reachable and nobody is there: from unreachable it becomes awaited.
     pub(crate) fn await_agent(&mut self, id: AgentId, now: Now) {
@@ -86,6 +88,7 @@ impl Master {
         let mut listed = std::collections::BTreeSet::new();
         for mut task in list {
             task.record.status.agent = id;
+            cut_message(&mut task.record.status);
             let (key, token) = (task.record.status.key(), task.record.status.token);
             self.take_listed(id, task, now);
             // The end of an earlier launch does not speak for a later one of the same name that was

@@ -1,12 +1,13 @@
 //! What waits for a framework's stream: events in order, and for tasks only their keys, so that a slow
 //! reader gets the newest state of each task once (K15).
 
-use proffer_types::TaskName;
+use crate::limits;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
+use proffer_types::{TaskName, Weight};
 use std::collections::BTreeMap;
 
-/// Offers in one event: some 32 KiB.
+/// Offers in one event: some 32 KiB, unless agents say much of themselves.
 const OFFERS_PER_EVENT_MAX: usize = 64;
 
 /// One thing to send.
@@ -29,6 +30,8 @@ pub(crate) struct Outbox {
     next: u64,
     places: BTreeMap<TaskName, u64>,
     events: usize,
+    /// Of the event with offers that was added last.
+    offers_weight: usize,
     /// A snapshot waits its turn.
     snapshot_queued: bool,
     /// A snapshot has been sent up to this name; its rest goes before everything else.
@@ -50,9 +53,12 @@ impl Outbox {
         if let Some(Item::Event(last)) = self.items.get_mut(&self.next)
             && let Event::Offers { offers } = last.as_mut()
             && offers.len() < OFFERS_PER_EVENT_MAX
+            && self.offers_weight + offer.weight() <= limits::LIST_WEIGHT_MAX
         {
+            self.offers_weight += offer.weight();
             offers.push(offer);
         } else {
+            self.offers_weight = offer.weight();
             self.push(Event::Offers { offers: vec![offer] });
         }
     }

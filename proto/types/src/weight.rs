@@ -1,0 +1,207 @@
+//! What a message weighs: an upper bound of its bytes on the wire that is cheap to compute, and in which
+//! no part (a message, an entry of a map, a word of a list) weighs less than [`PART`]. Senders close a
+//! frame by it, so that it stays below what readers take of bytes and of parts (K15).
+
+use crate::agent::{AgentLaunch, AgentOrder};
+use crate::attributes::{Attribute, Attributes};
+use crate::offer::Offer;
+use crate::refusal::Refusal;
+use crate::resources::{Quantity, Resource, Resources};
+use crate::scheduler::{Event, TaskRecord};
+use crate::state_store::{StateAnswer, StateEntry};
+use crate::task::TaskStatus;
+use crate::template::TaskLaunch;
+use std::collections::BTreeMap;
+
+/// The least that a part weighs: more than its tags and lengths take.
+pub const PART: usize = 16;
+
+/// A number with its tag.
+const NUMBER: usize = 12;
+
+/// A digest with its tag.
+const DIGEST: usize = 48;
+
+/// In the words of the wire.
+pub trait Weight {
+    /// Bytes on the wire, or more.
+    fn weight(&self) -> usize;
+}
+
+fn text(text: &str) -> usize {
+    PART + text.len()
+}
+
+fn map(map: &BTreeMap<String, String>) -> usize {
+    map.iter().map(|(key, value)| PART + text(key) + text(value)).sum()
+}
+
+fn list<T: Weight>(items: &[T]) -> usize {
+    items.iter().map(Weight::weight).sum()
+}
+
+impl Weight for Resource {
+    fn weight(&self) -> usize {
+        let reservations: usize = self
+            .key
+            .reservations
+            .iter()
+            .map(|level| {
+                let principal = level.principal.as_ref().map_or(0, |name| text(name.as_str()));
+                2 * PART + text(level.role.as_str()) + principal + map(&level.labels)
+            })
+            .sum();
+        let volume = self
+            .key
+            .volume
+            .as_ref()
+            .map_or(0, |volume| PART + text(volume.id.as_str()) + text(&volume.container_path));
+        let quantity = match &self.quantity {
+            Quantity::Scalar(_) => NUMBER,
+            Quantity::Ranges(ranges) => PART + ranges.parts().len() * (PART + 2 * NUMBER),
+            Quantity::Set(items) => PART + items.iter().map(|item| text(item)).sum::<usize>(),
+        };
+        2 * PART + text(self.key.name.as_str()) + reservations + volume + quantity
+    }
+}
+
+impl Weight for Resources {
+    fn weight(&self) -> usize {
+        list(self.entries())
+    }
+}
+
+fn attributes(attributes: &Attributes) -> usize {
+    let value = |attribute: &Attribute| match attribute {
+        Attribute::Text(value) => text(value),
+        Attribute::Scalar(_) => NUMBER,
+        Attribute::Ranges(ranges) => PART + ranges.parts().len() * (PART + 2 * NUMBER),
+        Attribute::Set(items) => PART + items.iter().map(|item| text(item)).sum::<usize>(),
+    };
+    attributes.iter().map(|(name, attribute)| 2 * PART + text(name) + value(attribute)).sum()
+}
+
+impl Weight for TaskStatus {
+    fn weight(&self) -> usize {
+        /// Ids, token, state, reason, exit, time, isolation.
+        const FIXED: usize = 18 * NUMBER + 4 * PART;
+        FIXED + text(self.task.as_str()) + text(&self.message)
+    }
+}
+
+impl Weight for TaskRecord {
+    fn weight(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
+        PART + DIGEST
+            + self.status.weight()
+            + self.resources.weight()
+            + text(self.role.as_str())
+            + map(&self.variables)
+            + map(&self.labels)
+            + group
+            + text(self.agent_name.as_str())
+            + text(&self.address)
+    }
+}
+
+impl Weight for Offer {
+    fn weight(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
+        2 * PART
+            + 8 * NUMBER
+            + text(self.role.as_str())
+            + text(self.agent_name.as_str())
+            + text(&self.address)
+            + self.resources.weight()
+            + attributes(&self.attributes)
+            + group
+    }
+}
+
+impl Weight for StateEntry {
+    fn weight(&self) -> usize {
+        2 * PART + NUMBER + text(&self.key) + self.value.len()
+    }
+}
+
+impl Weight for Refusal {
+    fn weight(&self) -> usize {
+        3 * PART + text(&self.field) + text(&self.message) + text(&self.hint)
+    }
+}
+
+impl Weight for Event {
+    fn weight(&self) -> usize {
+        /// Tags of the event and of its kind, and the numbers of the smaller kinds.
+        const FIXED: usize = 2 * PART + 6 * NUMBER;
+        FIXED
+            + match self {
+                Self::Subscribed { .. }
+                | Self::AgentResolved { .. }
+                | Self::TornDown
+                | Self::Heartbeat => 2 * PART,
+                Self::Standby { active: replica } | Self::Superseded { by: replica } => {
+                    text(replica.as_str())
+                }
+                Self::SnapshotPage { tasks } => list(tasks),
+                Self::SnapshotEnd { absent, .. } => PART + absent.len() * (3 * PART + 2 * NUMBER),
+                Self::Offers { offers } => list(offers),
+                Self::Rescinded { offers, reason } => {
+                    text(reason) + offers.len() * (PART + 2 * NUMBER)
+                }
+                Self::Accepted { refusal, .. } => refusal.as_ref().map_or(0, Weight::weight),
+                Self::Status(status) => status.weight(),
+                Self::Task(record) => record.weight(),
+                Self::State { answer, .. } => {
+                    PART + match answer {
+                        StateAnswer::Page { entries, .. } => list(entries),
+                        StateAnswer::Committed { versions } => versions.len() * NUMBER,
+                        StateAnswer::Refused(refusal) => refusal.weight(),
+                    }
+                }
+                Self::Refused { call, refusal } => text(call) + refusal.weight(),
+            }
+    }
+}
+
+impl Weight for TaskLaunch {
+    fn weight(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
+        2 * PART
+            + 2 * NUMBER
+            + DIGEST
+            + text(self.name.as_str())
+            + self.resources.weight()
+            + map(&self.variables)
+            + map(&self.labels)
+            + group
+    }
+}
+
+impl Weight for AgentLaunch {
+    fn weight(&self) -> usize {
+        PART + NUMBER + text(self.role.as_str()) + self.launch.weight()
+    }
+}
+
+impl Weight for AgentOrder {
+    fn weight(&self) -> usize {
+        /// Tags of the order and of its kind, and the numbers of the smaller kinds.
+        const FIXED: usize = 2 * PART + 6 * NUMBER;
+        /// A word of a list takes three bytes of JSON and weighs a [`PART`].
+        const JSON_FACTOR: usize = PART.div_ceil(3);
+        FIXED
+            + match self {
+                Self::Registered { capability_key, .. } => PART + capability_key.len(),
+                Self::Refused { refusal, .. } => refusal.weight(),
+                Self::Grant { .. } | Self::EndFramework { .. } => 0,
+                Self::Template { template, .. } => {
+                    let json = serde_json::to_vec(template).map_or(usize::MAX, |json| json.len());
+                    DIGEST + json.saturating_mul(JSON_FACTOR)
+                }
+                Self::Launch { tasks } => list(tasks),
+                Self::Kill { task, .. } => 2 * PART + 4 * NUMBER + text(task.as_str()),
+                Self::Acknowledge { except, .. } => except.len() * NUMBER,
+            }
+    }
+}
