@@ -44,10 +44,11 @@ impl Master {
     fn check_accept(&self, framework: FrameworkId, accept: Accept) -> Result<Plan, Refusal> {
         let Accept { offers, operations, .. } = accept;
         self.pending.check_room()?;
-        let mut purses = self.check_offers(framework, &offers)?;
         let entry = self.frameworks.get(framework).ok_or_else(|| {
             Refusal::new(RefusalCode::Removed, "framework", "the framework is not known")
         })?;
+        entry.check_not_superseded()?;
+        let mut purses = self.check_offers(framework, &offers)?;
         let mut plan = Plan {
             offers: offers.into_iter().map(|(id, _)| id).collect(),
             launches: Vec::new(),

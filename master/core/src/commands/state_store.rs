@@ -113,6 +113,7 @@ impl Master {
     ) -> Result<(), Refusal> {
         let budget = self.config.state_budget;
         let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
+        entry.check_not_superseded()?;
         check_operations(&entry.state)?;
         self.check_state_room(&entry.state, &changes)?;
         check_commit(&entry.state, &budget, &changes)?;

@@ -9,7 +9,7 @@ use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
     AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Monotonic, OfferId,
-    PrincipalName, ReplicaId, RoleName, TemplateDigest, WallTime,
+    PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -156,6 +156,19 @@ impl FrameworkEntry {
 
     pub(crate) fn epoch(&self) -> FrameworkEpoch {
         self.record.epoch
+    }
+
+    /// While the next session is being written, the one before may start and write nothing: the new
+    /// replica decides from what it reads, and must not miss what lands after that.
+    pub(crate) fn check_not_superseded(&self) -> Result<(), Refusal> {
+        match &self.activation {
+            None => Ok(()),
+            Some(activation) => Err(Refusal::new(
+                RefusalCode::Superseded,
+                "replica",
+                format!("replica {} is about to be the active one", activation.record.replica),
+            )),
+        }
     }
 
     /// Whether it exists for people and may be used.
