@@ -1,5 +1,6 @@
-//! An accept: several offers, several operations, all or nothing. Booked at once; it leaves for the
-//! agents when occupancy is durable (K1, K2). A refusal names the part at fault and changes nothing.
+//! An accept: several offers, several operations, all or nothing. Booked at once; it leaves for the agent
+//! when occupancy is durable (K1, K2). Launches are on one agent: over several, all or nothing is a gang
+//! (K3). A refusal names the part at fault and changes nothing.
 
 use crate::limits;
 use crate::master::Master;
@@ -21,7 +22,9 @@ struct Purse {
 /// A checked accept.
 pub(super) struct Plan {
     pub(super) offers: Vec<OfferId>,
-    pub(super) launches: Vec<(AgentId, RoleName, TaskLaunch)>,
+    /// Where it launches, and who pays.
+    pub(super) at: Option<(AgentId, RoleName)>,
+    pub(super) launches: Vec<TaskLaunch>,
     pub(super) token_mark: u64,
 }
 
@@ -51,6 +54,7 @@ impl Master {
         let mut purses = self.check_offers(framework, &offers)?;
         let mut plan = Plan {
             offers: offers.into_iter().map(|(id, _)| id).collect(),
+            at: None,
             launches: Vec::new(),
             token_mark: entry.token_mark,
         };
@@ -71,6 +75,18 @@ impl Master {
                     format!("none of the offers is on {agent}"),
                 ))
             })?;
+            if plan.at.as_ref().is_some_and(|(first, _)| *first != agent) {
+                return Err(within(
+                    Refusal::new(
+                        RefusalCode::NotSupported,
+                        "agent",
+                        "launches on several agents in one accept are a gang, which is not \
+                         supported yet",
+                    )
+                    .hint("make one accept for each agent"),
+                ));
+            }
+            plan.at = Some((agent, purse.role.clone()));
             self.check_unacknowledged(framework, agent, tasks.len()).map_err(within)?;
             for (place, launch) in tasks.into_iter().enumerate() {
                 let within = |refusal: Refusal| within(refusal.within(format!("tasks[{place}]")));
@@ -90,7 +106,7 @@ impl Master {
                     ))
                 })?;
                 plan.token_mark = launch.token.sequence;
-                plan.launches.push((agent, purse.role.clone(), launch));
+                plan.launches.push(launch);
             }
         }
         if plan.launches.len() > limits::ACCEPT_TASKS_MAX {

@@ -30,22 +30,23 @@ impl Master {
         refuse_for: DurationMs,
         now: Now,
     ) {
-        let Plan { offers, launches, token_mark } = plan;
+        let Plan { offers, at, launches, token_mark } = plan;
         let ended: Vec<Offer> = offers.into_iter().filter_map(|id| self.end_lease(id)).collect();
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
         entry.token_mark = token_mark;
         let subscription = entry.subscriptions;
-        let mut by_agent: BTreeMap<AgentId, Vec<AgentLaunch>> = BTreeMap::new();
-        for (agent, role, launch) in launches {
+        let Some((agent, role)) = at else {
+            return self.filter_rest(framework, ended, None, &[], refuse_for, now);
+        };
+        let mut booked = Vec::with_capacity(launches.len());
+        for launch in launches {
             self.counters.launches += 1;
             let record = self.booked_record(framework, agent, &role, &launch, now);
             self.add_task(record, Stage::Held, subscription);
-            by_agent.entry(agent).or_default().push(AgentLaunch { framework, role, launch });
+            booked.push(AgentLaunch { framework, role: role.clone(), launch });
         }
-        self.filter_rest(framework, ended, &by_agent, refuse_for, now);
-        for (agent, launches) in by_agent {
-            self.launch_when_durable(framework, agent, launches);
-        }
+        self.filter_rest(framework, ended, Some(agent), &booked, refuse_for, now);
+        self.launch_when_durable(framework, agent, booked);
     }
 
     fn booked_record(
@@ -88,7 +89,8 @@ impl Master {
         &mut self,
         framework: FrameworkId,
         ended: Vec<Offer>,
-        launches: &BTreeMap<AgentId, Vec<AgentLaunch>>,
+        at: Option<AgentId>,
+        launches: &[AgentLaunch],
         refuse_for: DurationMs,
         now: Now,
     ) {
@@ -103,7 +105,7 @@ impl Master {
             }
         }
         for (agent, (role, mut rest)) in rests {
-            for launch in launches.get(&agent).into_iter().flatten() {
+            for launch in launches.iter().filter(|_| at == Some(agent)) {
                 if let Ok(left) = rest.checked_sub(&launch.launch.resources) {
                     rest = left;
                 }

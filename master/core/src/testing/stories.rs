@@ -9,6 +9,7 @@ use crate::registry::RegistryImage;
 use crate::{Command, Config, ConnectionId, Effect, Master, Peer, ReplyTo, WriteResult, limits};
 use proffer_types::agent::{AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
+use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorCall};
 use proffer_types::scheduler::{Call, Event, SchedulerUp};
 use proffer_types::state_store::{StateAnswer, StateCall, StateChange};
@@ -269,6 +270,39 @@ fn a_reader_that_reads_nothing_is_cut() {
             if refusal.code == RefusalCode::BudgetExceeded)
     });
     assert!(closed, "the stream was not cut");
+}
+
+#[test]
+fn k3_launches_on_two_agents_in_one_accept_are_refused() {
+    let mut harness = Harness::new(Config::default());
+    let _one = agent(&mut harness, "one");
+    let _two = agent(&mut harness, "two");
+    let mut svc = framework(&mut harness, "svc");
+    svc.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
+    svc.hear_effects(&harness.take_effects());
+    let offers: Vec<_> = svc.offers.values().cloned().collect();
+    assert_eq!(offers.len(), 2);
+    let shape: proffer_types::Resources = "cpus:1".parse().expect("legal");
+    let first = svc.launch("a", shape.clone(), None);
+    let second = svc.launch("b", shape, None);
+    let mut accept = svc.accept(&offers, vec![first]);
+    accept.operations.push(Operation::Launch { agent: offers[1].agent, tasks: vec![second] });
+    let template = template();
+    let digest = template.digest();
+    svc.calls(&mut harness, vec![Call::Template { digest, template }, Call::Accept(accept)]);
+    let effects = harness.take_effects();
+    let refusal = events(&effects).into_iter().find_map(|event| match event {
+        Event::Accepted { refusal, .. } => refusal,
+        _ => None,
+    });
+    let refusal = refusal.expect("the accept is refused");
+    assert_eq!(refusal.code, RefusalCode::NotSupported);
+    assert_eq!(refusal.field, "operations[1].agent");
+    let launched = effects.iter().any(|effect| {
+        matches!(effect, Effect::SendAgent { frame, .. }
+            if frame.orders.iter().any(|order| matches!(order, AgentOrder::Launch { .. })))
+    });
+    assert!(!launched, "all or nothing");
 }
 
 #[test]
