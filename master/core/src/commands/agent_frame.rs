@@ -20,7 +20,9 @@ impl Master {
             return;
         }
         self.changing = true;
-        self.heard(&[connection], now.monotonic);
+        if let Some(agent) = agent {
+            self.agent_heard(agent, connection, now.monotonic);
+        }
         for message in messages {
             match message {
                 AgentMessage::Register { info, log } => {

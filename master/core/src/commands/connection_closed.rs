@@ -39,17 +39,16 @@ impl Master {
         self.rescind_agent(id, "agent_lost");
     }
 
-    /// Bytes arrived on these connections.
+    /// Bytes arrived on these connections. On one that carries several agents they prove nothing of any of
+    /// them: there only frames count, each for the agent that it names (K16).
     pub(crate) fn heard(&mut self, connections: &[ConnectionId], now: Monotonic) {
         for id in connections {
             match self.connections.get(*id).map(|connection| &connection.kind) {
                 Some(ConnectionKind::Agents(agents)) => {
-                    for agent in agents {
-                        if let Some(agent) = self.agents.table.get_mut(agent)
-                            && let Link::Connected { heard, .. } = &mut agent.link
-                        {
-                            *heard = (*heard).max(now);
-                        }
+                    if agents.len() == 1
+                        && let Some(agent) = agents.first().copied()
+                    {
+                        self.agent_heard(agent, *id, now);
                     }
                 }
                 Some(ConnectionKind::ReplicaOf(framework)) => {
@@ -59,6 +58,16 @@ impl Master {
                 }
                 Some(ConnectionKind::Replica) | None => {}
             }
+        }
+    }
+
+    /// An agent spoke over its connection.
+    pub(crate) fn agent_heard(&mut self, id: AgentId, over: ConnectionId, now: Monotonic) {
+        if let Some(agent) = self.agents.get_mut(id)
+            && let Link::Connected { connection, heard } = &mut agent.link
+            && *connection == over
+        {
+            *heard = (*heard).max(now);
         }
     }
 }

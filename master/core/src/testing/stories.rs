@@ -216,6 +216,40 @@ fn epochs_order_across_failovers_and_restores() {
 }
 
 #[test]
+fn k16_an_agent_of_a_farm_that_falls_silent_is_out_of_reach_while_others_speak() {
+    let mut harness = Harness::new(Config::default());
+    let one = agent(&mut harness, "one");
+    let mut two = AgentPeer::new("two", "cpus:8");
+    two.connection = one.connection;
+    two.session = proffer_types::AgentSession(7);
+    let info = two.info.clone();
+    let log = proffer_types::LogIncarnation(1);
+    two.send(
+        &mut harness,
+        vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd],
+    );
+    two.hear(&harness);
+    harness.take_effects();
+    let silent = two.id.expect("it is admitted");
+    for _ in 0..20 {
+        one.send(&mut harness, vec![AgentMessage::Heartbeat]);
+        harness.wait(DurationMs::from_secs(1));
+    }
+    let mut lost = Vec::new();
+    for effect in harness.take_effects() {
+        let Effect::Publish { changes, .. } = effect else { continue };
+        for change in changes {
+            if let Change::Event(event) = change
+                && event.kind == "agent_unreachable"
+            {
+                lost.push(event.subject);
+            }
+        }
+    }
+    assert_eq!(lost, [silent.to_string()]);
+}
+
+#[test]
 fn a_slow_reader_gets_the_newest_state_once() {
     // K15: keys, not messages.
     let mut harness = Harness::new(Config::default());
