@@ -68,6 +68,8 @@ pub struct Harness {
     pub hold_writes: bool,
     /// Frameworks read nothing: their credits do not come back.
     pub hold_credits: bool,
+    /// Peers do not notice that their connection was closed.
+    pub hold_closes: bool,
     /// Everything that left since it was last taken.
     pub effects: Vec<Effect>,
     /// Connections that are open.
@@ -98,6 +100,7 @@ impl Harness {
             store: BTreeMap::new(),
             hold_writes: false,
             hold_credits: false,
+            hold_closes: false,
             effects: Vec::new(),
             connections: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -197,6 +200,7 @@ impl Harness {
                 let credits = u32::try_from(frame.events.len()).expect("frames are small");
                 Some(Command::FrameworkDrained { connection: *connection, credits })
             }
+            Effect::Close { .. } if self.hold_closes => None,
             Effect::Close { connection, .. } => {
                 self.connections.remove(connection);
                 Some(Command::ConnectionClosed { connection: *connection })

@@ -132,6 +132,7 @@ impl Master {
         }
         for framework in std::mem::take(&mut self.frameworks.unsent) {
             self.flush_framework(framework);
+            self.cut_if_it_reads_nothing(framework, now);
         }
     }
 
@@ -181,9 +182,6 @@ impl Master {
             let Some(stream) = entry.stream.as_ref() else { return };
             let connection = stream.connection;
             if events.is_empty() {
-                if stream.outbox.events() > limits::OUTBOX_EVENTS_MAX {
-                    self.cut(id, connection);
-                }
                 return;
             }
             let frame = SchedulerDown { master_epoch: self.epoch(), epoch: entry.epoch(), events };
@@ -191,19 +189,24 @@ impl Master {
         }
     }
 
-    /// The stream reads nothing (K15).
-    fn cut(&mut self, id: FrameworkId, connection: ConnectionId) {
+    /// A stream that reads nothing ends here and now: its offers go back and the next replica takes over,
+    /// whenever its connection notices (K15).
+    fn cut_if_it_reads_nothing(&mut self, id: FrameworkId, now: Now) {
+        let Some(stream) = self.frameworks.get(id).and_then(|entry| entry.stream.as_ref()) else {
+            return;
+        };
+        if stream.outbox.events() <= limits::OUTBOX_EVENTS_MAX {
+            return;
+        }
+        let connection = stream.connection;
         let refusal = Refusal::new(
             RefusalCode::BudgetExceeded,
             "stream",
             format!("more than {} events wait unread", limits::OUTBOX_EVENTS_MAX),
         )
         .hint("read faster; the next subscription starts with a snapshot");
-        if let Some(outbox) = self.frameworks.outbox(id) {
-            // The cut is told once; what waits is void with the stream.
-            *outbox = crate::state::outbox::Outbox::new(0);
-        }
         self.close(connection, refusal);
+        self.replica_disconnected(id, connection, now);
     }
 
     /// Takes the next event for which there is a credit.

@@ -2,7 +2,8 @@
 //! nobody outside may be able to fill it (K9).
 
 use proffer_master::store::commit_queue::{CommitQueue, QueueBudget};
-use proffer_master::store::{Batch, CommitMark, Lane, LeaderToken, Limits, OperationId, Revision};
+use proffer_master::store::model::CommitMark;
+use proffer_master::store::{Batch, Lane, LeaderToken, Limits, OperationId, Revision};
 use proffer_master_core::testing::{AgentPeer, FrameworkPeer, Harness};
 use proffer_master_core::{Config, Effect, WriteLane};
 use proffer_types::DurationMs;

@@ -85,7 +85,8 @@ pub enum Operation {
     },
 }
 
-/// One accept: several offers, several operations, all or nothing.
+/// One accept: several offers, several operations, all or nothing. Launches are on one agent: all or
+/// nothing over several is a gang (K3).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Accept {
     /// The framework's own number for it; the answer carries it.

@@ -224,10 +224,7 @@ fn k16_an_agent_of_a_farm_that_falls_silent_is_out_of_reach_while_others_speak()
     two.session = proffer_types::AgentSession(7);
     let info = two.info.clone();
     let log = proffer_types::LogIncarnation(1);
-    two.send(
-        &mut harness,
-        vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd],
-    );
+    two.send(&mut harness, vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd]);
     two.hear(&harness);
     harness.take_effects();
     let silent = two.id.expect("it is admitted");
@@ -337,6 +334,32 @@ fn k3_launches_on_two_agents_in_one_accept_are_refused() {
             if frame.orders.iter().any(|order| matches!(order, AgentOrder::Launch { .. })))
     });
     assert!(!launched, "all or nothing");
+}
+
+#[test]
+fn k15_the_next_replica_takes_over_from_one_that_reads_nothing() {
+    // Its connection stands and it goes on sending; what it does not read is what counts.
+    let mut harness = Harness::new(Config::default());
+    let _one = agent(&mut harness, "one");
+    let mut svc = framework(&mut harness, "svc");
+    svc.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
+    svc.hear_effects(&harness.take_effects());
+    assert_eq!(svc.offers.len(), 1);
+    let mut next = FrameworkPeer::new("svc", "r2", "eng");
+    next.subscribe(&mut harness, false);
+    harness.hold_credits = true;
+    harness.hold_closes = true;
+    let nobody = Call::Kill { task: "nobody".parse().expect("legal"), policy: None };
+    for _ in 0..6 {
+        svc.calls(&mut harness, vec![nobody.clone(); 1000]);
+    }
+    assert_eq!(harness.master.agents.get(AgentId(1)).map(|agent| agent.offers.len()), Some(0));
+    for _ in 0..5 {
+        svc.call(&mut harness, Call::Heartbeat);
+        harness.wait(DurationMs::from_secs(1));
+    }
+    next.hear_effects(&harness.take_effects());
+    assert_eq!(next.epoch, FrameworkEpoch(2), "the standby did not take over");
 }
 
 #[test]
