@@ -2,8 +2,7 @@
 //! passes it on: writes to the loop, reads to the published view. No door touches state.
 
 use crate::connections::Connections;
-use crate::inbox::Inbox;
-use arc_swap::ArcSwapOption;
+use crate::leading::Leading;
 use proffer_net::{Peer, Routes};
 use proffer_proto::pb::agent_service_server::AgentServiceServer;
 use proffer_proto::pb::operator_service_server::OperatorServiceServer;
@@ -55,11 +54,11 @@ const STANDARD_RPCS: [(&str, ObjectKind); 3] = [
 pub(crate) fn grpc(
     operator: operator::Operator,
     connections: Arc<Connections>,
-    inbox: Arc<ArcSwapOption<Inbox>>,
+    leading: Arc<Leading>,
 ) -> Routes {
     let agents =
-        agents::AgentDoor { connections: Arc::clone(&connections), inbox: Arc::clone(&inbox) };
-    let schedulers = schedulers::SchedulerDoor { connections, inbox };
+        agents::AgentDoor { connections: Arc::clone(&connections), leading: Arc::clone(&leading) };
+    let schedulers = schedulers::SchedulerDoor { connections, leading };
     let mut services = tonic::service::Routes::new(
         AgentServiceServer::new(agents).max_decoding_message_size(FRAME_BYTES_MAX),
     );

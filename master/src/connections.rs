@@ -5,7 +5,7 @@ use crate::inbox::Inbox;
 use proffer_master_core::{Command, ConnectionId, Peer};
 use proffer_types::agent::AgentDown;
 use proffer_types::scheduler::SchedulerDown;
-use proffer_types::{PrincipalName, Refusal, RefusalCode};
+use proffer_types::{PrincipalName, Refusal};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,9 +163,4 @@ impl Drop for Connection {
         // The last command must not be lost, and a drop cannot wait.
         tokio::spawn(async move { drop(inbox.send(command).await) });
     }
-}
-
-/// What a caller is told while no leader runs here.
-pub(crate) fn not_leading() -> Refusal {
-    Refusal::new(RefusalCode::NotLeader, "", "this master does not lead").hint("try another master")
 }

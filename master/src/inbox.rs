@@ -1,7 +1,6 @@
 //! Owns the queues into the loop. Results of writes have a lane of their own and go first, so that
 //! load from outside never delays what was promised (K7).
 
-use crate::connections::not_leading;
 use proffer_master_core::Command;
 use proffer_types::Refusal;
 use std::time::Instant;
@@ -38,12 +37,12 @@ impl Inbox {
     /// # Errors
     /// When this master does not lead any more.
     pub(crate) async fn send(&self, command: Command) -> Result<(), Refusal> {
-        self.outside.send((Instant::now(), command)).await.map_err(|_| not_leading())
+        self.outside.send((Instant::now(), command)).await.map_err(|_| Refusal::not_leader(None))
     }
 
     /// A result from the store or the lease.
     pub(crate) async fn send_inside(&self, command: Command) -> Result<(), Refusal> {
-        self.inside.send(command).await.map_err(|_| not_leading())
+        self.inside.send(command).await.map_err(|_| Refusal::not_leader(None))
     }
 }
 

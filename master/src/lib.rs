@@ -18,6 +18,7 @@ pub mod authorize;
 mod connections;
 mod effects;
 mod inbox;
+mod leading;
 mod metrics;
 mod overview;
 mod registry_reader;
@@ -30,7 +31,6 @@ use crate::connections::Connections;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::etcd::{EtcdConfig, EtcdStore};
-use arc_swap::ArcSwapOption;
 use proffer_net::{Gate, ListenConfig, ListenError, Listener, Token};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -152,12 +152,12 @@ pub async fn start(
     let (writer, view) = view::start()?;
     let connections = Arc::new(Connections::default());
     let replies = Arc::new(replies::Replies::default());
-    let inbox = Arc::new(ArcSwapOption::empty());
+    let leading = Arc::new(leading::Leading::default());
     let (metrics, loop_metrics) = metrics::Metrics::new(view.clone(), Arc::clone(&connections));
     let operator = api::operator::Operator {
         view: view.clone(),
         replies: Arc::clone(&replies),
-        inbox: Arc::clone(&inbox),
+        leading: Arc::clone(&leading),
         insecure: listener.is_insecure(),
     };
     let proxy = api::proxy::Proxy {
@@ -167,7 +167,7 @@ pub async fn start(
         tls: settings.outward_tls.clone(),
     };
     let doors = api::http::Doors { operator: operator.clone(), proxy, metrics: Arc::new(metrics) };
-    let grpc = api::grpc(operator, Arc::clone(&connections), Arc::clone(&inbox));
+    let grpc = api::grpc(operator, Arc::clone(&connections), Arc::clone(&leading));
     let (router, table) = api::http::routes(doors).merge(grpc).into_parts();
     let gate = Gate::new(listener.gate_config(true), table, Arc::new(authorize::authorize));
     let serving =
@@ -180,7 +180,7 @@ pub async fn start(
         connections,
         replies,
         view: Arc::new(writer),
-        inbox,
+        leading,
         metrics: loop_metrics,
         shutdown,
     };

@@ -3,9 +3,10 @@
 //! The loop has a thread of its own: receive, apply, perform; then a counted number of allocation
 //! steps (K7). It is the only owner of the core.
 
-use crate::connections::{Connections, not_leading};
+use crate::connections::Connections;
 use crate::effects::{After, Performer};
 use crate::inbox::{Inbox, Next, Queues, queues};
+use crate::leading::Leading;
 use crate::metrics::LoopMetrics;
 use crate::registry_reader::{ReadError, read_registry};
 use crate::replies::Replies;
@@ -14,9 +15,8 @@ use crate::store::leader::Commits;
 use crate::store::lease::LeaseState;
 use crate::store::{CommitOutcome, Leadership, LeadershipSettings, Store, StoreError, campaign};
 use crate::view::ViewWriter;
-use arc_swap::ArcSwapOption;
 use proffer_master_core::{Command, Config, Master, OperationId, WriteResult};
-use proffer_types::{DurationMs, Monotonic, Now, WallTime};
+use proffer_types::{DurationMs, Monotonic, Now, Refusal, WallTime};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
@@ -59,8 +59,8 @@ pub(crate) struct Surroundings {
     pub(crate) connections: Arc<Connections>,
     pub(crate) replies: Arc<Replies>,
     pub(crate) view: Arc<ViewWriter>,
-    /// Where calls go while this master leads.
-    pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+    /// Where calls go.
+    pub(crate) leading: Arc<Leading>,
     pub(crate) metrics: LoopMetrics,
     pub(crate) shutdown: CancellationToken,
 }
@@ -75,6 +75,7 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
     let leadership = tokio::select! {
         won = campaign(Arc::clone(&around.store), settings) => won.map_err(TermError::Campaign)?,
         () = around.shutdown.cancelled() => return Ok(()),
+        never = around.leading.follow(&around.store) => match never {},
     };
     let image = read_registry(&around.store).await?;
     let master =
@@ -109,10 +110,10 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         .name("master".to_owned())
         .spawn(move || drop(done.send(turning.run(first))))
         .map_err(TermError::Thread)?;
-    around.inbox.store(Some(Arc::new(inbox)));
+    around.leading.begin(inbox);
     let reason = stopped.await;
-    around.inbox.store(None);
-    around.connections.close_all(&not_leading());
+    around.leading.end();
+    around.connections.close_all(&Refusal::not_leader(None));
     around.replies.clear();
     ended.cancel();
     lease.abort();

@@ -1,11 +1,14 @@
 //! A real master on a real port: who is let in, what is answered, what survives a restart.
 
+use proffer_master::store::memory::MemoryStore;
+use proffer_master::store::{Limits, Store};
 use proffer_master::{CoreConfig, Running, Settings, StoreChoice};
 use proffer_net::{ClientError, Endpoint, HttpClient, ListenConfig, Token, Tokens};
 use proffer_proto::pb;
 use proffer_proto::routes::{ROUTES, RPCS};
 use proffer_types::RefusalCode;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +20,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start(directory: &Path) -> Self {
+        Self::start_on(StoreChoice::Embedded(directory.to_path_buf())).await
+    }
+
+    async fn start_on(store: StoreChoice) -> Self {
         let token = Token::random().expect("random numbers");
         let shutdown = CancellationToken::new();
         let settings = Settings {
@@ -26,7 +33,7 @@ impl Cluster {
                 insecure: false,
                 tokens: Tokens::one("test", token.clone()),
             },
-            store: StoreChoice::Embedded(directory.to_path_buf()),
+            store,
             core: CoreConfig::default(),
             lease_ttl: Duration::from_secs(5),
             outward_tls: None,
@@ -100,6 +107,34 @@ async fn k20_no_route_and_no_rpc_answers_without_proof() {
         assert_eq!(status.code(), tonic::Code::Unauthenticated, "{}: {status}", rpc.path());
     }
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_waits_names_the_leader_by_its_address_or_nobody() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::ETCD));
+    let first = Cluster::start_on(StoreChoice::Given(Arc::clone(&store))).await;
+    first.leading().await;
+    let second = Cluster::start_on(StoreChoice::Given(store)).await;
+    let client = second.client(Some(second.token.clone()));
+    let role = pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() };
+    let mut named = None;
+    for _ in 0..500 {
+        let set = client
+            .json::<pb::OperatorAnswer>(hyper::Method::PUT, "/v1/roles/probe", Some(&role))
+            .await;
+        let Err(ClientError::Refused { refusal, .. }) = set else { panic!("{set:?}") };
+        assert_eq!(refusal.code, RefusalCode::NotLeader);
+        named = refusal.leader().map(str::to_owned);
+        // Until it has looked it names nobody; prose never stands in place of the address.
+        assert_eq!(refusal.hint, named.clone().unwrap_or_default());
+        if named.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(named.as_deref(), Some(first.url()));
+    second.stop().await;
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

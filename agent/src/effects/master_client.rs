@@ -7,7 +7,6 @@ use proffer_net::client::{Endpoint, channel};
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_client::AgentServiceClient;
 use proffer_types::agent::{AgentDown, AgentUp};
-use proffer_types::refusal::RefusalCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -96,8 +95,7 @@ struct End {
 impl End {
     fn of(status: &Status) -> Self {
         let refusal = proffer_proto::status::from_status(status);
-        let leads = refusal.code == RefusalCode::NotLeader && !refusal.hint.is_empty();
-        Self { leader: leads.then(|| refusal.hint.clone()), reason: refusal.to_string() }
+        Self { leader: refusal.leader().map(str::to_owned), reason: refusal.to_string() }
     }
 
     fn because(reason: &(impl ToString + ?Sized)) -> Self {

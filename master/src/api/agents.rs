@@ -1,9 +1,8 @@
 //! The agents' door: one stream an agent, or one for many (K16). Reading waits while the loop is
 //! busy, so a flood slows the one who floods.
 
-use crate::connections::{Connection, Connections, Outgoing, not_leading};
-use crate::inbox::Inbox;
-use arc_swap::ArcSwapOption;
+use crate::connections::{Connection, Connections, Outgoing};
+use crate::leading::Leading;
 use proffer_master_core::Command;
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_server::AgentService;
@@ -19,7 +18,7 @@ const TRANSPORT_FRAMES: usize = 8;
 
 pub(crate) struct AgentDoor {
     pub(crate) connections: Arc<Connections>,
-    pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+    pub(crate) leading: Arc<Leading>,
 }
 
 #[tonic::async_trait]
@@ -32,7 +31,7 @@ impl AgentService for AgentDoor {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let principal = super::principal(request.extensions())?;
         let refuse = |refusal| super::to_status(&refusal);
-        let inbox = self.inbox.load_full().ok_or_else(|| refuse(not_leading()))?;
+        let inbox = self.leading.inbox().map_err(refuse)?;
         let (connection, outgoing) =
             self.connections.open_agent(&inbox, principal).await.map_err(refuse)?;
         let (sender, receiver) = mpsc::channel(TRANSPORT_FRAMES);

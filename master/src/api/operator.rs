@@ -1,12 +1,10 @@
 //! What people and tools may ask: reads from the published view, verbs through the loop. gRPC and
 //! HTTP share every function here.
 
-use crate::connections::not_leading;
-use crate::inbox::Inbox;
+use crate::leading::Leading;
 use crate::overview::overview;
 use crate::replies::Replies;
 use crate::view::{View, ViewReader};
-use arc_swap::ArcSwapOption;
 use proffer_master_core::Command;
 use proffer_proto::pb;
 use proffer_types::explanation::Subject;
@@ -29,7 +27,7 @@ const PAGE_MAX: usize = 10_000;
 pub(crate) struct Operator {
     pub(crate) view: ViewReader,
     pub(crate) replies: Arc<Replies>,
-    pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+    pub(crate) leading: Arc<Leading>,
     /// Whether the listener lets everybody in: people are told.
     pub(crate) insecure: bool,
 }
@@ -258,10 +256,10 @@ impl Operator {
         principal: PrincipalName,
         call: OperatorCall,
     ) -> Answer<pb::OperatorAnswer> {
-        let inbox = self.inbox.load_full().ok_or_else(not_leading)?;
+        let inbox = self.leading.inbox()?;
         let (reply_to, answered) = self.replies.expect()?;
         inbox.send(Command::Operator { reply_to, principal, call }).await?;
-        let (answer, at) = answered.await.map_err(|_| not_leading())?;
+        let (answer, at) = answered.await.map_err(|_| Refusal::not_leader(None))?;
         match answer {
             OperatorAnswer::Done { message } => {
                 Ok(pb::OperatorAnswer { message, cursor: at.to_string() })

@@ -1,9 +1,9 @@
 //! The frameworks' door: one stream a replica. Each event that has left for the transport gives the
 //! core a credit to send another (K15).
 
-use crate::connections::{Connection, Connections, Outgoing, not_leading};
+use crate::connections::{Connection, Connections, Outgoing};
 use crate::inbox::Inbox;
-use arc_swap::ArcSwapOption;
+use crate::leading::Leading;
 use proffer_master_core::{Command, ConnectionId};
 use proffer_proto::pb;
 use proffer_proto::pb::scheduler_service_server::SchedulerService;
@@ -19,7 +19,7 @@ const TRANSPORT_FRAMES: usize = 8;
 
 pub(crate) struct SchedulerDoor {
     pub(crate) connections: Arc<Connections>,
-    pub(crate) inbox: Arc<ArcSwapOption<Inbox>>,
+    pub(crate) leading: Arc<Leading>,
 }
 
 #[tonic::async_trait]
@@ -32,7 +32,7 @@ impl SchedulerService for SchedulerDoor {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let principal = super::principal(request.extensions())?;
         let refuse = |refusal| super::to_status(&refusal);
-        let inbox = self.inbox.load_full().ok_or_else(|| refuse(not_leading()))?;
+        let inbox = self.leading.inbox().map_err(refuse)?;
         let (connection, outgoing) =
             self.connections.open_framework(&inbox, principal).await.map_err(refuse)?;
         let (sender, receiver) = mpsc::channel(TRANSPORT_FRAMES);

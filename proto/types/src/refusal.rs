@@ -64,7 +64,7 @@ codes! {
     VersionConflict = "version_conflict",
     /// Known, but not built yet.
     NotSupported = "not_supported",
-    /// This master does not lead; ask the one named in the hint.
+    /// This master does not lead; ask the one whose address is the hint, if there is one.
     NotLeader = "not_leader",
     /// The master leads but cannot confirm it right now, or is recovering.
     Unavailable = "unavailable",
@@ -95,6 +95,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The master that was asked does not lead. The hint is the leader's address, or nothing.
+    #[must_use]
+    pub fn not_leader(leader: Option<&str>) -> Self {
+        let leader = leader.filter(|leader| is_address(leader)).unwrap_or_default();
+        Self::new(RefusalCode::NotLeader, "", "this master does not lead").hint(leader)
+    }
+
+    /// The leader's address, if that is what this refusal tells.
+    #[must_use]
+    pub fn leader(&self) -> Option<&str> {
+        (self.code == RefusalCode::NotLeader && is_address(&self.hint)).then_some(&self.hint)
+    }
+
     /// A refusal without a hint.
     #[must_use]
     pub fn new(code: RefusalCode, field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -136,6 +149,16 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// `HOST:PORT` with or without a scheme, where a peer can connect to.
+fn is_address(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let Some((host, port)) = rest.unwrap_or(text).rsplit_once(':') else { return false };
+    let named = !host.is_empty()
+        && !["0.0.0.0", "[::]"].contains(&host)
+        && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    named && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
 
 /// At most 64 characters of `text`, for use in messages: input never floods a log.
 #[must_use]

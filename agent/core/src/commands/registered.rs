@@ -75,8 +75,7 @@ impl Agent {
             self.begin_ending(turn);
             return;
         }
-        let leader = (refusal.code == RefusalCode::NotLeader && !refusal.hint.is_empty())
-            .then(|| refusal.hint.clone());
+        let leader = refusal.leader().map(str::to_owned);
         self.last_refusal = Some(refusal);
         self.reset_link(leader, turn);
     }

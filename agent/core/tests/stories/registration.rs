@@ -33,6 +33,16 @@ fn masters_are_tried_in_turn_and_a_named_leader_next() {
 }
 
 #[test]
+fn advice_in_place_of_an_address_is_not_dialled() {
+    let mut world = World::new(config("cpus:1"));
+    world.settle();
+    let refusal = Refusal::new(RefusalCode::NotLeader, "", "does not lead").hint("ask another one");
+    world.order(AgentOrder::Refused { refusal, gone: false });
+    world.wait_for_deadline();
+    assert_eq!(world.dialled, ["m1:1", "m2:1"]);
+}
+
+#[test]
 fn delays_grow_to_their_bound_and_start_again_after_a_registration() {
     let mut world = World::new(config("cpus:1"));
     world.settle();

@@ -205,9 +205,9 @@ impl<F: Framework> Driver<F> {
     }
 
     pub(super) fn subscribe_refused(&mut self, refusal: Refusal) {
-        if refusal.code == RefusalCode::NotLeader && !refusal.hint.is_empty() {
+        if let Some(leader) = refusal.leader() {
             self.outputs.push_back(Output::Close { connection: self.link.connection });
-            self.link.redirected(refusal.hint, self.context.now.monotonic);
+            self.link.redirected(leader.to_owned(), self.context.now.monotonic);
             return self.leave_connection();
         }
         if refusal.code == RefusalCode::StaleEpoch {
