@@ -1,6 +1,6 @@
 //! Owns the published view: an immutable copy of every row that readers use without entering the
 //! loop (K6). One thread builds it from the core's change list and publishes it; the same thread
-//! keeps a second allocator, fed with the same deltas, that answers "why".
+//! keeps a second allocator, fed with the same deltas, that answers "why" while no turn waits.
 
 mod history;
 
@@ -16,13 +16,15 @@ use proffer_types::{
     AgentId, Cursor, DemandKey, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey,
 };
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Turns that may wait for the view thread. When full the loop waits: the lag of the view is bounded
 /// by this, not by memory.
 const TURNS_WAITING_MAX: usize = 256;
+/// Questions that may wait; they are answered one by one, and only while no turn waits.
+const QUESTIONS_WAITING_MAX: usize = 32;
 /// Longest time from a turn to its being published while more turns arrive.
 const PUBLISH_EVERY: Duration = Duration::from_millis(5);
 /// Lines of the event log kept in the view.
@@ -153,7 +155,13 @@ pub(crate) struct TurnChanges {
 
 enum Request {
     Turn(TurnChanges),
-    Explain(Subject, oneshot::Sender<Explanation>),
+    /// There is a question.
+    Look,
+}
+
+struct Question {
+    subject: Subject,
+    answer: oneshot::Sender<Explanation>,
 }
 
 /// Reads the view and asks it things. Cheap to clone.
@@ -162,6 +170,7 @@ pub struct ViewReader {
     published: Arc<ArcSwap<View>>,
     moved: watch::Receiver<Cursor>,
     requests: SyncSender<Request>,
+    questions: SyncSender<Question>,
 }
 
 /// Feeds the view. The loop has the only one.
@@ -174,7 +183,14 @@ pub(crate) struct ViewWriter {
 /// # Errors
 /// When the machine gives no thread.
 pub(crate) fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
+    let (thread, writer, reader) = assemble();
+    std::thread::Builder::new().name("view".to_owned()).spawn(move || thread.run())?;
+    Ok((writer, reader))
+}
+
+fn assemble() -> (ViewThread, ViewWriter, ViewReader) {
     let (requests, inbox) = sync_channel(TURNS_WAITING_MAX);
+    let (questions, asked) = sync_channel(QUESTIONS_WAITING_MAX);
     let published = Arc::new(ArcSwap::from_pointee(View::default()));
     let (announce, moved) = watch::channel(Cursor::default());
     let thread = ViewThread {
@@ -182,9 +198,11 @@ pub(crate) fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
         allocator: Allocator::new(),
         published: Arc::clone(&published),
         announce,
+        inbox,
+        asked,
     };
-    std::thread::Builder::new().name("view".to_owned()).spawn(move || thread.run(&inbox))?;
-    Ok((ViewWriter { requests: requests.clone() }, ViewReader { published, moved, requests }))
+    let writer = ViewWriter { requests: requests.clone() };
+    (thread, writer, ViewReader { published, moved, requests, questions })
 }
 
 impl ViewWriter {
@@ -237,10 +255,10 @@ impl ViewReader {
                 .hint("ask again")
         };
         let (answer, wait) = oneshot::channel();
-        match self.requests.try_send(Request::Explain(subject, answer)) {
-            Ok(()) => wait.await.map_err(|_| busy()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(busy()),
-        }
+        self.questions.try_send(Question { subject, answer }).map_err(|_| busy())?;
+        // When it does not fit, turns wait, and the thread looks for questions after them anyway.
+        let _ = self.requests.try_send(Request::Look);
+        wait.await.map_err(|_| busy())
     }
 }
 
@@ -249,57 +267,73 @@ struct ViewThread {
     allocator: Allocator,
     published: Arc<ArcSwap<View>>,
     announce: watch::Sender<Cursor>,
+    inbox: Receiver<Request>,
+    asked: Receiver<Question>,
 }
 
 impl ViewThread {
-    fn run(mut self, inbox: &Receiver<Request>) {
-        while let Ok(request) = inbox.recv() {
-            let publish_at = Instant::now() + PUBLISH_EVERY;
-            self.handle(request);
-            // Take what is there, but let nobody wait longer than the period for what came first.
-            loop {
-                let left = publish_at.saturating_duration_since(Instant::now());
-                match inbox.recv_timeout(left.min(Duration::from_millis(1))) {
-                    Ok(request) => self.handle(request),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
-                if left.is_zero() {
-                    break;
-                }
+    fn run(mut self) {
+        let mut next = self.inbox.recv().ok();
+        while let Some(request) = next {
+            if let Request::Turn(turn) = request {
+                self.take_turns(turn);
+                self.published.store(Arc::new(self.view.clone()));
+                self.announce.send_replace(self.view.cursor);
             }
-            self.published.store(Arc::new(self.view.clone()));
-            self.announce.send_replace(self.view.cursor);
+            next = self.answer_until_a_turn_comes().or_else(|| self.inbox.recv().ok());
         }
     }
 
-    fn handle(&mut self, request: Request) {
-        match request {
-            Request::Turn(turn) => {
-                let same_life = turn.first.epoch == self.view.cursor.epoch
-                    && turn.first.incarnation == self.view.cursor.incarnation;
-                if !same_life || turn.first.change != self.view.cursor.change {
-                    // A new epoch numbers from anew: nothing before it can be resumed from.
-                    self.view.history.clear();
-                    self.view.cursor = turn.first;
-                }
-                for change in turn.changes {
-                    self.view.apply(change);
-                }
-                for delta in &turn.deltas {
-                    if let Err(error) = self.allocator.on_change(delta) {
-                        // The core's own instance took it: the copy has drifted. Answers may be wrong
-                        // from here on, nothing else is.
-                        tracing::error!(%error, ?delta, "the copy that explains has drifted");
-                    }
-                }
-                self.allocator.rest(crate::term::now().monotonic);
+    /// Takes what is there, but lets nobody wait longer than the period for what came first.
+    fn take_turns(&mut self, first: TurnChanges) {
+        let publish_at = Instant::now() + PUBLISH_EVERY;
+        self.apply(first);
+        loop {
+            let left = publish_at.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left.min(Duration::from_millis(1))) {
+                Ok(Request::Turn(turn)) => self.apply(turn),
+                Ok(Request::Look) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
-            Request::Explain(subject, answer) => {
-                let explanation = self.explain(&subject);
-                // Whoever asked may have gone.
-                let _ = answer.send(explanation);
+            if left.is_zero() {
+                return;
             }
         }
+    }
+
+    /// Answers questions while no turn waits; gives the one that does.
+    fn answer_until_a_turn_comes(&self) -> Option<Request> {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(turn @ Request::Turn(_)) => return Some(turn),
+                Ok(Request::Look) => continue,
+                Err(_) => {}
+            }
+            let Question { subject, answer } = self.asked.try_recv().ok()?;
+            // Whoever asked may have gone.
+            let _ = answer.send(self.explain(&subject));
+        }
+    }
+
+    fn apply(&mut self, turn: TurnChanges) {
+        let same_life = turn.first.epoch == self.view.cursor.epoch
+            && turn.first.incarnation == self.view.cursor.incarnation;
+        if !same_life || turn.first.change != self.view.cursor.change {
+            // A new epoch numbers from anew: nothing before it can be resumed from.
+            self.view.history.clear();
+            self.view.cursor = turn.first;
+        }
+        for change in turn.changes {
+            self.view.apply(change);
+        }
+        for delta in &turn.deltas {
+            if let Err(error) = self.allocator.on_change(delta) {
+                // The core's own instance took it: the copy has drifted. Answers may be wrong from
+                // here on, nothing else is.
+                tracing::error!(%error, ?delta, "the copy that explains has drifted");
+            }
+        }
+        self.allocator.rest(crate::term::now().monotonic);
     }
 
     fn explain(&self, subject: &Subject) -> Explanation {
@@ -367,5 +401,35 @@ mod tests {
             .await
             .expect("published");
         assert!(view.changes_since(end, 10).is_none(), "an older epoch is not known any more");
+    }
+
+    #[tokio::test]
+    async fn k6_questions_wait_for_turns_and_too_many_are_refused_at_once() {
+        let (thread, writer, reader) = assemble();
+        let mut answers = tokio::task::JoinSet::new();
+        for _ in 0..QUESTIONS_WAITING_MAX * 10 {
+            let reader = reader.clone();
+            answers.spawn(async move {
+                let answer = reader.explain(Subject::Agent(AgentId(1))).await;
+                (answer, reader.load().cursor)
+            });
+        }
+        let refused = QUESTIONS_WAITING_MAX * 9;
+        for _ in 0..refused {
+            let (answer, _) = answers.join_next().await.expect("asked").expect("no panic");
+            let refusal = answer.expect_err("nobody answers yet");
+            assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::Unavailable, "why"));
+        }
+        // A turn has room beside them, and goes first.
+        writer.publish(turn(3, 0, &["a"]));
+        let end = Cursor { change: 1, ..turn(3, 0, &[]).first };
+        let running = std::thread::spawn(move || thread.run());
+        while let Some(answer) = answers.join_next().await {
+            let (answer, seen) = answer.expect("no panic");
+            answer.expect("it is answered");
+            assert_eq!(seen, end);
+        }
+        drop((writer, reader));
+        running.join().expect("it ends with its readers");
     }
 }
