@@ -50,10 +50,8 @@ impl Master {
         match agent.allocated.checked_add(&usage.resources) {
             Ok(sum) => agent.allocated = sum,
             Err(error) => {
-                agent.frozen = Some(format!("task {key} uses what another task uses: {error}"));
-                self.counters.drift += 1;
-                self.row(RowKey::Agent(usage.agent));
-                return;
+                let why = format!("task {key} uses what another task uses: {error}");
+                return self.freeze(usage.agent, why);
             }
         }
         if let Some(framework) = self.frameworks.get_mut(key.framework) {
@@ -69,6 +67,16 @@ impl Master {
         self.sync_usable(id);
     }
 
+    /// Its books contradict each other: nothing more goes there until it registers anew (K23).
+    fn freeze(&mut self, id: AgentId, why: String) {
+        self.counters.drift += 1;
+        if let Some(agent) = self.agents.get_mut(id) {
+            agent.frozen = Some(why);
+        }
+        self.row(RowKey::Agent(id));
+        self.sync_usable(id);
+    }
+
     /// No longer counts them.
     pub(crate) fn release(&mut self, key: &TaskKey) {
         self.back_in_reach(key);
@@ -81,8 +89,7 @@ impl Master {
             match agent.allocated.checked_sub(&usage.resources) {
                 Ok(rest) => agent.allocated = rest,
                 Err(error) => {
-                    agent.frozen = Some(format!("task {key} gave back too much: {error}"));
-                    self.counters.drift += 1;
+                    self.freeze(usage.agent, format!("task {key} gave back too much: {error}"));
                 }
             }
         }
@@ -270,14 +277,14 @@ impl Master {
         if let Some(framework) = self.frameworks.get_mut(offer.framework) {
             framework.offers.remove(&id);
             framework.offered.subtract(&offer.resources);
+            self.frameworks.unweighed.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
             agent.offers.remove(&id);
             match agent.offered.checked_sub(&offer.resources) {
                 Ok(rest) => agent.offered = rest,
                 Err(error) => {
-                    agent.frozen = Some(format!("offer {id} gave back too much: {error}"));
-                    self.counters.drift += 1;
+                    self.freeze(offer.agent, format!("offer {id} gave back too much: {error}"));
                 }
             }
         }

@@ -27,6 +27,7 @@ impl Master {
             self.check_framework(*id)?;
         }
         self.pending.check_loads()?;
+        self.occupancy.check()?;
         self.check_offers_linked()?;
         self.check_tasks_linked()
     }
@@ -107,6 +108,11 @@ impl Master {
             format!("{id}: holds offers without a stream")
         })?;
         let Some(stream) = &entry.stream else { return Ok(()) };
+        let looked_at = [&self.frameworks.unweighed, &self.frameworks.unsent];
+        let noted = looked_at.iter().any(|set| set.contains(&id));
+        holds(noted || self.is_full(entry) == entry.clogged, || {
+            format!("K15 {id}: whether it may have offers was missed")
+        })?;
         let bound = self
             .connections
             .get(stream.connection)

@@ -6,6 +6,7 @@ use crate::limits;
 use crate::master::Master;
 use crate::state::changes::{Noted, RowKey};
 use crate::state::connections::ConnectionKind;
+use crate::state::frameworks::FrameworkEntry;
 use crate::state::outbox::Item;
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::Change;
@@ -105,21 +106,21 @@ impl Master {
 
     /// A framework that holds much or reads little gets no new offers, until it has made room (K15).
     fn sync_clogged(&mut self) {
-        let held_max = self.config.offers_held_max as usize;
-        let changed: Vec<(FrameworkId, bool)> = self
-            .frameworks
-            .table
-            .iter()
-            .filter_map(|(id, entry)| {
-                let stream = entry.stream.as_ref()?;
-                let full = entry.offers.len() >= held_max
-                    || stream.outbox.backlog() >= limits::OUTBOX_OFFERS_STOP;
-                (full != entry.clogged).then_some((*id, full))
-            })
-            .collect();
-        for (id, clogged) in changed {
-            self.set_clogged(id, clogged);
+        let mut changed = std::mem::take(&mut self.frameworks.unweighed);
+        changed.extend(&self.frameworks.unsent);
+        for id in changed {
+            let Some(entry) = self.frameworks.get(id) else { continue };
+            let full = self.is_full(entry);
+            if entry.stream.is_some() && full != entry.clogged {
+                self.set_clogged(id, full);
+            }
         }
+    }
+
+    pub(crate) fn is_full(&self, entry: &FrameworkEntry) -> bool {
+        let waiting = entry.stream.as_ref().map_or(0, |stream| stream.outbox.backlog());
+        entry.offers.len() >= self.config.offers_held_max as usize
+            || waiting >= limits::OUTBOX_OFFERS_STOP
     }
 
     /// Sends what was gathered for every peer.
@@ -131,6 +132,7 @@ impl Master {
             self.flush_direct(connection);
         }
         for framework in std::mem::take(&mut self.frameworks.unsent) {
+            self.frameworks.unweighed.insert(framework);
             self.flush_framework(framework);
             self.cut_if_it_reads_nothing(framework, now);
         }

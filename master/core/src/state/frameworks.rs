@@ -193,6 +193,9 @@ pub(crate) struct Frameworks {
     pub(crate) creating: BTreeMap<FrameworkName, Creation>,
     /// Frameworks whose stream has something to send.
     pub(crate) unsent: BTreeSet<FrameworkId>,
+    /// Frameworks that were sent something or gave offers back since it was last looked whether they may
+    /// have more. Those of `unsent` are looked at too.
+    pub(crate) unweighed: BTreeSet<FrameworkId>,
     /// Ended frameworks whose stored state is to be deleted.
     pub(crate) to_sweep: BTreeSet<FrameworkId>,
     /// How many of them are being deleted.

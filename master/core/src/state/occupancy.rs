@@ -19,6 +19,8 @@ pub(crate) enum PairState {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Occupancy {
     table: BTreeMap<AgentId, BTreeMap<Pair, PairState>>,
+    /// The same by framework.
+    agents: BTreeMap<FrameworkId, BTreeSet<AgentId>>,
     /// Agents whose record names pairs that may have ended.
     pub(crate) stale: BTreeSet<AgentId>,
 }
@@ -37,6 +39,7 @@ impl Occupancy {
     }
 
     pub(crate) fn set(&mut self, agent: AgentId, pair: Pair, state: PairState) {
+        self.agents.entry(pair.0).or_default().insert(agent);
         self.table.entry(agent).or_default().insert(pair, state);
     }
 
@@ -56,21 +59,41 @@ impl Occupancy {
 
     /// The agents that may have tasks of a framework.
     pub(crate) fn agents(&self, framework: FrameworkId) -> Vec<AgentId> {
-        let holds =
-            |pairs: &BTreeMap<Pair, PairState>| pairs.keys().any(|(id, _)| *id == framework);
-        self.table.iter().filter(|(_, pairs)| holds(pairs)).map(|(agent, _)| *agent).collect()
+        self.agents.get(&framework).into_iter().flatten().copied().collect()
     }
 
     /// Takes pairs out for which `ended` holds; returns whether any was.
     pub(crate) fn trim(&mut self, agent: AgentId, ended: impl Fn(&Pair) -> bool) -> bool {
         let Some(pairs) = self.table.get_mut(&agent) else { return false };
-        let before = pairs.len();
-        pairs.retain(|pair, _| !ended(pair));
-        let changed = pairs.len() != before;
+        let over: Vec<Pair> = pairs.keys().filter(|pair| ended(pair)).cloned().collect();
+        for pair in &over {
+            pairs.remove(pair);
+        }
+        for (framework, _) in &over {
+            if !pairs.keys().any(|(id, _)| id == framework)
+                && let Some(agents) = self.agents.get_mut(framework)
+            {
+                agents.remove(&agent);
+                if agents.is_empty() {
+                    self.agents.remove(framework);
+                }
+            }
+        }
         if pairs.is_empty() {
             self.table.remove(&agent);
         }
-        changed
+        !over.is_empty()
+    }
+
+    /// For tests: the two tables say the same (K2).
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut agents: BTreeMap<FrameworkId, BTreeSet<AgentId>> = BTreeMap::new();
+        for (agent, pairs) in &self.table {
+            for (framework, _) in pairs.keys() {
+                agents.entry(*framework).or_default().insert(*agent);
+            }
+        }
+        if agents == self.agents { Ok(()) } else { Err("K2: occupancy is filed wrong".to_owned()) }
     }
 
     /// What is to be stored for an agent; `None` when nobody has tasks there.
