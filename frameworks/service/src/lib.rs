@@ -8,10 +8,12 @@
 //! | [`runtime`] | start and end |
 //! | `board` | what readers see |
 //! | `calls` | handlers that wait for the loop's answer |
+//! | `rights` | who may do what |
 
 pub mod api;
 mod board;
 mod calls;
+mod rights;
 pub mod runtime;
 pub mod spec_file;
 

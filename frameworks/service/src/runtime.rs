@@ -9,12 +9,12 @@
 use crate::api::{Doors, routes};
 use crate::board::Board;
 use crate::calls::{Caller, Waiting};
-use proffer_net::{Decision, ListenConfig, ListenError, Listener, Principal, PrincipalKind};
+use crate::rights::Rights;
+use proffer_net::{ListenConfig, ListenError, Listener};
 use proffer_sdk::{Handle, Options, Status, run_with};
 use proffer_service_core::{ServiceCommand, ServiceConfig, ServiceFramework};
-use proffer_types::rights::{Object, ObjectKind, Verb};
 use proffer_types::scheduler::FrameworkInfo;
-use proffer_types::{DurationMs, FrameworkName, Refusal, RefusalCode, RoleName};
+use proffer_types::{DurationMs, FrameworkName, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -127,26 +127,9 @@ pub async fn start(options: ServiceOptions) -> Result<Running, StartError> {
         listener,
         routes(doors),
         false,
-        Arc::new(authorize),
+        Arc::new(Rights::new(handle.status())),
         shutdown.clone(),
     ));
     tracing::info!(%address, %api_url, "service framework started");
     Ok(Running { handle, server, address, api_url, shutdown })
-}
-
-/// Services belong to operators; the master passes their requests on. Agents and other frameworks
-/// may look: endpoints are for them, too.
-fn authorize(principal: &Principal, verb: Verb, object: &Object) -> Decision {
-    let may = object.kind == ObjectKind::Service
-        && match principal.kind() {
-            PrincipalKind::Operator | PrincipalKind::Master => true,
-            PrincipalKind::Agent | PrincipalKind::Framework | PrincipalKind::Member => {
-                verb.is_read()
-            }
-        };
-    if may {
-        return Decision::Allow;
-    }
-    let message = format!("{principal} may not {} {object}", verb.as_str());
-    Decision::Deny(Refusal::new(RefusalCode::PermissionDenied, object.to_string(), message))
 }

@@ -175,12 +175,6 @@ impl Tokens {
         self.known.is_empty()
     }
 
-    /// The first one, which a program uses itself to call its own listener.
-    #[must_use]
-    pub fn first(&self) -> Option<&Token> {
-        self.known.first().map(|(_, token)| token)
-    }
-
     /// Whose token this is. Always compares with all of them.
     #[must_use]
     pub fn owner(&self, shown: &str) -> Option<&str> {
@@ -246,7 +240,7 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         let read = read_or_create(&path, "dev").unwrap();
-        let secret = made.first().unwrap().reveal();
+        let secret = made.known[0].1.reveal();
         assert_eq!((secret.len(), read.owner(secret)), (64, Some("dev")));
         assert_eq!(read.owner(&secret[1..]), None);
         assert!(!format!("{made:?}").contains(secret));

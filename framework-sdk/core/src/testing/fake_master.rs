@@ -26,6 +26,8 @@ pub const HEARTBEAT: DurationMs = DurationMs(1_000);
 pub const OFFER_TTL: DurationMs = DurationMs(10_000);
 /// Entries of one page of state, small so that tests see several.
 const STATE_PAGE: usize = 3;
+/// Key of capabilities for the framework's API.
+const CAPABILITY_KEY: &[u8] = b"a fake master's key";
 
 /// What the master knows of a task.
 #[derive(Clone, Debug)]
@@ -321,6 +323,7 @@ impl FakeMaster {
             incarnation: Incarnation(1),
             heartbeat: HEARTBEAT,
             offer_ttl: OFFER_TTL,
+            capability_key: CAPABILITY_KEY.to_vec(),
         });
         self.snapshot();
     }
