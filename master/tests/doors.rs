@@ -255,6 +255,22 @@ impl Subscription {
             self.rest.extend(frame.events.into_iter().filter_map(|event| event.kind));
         }
     }
+
+    async fn say(&self, kinds: Vec<Option<pb::call::Kind>>) {
+        let calls = kinds.into_iter().map(|kind| pb::Call { kind }).collect();
+        let frame = pb::SchedulerUp { epoch: self.subscribed.epoch, calls };
+        self.calls.send(frame).await.expect("open");
+    }
+
+    /// The next event that is not a heartbeat.
+    async fn answer(&mut self) -> pb::event::Kind {
+        loop {
+            let next = self.next().await;
+            if !matches!(next, pb::event::Kind::Heartbeat(_)) {
+                return next;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +312,7 @@ async fn k20_a_framework_that_calls_itself_service_is_shown_no_token() {
     let policy = answer.headers()["content-security-policy"].to_str().expect("text");
     assert!(policy.contains("sandbox"), "{policy}");
 
-    let seen = seen.lock().expect("whole");
+    let seen = std::mem::take(&mut *seen.lock().expect("whole"));
     let shown: Vec<_> = seen.iter().flat_map(|headers| headers.values()).collect();
     assert!(!shown.is_empty());
     for value in shown {
@@ -310,6 +326,43 @@ async fn k20_a_framework_that_calls_itself_service_is_shown_no_token() {
         verify(key, proof, Right::Call, &format!("f{id}"), 1),
         "a capability for this framework alone"
     );
-    drop(seen);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+async fn k5_a_call_that_cannot_be_read_is_refused_alone() {
+    use pb::call::{Kill, Kind, Snapshot};
+    use pb::event::Kind as Event;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let _operator = cluster.leading().await;
+    let mut framework = Subscription::open(&cluster, String::new()).await;
+    assert!(matches!(framework.answer().await, Event::SnapshotEnd(_)), "the first one");
+    let misnamed = Kill { task: "a b".to_owned(), ..Kill::default() };
+    // One that means something, one misspelt, one of a later version.
+    framework.say(vec![Some(Kind::Snapshot(Snapshot {})), Some(Kind::Kill(misnamed)), None]).await;
+    let mut refused = Vec::new();
+    let mut snapshots = 0;
+    while refused.len() < 2 || snapshots < 1 {
+        match framework.answer().await {
+            Event::Refused(event) => refused.push((event.call, event.refusal.expect("says why"))),
+            Event::SnapshotEnd(_) => snapshots += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    let said: Vec<_> = refused
+        .iter()
+        .map(|(call, refusal)| (call.as_str(), refusal.field.as_str(), refusal.code.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("kill", "calls[1].kill.task", "invalid_argument"),
+            ("unknown", "calls[2]", "not_supported"),
+        ]
+    );
+    framework.say(vec![Some(Kind::Snapshot(Snapshot {}))]).await;
+    assert!(matches!(framework.answer().await, Event::SnapshotEnd(_)), "the stream lives");
     cluster.stop().await;
 }

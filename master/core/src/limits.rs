@@ -18,9 +18,6 @@ pub const OUTBOX_OFFERS_STOP: usize = 512;
 /// Tasks in one page of a snapshot.
 pub const SNAPSHOT_PAGE_TASKS: usize = 64;
 
-/// Calls in one frame of a framework; a frame beyond it is refused whole.
-pub const FRAME_CALLS_MAX: usize = 10_000;
-
 /// Offers in one accept, decline or renewal.
 pub const CALL_OFFERS_MAX: usize = 1024;
 
