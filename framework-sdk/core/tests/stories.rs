@@ -43,6 +43,30 @@ fn what_is_asked_for_runs_and_its_end_is_told_once() {
     assert_eq!(bench.framework().ends(), ["a"], "I7");
 }
 
+/// An agent whose connection breaks before the acknowledgements reach it says all its ends again.
+#[test]
+fn i7_a_thousand_ends_of_one_agent_that_come_again_are_told_once() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("t{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut bench = Bench::new(Keeper::new(&names));
+    let agent = bench.agent("one", "cpus:1000;mem:1000GiB");
+    bench.settle();
+    bench.run_all();
+    assert_eq!(bench.live().len(), 1_000);
+    bench.master().lose_acknowledgements(agent);
+    for name in names {
+        assert!(bench.master().move_task(&self::name(name), TaskState::Finished));
+    }
+    bench.settle();
+    assert_eq!(bench.framework().ends().len(), 1_000);
+    bench.master().hear_acknowledgements(agent);
+    bench.master().repeat_statuses();
+    bench.settle();
+    assert_eq!(bench.framework().ends().len(), 1_000, "each once");
+    assert_eq!(bench.framework().violations, [""; 0]);
+    assert_eq!(bench.master().tasks().len(), 0, "and all are acknowledged");
+}
+
 #[test]
 fn equal_requests_make_one_demand_and_one_accept() {
     let mut bench = Bench::new(Keeper::new(&["a", "b", "c"]));
