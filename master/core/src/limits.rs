@@ -70,9 +70,6 @@ pub const ROLES_MAX: usize = 10_000;
 /// Commits and reads of one framework's state store that may be under way.
 pub const STATE_OPERATIONS_MAX: usize = 64;
 
-/// Bytes of keys and values in one commit: with the envelope it stays below etcd's 1.5 MiB.
-pub const STATE_COMMIT_BYTES_MAX: usize = 1 << 20;
-
 /// Entries in one page of a state store.
 pub const STATE_PAGE_ENTRIES_MAX: u32 = 64;
 
