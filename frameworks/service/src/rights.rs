@@ -23,7 +23,7 @@ impl Rights {
 
 impl Authorize for Rights {
     fn authorize(&self, principal: &Principal, verb: Verb, object: &Object) -> Decision {
-        let may = object.kind == ObjectKind::Service
+        let may = matches!(object.kind, ObjectKind::Service | ObjectKind::Metrics)
             && match principal.kind() {
                 PrincipalKind::Operator | PrincipalKind::Master => true,
                 PrincipalKind::Agent | PrincipalKind::Framework | PrincipalKind::Member => {

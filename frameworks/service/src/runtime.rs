@@ -9,6 +9,7 @@
 use crate::api::{Doors, routes};
 use crate::board::Board;
 use crate::calls::{Caller, Waiting};
+use crate::metrics::Metrics;
 use crate::rights::Rights;
 use proffer_net::{ListenConfig, ListenError, Listener};
 use proffer_sdk::{Handle, Options, Status, run_with};
@@ -111,9 +112,11 @@ pub async fn start(options: ServiceOptions) -> Result<Running, StartError> {
         role: options.role,
     });
     let (board, waiting) = (Arc::new(Board::new()), Arc::new(Waiting::default()));
+    let (metrics, mut loop_metrics) = Metrics::new(Arc::clone(&board));
     let handle = run_with(framework, options.sdk, {
         let (board, waiting) = (Arc::clone(&board), Arc::clone(&waiting));
         move |framework: &mut ServiceFramework| {
+            loop_metrics.turn(framework);
             // Who has his answer sees what he asked for.
             board.publish(framework);
             waiting.answer(framework.take_answers());
@@ -122,7 +125,7 @@ pub async fn start(options: ServiceOptions) -> Result<Running, StartError> {
     let shutdown = CancellationToken::new();
     let next = Arc::new(AtomicU64::new(1));
     let caller = Caller { waiting, inputs: handle.inputs(), next };
-    let doors = Doors { board, caller, shutdown: shutdown.clone() };
+    let doors = Doors { board, caller, metrics: Arc::new(metrics), shutdown: shutdown.clone() };
     let server = tokio::spawn(proffer_net::serve_routes(
         listener,
         routes(doors),
