@@ -1,7 +1,7 @@
 //! `proffer cleanup`: removes what a killed `dev` has left. Touches nothing of a `dev` that runs.
 
 use crate::args::{Cleanup, Output};
-use crate::dev_place::{self, Record};
+use crate::dev_place::{self, AgentPlace, Record};
 use crate::exit::Failure;
 use crate::output::{json, line, note};
 use proffer_agent::Config as AgentConfig;
@@ -37,18 +37,7 @@ pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
 /// Starts each agent on what it left, without a master, ends its tasks, and removes the rest.
 async fn mend(record: &Record) -> Result<(), Failure> {
     for at in record.agents.iter().filter(|at| at.work_dir.exists()) {
-        // Nobody listens on the discard port of loopback: the agent stays by itself.
-        let mut config = AgentConfig::new(vec!["127.0.0.1:9".to_owned()], at.work_dir.clone());
-        config.name = Some(AgentName::new(&at.name)?);
-        config.run_dir = Some(at.run_dir.clone());
-        config.cgroup_root = Some(at.cgroup_root.clone());
-        config.enter_cgroup_leaf = false;
-        let agent = proffer_agent::start(config)
-            .await
-            .map_err(|error| Failure::chain(&format!("{} cannot be mended", at.name), &error))?;
-        agent.end_tasks().await;
-        agent.stop().await.map_err(|error| Failure::chain("an agent ended badly", &error))?;
-        let _ = std::fs::remove_dir(&at.run_dir);
+        mend_agent(at).await?;
     }
     if let Some(above) = record.agents.first().and_then(|at| at.run_dir.parent()) {
         let _ = std::fs::remove_dir(above);
@@ -60,5 +49,22 @@ async fn mend(record: &Record) -> Result<(), Failure> {
         // Gone already is as good.
         let _ = std::fs::remove_dir_all(&record.data);
     }
+    Ok(())
+}
+
+/// Ends what an agent that is no more has left running.
+pub(super) async fn mend_agent(at: &AgentPlace) -> Result<(), Failure> {
+    // Nobody listens on the discard port of loopback: the agent stays by itself.
+    let mut config = AgentConfig::new(vec!["127.0.0.1:9".to_owned()], at.work_dir.clone());
+    config.name = Some(AgentName::new(&at.name)?);
+    config.run_dir = Some(at.run_dir.clone());
+    config.cgroup_root = Some(at.cgroup_root.clone());
+    config.enter_cgroup_leaf = false;
+    let agent = proffer_agent::start(config)
+        .await
+        .map_err(|error| Failure::chain(&format!("{} cannot be mended", at.name), &error))?;
+    agent.end_tasks().await;
+    agent.stop().await.map_err(|error| Failure::chain("an agent ended badly", &error))?;
+    let _ = std::fs::remove_dir(&at.run_dir);
     Ok(())
 }

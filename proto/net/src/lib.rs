@@ -8,7 +8,7 @@
 //!    gate      Host, Origin, principal,               client::http       JSON calls, streams
 //!              table, authorize                       client::channel    gRPC
 //!    routes    handlers and their rules, together     client::events     server-sent events
-//!    capability  a short right to one sandbox
+//!    capability  a short right to one sandbox or API
 //! ```
 //!
 //! No word about clusters is said here: what a principal may do is the program's `authorize`.
