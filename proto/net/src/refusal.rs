@@ -52,7 +52,9 @@ pub async fn in_our_words(answer: Response<Body>) -> Response<Body> {
         _ => (RefusalCode::InternalBug, ""),
     };
     let message = if text.is_empty() { status.to_string() } else { text.trim().to_owned() };
-    http_response(&Refusal::new(code, field, message))
+    let mut refused = http_response(&Refusal::new(code, field, message));
+    *refused.status_mut() = status;
+    refused
 }
 
 /// What an extractor's text is about.

@@ -192,11 +192,12 @@ async fn what_a_handler_cannot_read_is_a_refusal_with_its_field() {
             body.len()
         )
     };
-    for (body, kind, field) in
-        [("{\"a\":", "application/json", "body"), ("{}", "text/plain", "content-type")]
-    {
+    for (body, kind, status, field) in [
+        ("{\"a\":", "application/json", "400", "body"),
+        ("{}", "text/plain", "415", "content-type"),
+    ] {
         let answer = server.raw(&echo(body, kind)).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
         let refusal: Refusal = serde_json::from_str(body).expect("a refusal");
         assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::InvalidArgument, field));

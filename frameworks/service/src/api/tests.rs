@@ -10,9 +10,11 @@ use proffer_net::{
     ClientError, Decision, Endpoint, HttpClient, ListenConfig, Listener, Principal, Token, Tokens,
 };
 use proffer_sdk::testing::Bench;
-use proffer_service_core::{ServiceCommand, ServiceConfig, ServiceFramework};
+use proffer_service_core::command::ServiceCall;
+use proffer_service_core::{ReplyTo, ServiceCommand, ServiceConfig, ServiceFramework};
 use proffer_types::rights::{Object, Verb};
 use proffer_types::scheduler::FrameworkInfo;
+use proffer_types::state_store::StateBudget;
 use proffer_types::{DurationMs, FrameworkName, RefusalCode, RoleName, TaskName, TaskState};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -290,5 +292,27 @@ async fn metrics_tell_services_instances_rollouts_and_commits() {
     };
     assert!(number("proffer_service_turns_total") > 0.0);
     assert!(number("proffer_service_view_changes_total") > 0.0);
-    assert!(number("proffer_service_commit_seconds_count") > 0.0);
+}
+
+#[test]
+fn the_time_of_a_commit_is_counted_once_it_is_durable() {
+    let mut bench = Bench::new(framework());
+    bench.agent("one", "cpus:64;mem:64GiB;ports:[31000-31999]");
+    bench.settle();
+    let (metrics, mut counted) = Metrics::new(Arc::new(Board::new()));
+    let full = StateBudget { commits_per_second: 0, ..StateBudget::default() };
+    bench.master().set_state_budget(full);
+    let call = ServiceCall::Deploy {
+        services: crate::spec_file::parse(FILE).expect("a good file").services,
+        if_revision: BTreeMap::new(),
+        message: String::new(),
+    };
+    bench.input(ServiceCommand { reply: ReplyTo(1), author: "token:dev".to_owned(), call });
+    let count = "proffer_service_commit_seconds_count";
+    counted.turn(bench.framework());
+    assert!(metrics.text().expect("text").contains(&format!("{count} 0")), "it waits");
+    bench.master().set_state_budget(StateBudget::default());
+    bench.advance(DurationMs(1_000));
+    counted.turn(bench.framework());
+    assert!(metrics.text().expect("text").contains(&format!("{count} 1")), "it is durable");
 }

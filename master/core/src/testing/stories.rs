@@ -559,7 +559,7 @@ fn the_state_store_keeps_its_budgets() {
     for n in 0..10 {
         assert_eq!(refused(commit(&[("a", 10)])), None, "commit {n}");
     }
-    assert_eq!(refused(commit(&[("a", 10)])), Some("state".to_owned()));
+    assert_eq!(refused(commit(&[("a", 10)])), Some("state.commits_per_second".to_owned()));
     harness.wait(DurationMs(500));
     svc.call(&mut harness, commit(&[("a", 10)]));
     assert!(matches!(
