@@ -36,6 +36,8 @@ fn masters_are_tried_in_turn_and_a_named_leader_next() {
 fn advice_in_place_of_an_address_is_not_dialled() {
     let mut world = World::new(config("cpus:1"));
     world.settle();
+    world.open();
+    world.settle();
     let refusal = Refusal::new(RefusalCode::NotLeader, "", "does not lead").hint("ask another one");
     world.order(AgentOrder::Refused { refusal, gone: false });
     world.wait_for_deadline();
