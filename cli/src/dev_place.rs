@@ -2,8 +2,8 @@
 //! it is left while it runs, so that `cleanup` can mend what a killed one has left.
 
 use crate::exit::{ExitCode, Failure};
-use crate::runtime_dir;
 use nix::fcntl::{Flock, FlockArg};
+use proffer_net::local;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,6 @@ pub(crate) struct Record {
     /// Its block of ports: what a killed one has left may still listen there.
     #[serde(default)]
     pub(crate) block: Option<u64>,
-    /// The token it has left, once its master listens.
-    #[serde(default)]
-    pub(crate) token: Option<PathBuf>,
 }
 
 /// What one agent of a `dev` occupies.
@@ -68,7 +65,8 @@ fn failed(what: &str, path: &Path, error: impl std::fmt::Display) -> Failure {
 
 /// Takes a place for `agents` agents, in `data` or in a temporary directory.
 pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
-    let runtime = runtime_dir::create()?;
+    let runtime = local::make_directory()
+        .map_err(|error| Failure::chain("there is no place for what a dev leaves", &error))?;
     let fresh = format!("{:08x}", rand::random::<u32>());
     let temporary = data.is_none();
     let data = match data {
@@ -108,7 +106,6 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         temporary,
         agents: (1..=agents).map(place).collect(),
         block: Some(block),
-        token: None,
     };
     let record_path = runtime.join(format!("dev-{instance}.json"));
     let text =
@@ -123,11 +120,6 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         _port_lock: port_lock,
         _data_lock: data_lock,
     })
-}
-
-fn write_record(path: &Path, record: &Record) -> Result<(), Failure> {
-    let text = serde_json::to_vec(record).map_err(|error| failed("cannot write", path, error))?;
-    std::fs::write(path, text).map_err(|error| failed("cannot write", path, error))
 }
 
 enum LockError {
@@ -165,12 +157,6 @@ fn take_ports(runtime: &Path, before: Option<u64>) -> Result<(Flock<File>, u64),
 }
 
 impl Place {
-    /// Notes where the token was left.
-    pub(crate) fn note_token(&mut self, path: &Path) -> Result<(), Failure> {
-        self.record.token = Some(path.to_path_buf());
-        write_record(&self.record_path, &self.record)
-    }
-
     /// Gives the place back: what is temporary is removed. With `keep` the record stays: containers
     /// run on, and a `cleanup` that is asked to can end them.
     pub(crate) fn give_back(self, keep: bool) {
@@ -194,7 +180,7 @@ impl Place {
 
 /// Every record on this machine.
 pub(crate) fn records() -> Vec<(PathBuf, Record)> {
-    let Ok(entries) = std::fs::read_dir(runtime_dir::path()) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(local::directory()) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())

@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One service whose instances note `slot revision directory` when they start. The directory is the
@@ -172,4 +173,54 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     assert_eq!(sleeping, usize::try_from(instances).expect("few"), "no process is left over");
     let events = parts.cli(&["events", "many"]).well().out;
     assert!(!events.contains("crashed"), "{events}");
+}
+
+#[test]
+fn with_default_trust_a_master_that_was_killed_gets_its_agents_and_frameworks_back() {
+    let _turn = turn();
+    if !is_root("kill -9 of a master with default trust") {
+        return;
+    }
+    let mut parts = Parts::prepare(1, "cpus:1;mem:1GiB").default_trust();
+    // Whoever comes first waits for the master, and for its token.
+    parts.start_agent(0);
+    parts.start_master();
+    parts.learn_token();
+    parts.agents_active(1);
+    parts.start_framework();
+    parts.services_answer();
+    let token = parts.api.token.clone();
+    let left = PathBuf::from(format!("/run/proffer/{}.token", parts.api.address));
+    strike(&mut parts, Blow::Master);
+    assert!(left.exists(), "a killed master takes nothing away");
+    let refused = parts.cli(&["ls"]);
+    assert!(refused.err.contains("no master answers"), "{refused:?}");
+    let cleaned = parts.cli(&["cleanup"]).well();
+    assert!(cleaned.out.contains(&*left.to_string_lossy()) && !left.exists(), "{cleaned:?}");
+
+    parts.start_master();
+    parts.agents_active(1);
+    parts.services_answer();
+    let _ = parts.cli(&["ls"]).well();
+    assert_eq!(std::fs::read_to_string(&left).expect("it is left again").trim(), token);
+
+    // A token that was lost is made anew, and all the others find that one.
+    strike(&mut parts, Blow::Master);
+    let kept = parts.place.path().join("master/token");
+    let mode = std::fs::metadata(&kept).expect("it is kept").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_file(&kept).expect("its directory is ours");
+    parts.start_master();
+    parts.learn_token();
+    assert_ne!(parts.api.token, token);
+    parts.agents_active(1);
+    until("the framework is back", PATIENCE, || {
+        let rows = parts.api.json("/v1/frameworks");
+        (rows["frameworks"][0]["connected"] == true).then_some(())
+    });
+    parts.master.take().into_iter().for_each(|mut master| {
+        master.signal(nix::sys::signal::Signal::SIGTERM);
+        master.end(PATIENCE);
+    });
+    assert!(!left.exists(), "it goes with a master that ends in good order");
 }

@@ -96,7 +96,7 @@ fn one_command_brings_up_a_cluster_and_three_instances_and_ctrl_c_leaves_nothing
     assert!(rows.iter().all(|row| row["state"] == "running" && row["isolation"] == "full"));
 
     // The token is for this user alone, and asked for.
-    let token = format!("/run/proffer/{}.token", dev.api.address.port());
+    let token = format!("/run/proffer/{}.token", dev.api.address);
     let mode = std::fs::metadata(&token).expect("a token is left").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut stranger = dev.api.clone();
@@ -265,9 +265,7 @@ fn cleanup_mends_what_a_killed_one_left() {
     assert!(cleaned.out.contains(&dev.instance), "{}", cleaned.out);
     let left = traces::of(&name);
     assert!(left.is_empty(), "left behind: {left:#?}");
-    assert!(
-        !std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address.port())).exists()
-    );
+    assert!(!std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address)).exists());
     assert!(records().iter().all(|(instance, _)| *instance != dev.instance));
     assert!(
         of_next.iter().all(|(_, address)| ask(*address).status == 200),

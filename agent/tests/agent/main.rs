@@ -186,7 +186,8 @@ async fn nothing_is_served_before_a_master_gave_the_key_and_metrics_need_the_tok
     let mut master = Master::start().await;
     let bed = Bed::new(master.address);
     let mut config = bed.config();
-    config.token = Some(proffer_net::Token::parse("0123456789abcdef").unwrap());
+    config.proof =
+        proffer_net::Proof::Token(proffer_net::Token::parse("0123456789abcdef").unwrap());
     let (containerizer, events) = proffer_agent::containerizer::fake::FakeContainerizer::new();
     let running = proffer_agent::start_with(config, std::sync::Arc::new(containerizer), events)
         .await

@@ -1,4 +1,5 @@
-//! `proffer cleanup`: removes what a killed `dev` has left. Touches nothing of a `dev` that runs.
+//! `proffer cleanup`: removes what a killed `dev` has left, and tokens of killed masters. Touches nothing
+//! of those that run.
 
 use crate::args::{Cleanup, Output};
 use crate::dev_place::{self, Record};
@@ -22,6 +23,11 @@ pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
             let _ = std::fs::remove_file(&path);
         }
         removed.push(what);
+    }
+    for path in proffer_net::local::forgotten() {
+        if args.dry_run || std::fs::remove_file(&path).is_ok() {
+            removed.push(format!("{}, of a master that is gone", path.display()));
+        }
     }
     match output {
         Output::Json => json(&serde_json::json!({ "removed": removed, "dry_run": args.dry_run })),
@@ -52,9 +58,6 @@ async fn mend(record: &Record) -> Result<(), Failure> {
     }
     if let Some(above) = record.agents.first().and_then(|at| at.run_dir.parent()) {
         let _ = std::fs::remove_dir(above);
-    }
-    if let Some(token) = &record.token {
-        let _ = std::fs::remove_file(token);
     }
     if record.temporary {
         // Gone already is as good.

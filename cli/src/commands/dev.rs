@@ -11,7 +11,7 @@ use crate::{shutdown, token};
 use proffer_agent::machine::Machine;
 use proffer_agent::{Config as AgentConfig, RunningAgent};
 use proffer_master::{CoreConfig, Settings, StoreChoice};
-use proffer_net::{Endpoint, ListenConfig, Token, Tokens};
+use proffer_net::{Endpoint, ListenConfig, Proof, Token, Tokens, local};
 use proffer_service::ServiceOptions;
 use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::{
@@ -45,10 +45,10 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     }
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
-    let mut place = dev_place::take(args.data.as_deref(), args.agents)?;
-    let token =
-        Token::random().map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?;
-    let started = start(&args, &place, &token).await;
+    let place = dev_place::take(args.data.as_deref(), args.agents)?;
+    let tokens = token::kept(&place.record.data.join("master"))?;
+    let token = tokens.first().cloned().expect("a file of tokens has one");
+    let started = start(&args, &place, &tokens, &token).await;
     let parts = match started {
         Ok(parts) => parts,
         Err(failure) => {
@@ -56,8 +56,8 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
             return Err(failure);
         }
     };
-    let published = token::publish(parts.master.address(), token.reveal())?;
-    place.note_token(published.path())?;
+    let left = local::leave(parts.master.address(), &token)
+        .map_err(|error| Failure::chain("the token cannot be left", &error))?;
     let endpoint = Endpoint::parse(parts.master.url())
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?
         .with_token(Some(token.clone()));
@@ -71,13 +71,17 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
         note(if keep { "leaving the containers running" } else { "ending the tasks" });
     }
     end(parts, keep).await;
-    drop(published);
+    drop(left);
     place.give_back(keep);
     outcome
 }
 
-async fn start(args: &Dev, place: &Place, token: &Token) -> Result<Parts, Failure> {
-    let tokens = Tokens::one("dev", token.clone());
+async fn start(
+    args: &Dev,
+    place: &Place,
+    tokens: &Tokens,
+    token: &Token,
+) -> Result<Parts, Failure> {
     let master_stop = CancellationToken::new();
     let listen =
         |address| ListenConfig { address, tls: None, insecure: false, tokens: tokens.clone() };
@@ -99,7 +103,7 @@ async fn start(args: &Dev, place: &Place, token: &Token) -> Result<Parts, Failur
         config.run_dir = Some(at.run_dir.clone());
         config.cgroup_root = Some(at.cgroup_root.clone());
         config.enter_cgroup_leaf = false;
-        config.token = Some(token.clone());
+        config.proof = Proof::Token(token.clone());
         config.resources = Some(part_of(args, place, number as u64)?);
         let agent = proffer_agent::start(config)
             .await

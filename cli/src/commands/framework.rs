@@ -1,6 +1,6 @@
 //! `proffer framework service`: flags into settings, then run until a signal. Instances run on.
 
-use super::agent::{listen_tls, shown_token};
+use super::agent::listen_tls;
 use crate::args::{BundledFramework, Framework, Global};
 use crate::client;
 use crate::exit::{ExitCode, Failure};
@@ -13,12 +13,13 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
     let BundledFramework::Service(args) = args.framework;
     let wrong = |error: proffer_net::TokenError| Failure::new(ExitCode::Error, error.to_string());
     // Its own listener asks for what it shows to the master: the master passes requests on with it.
-    let token = match shown_token(global)? {
+    let endpoint = client::endpoint(global)?;
+    let token = match endpoint.token() {
         Some(token) => token,
         None => Token::random().map_err(wrong)?,
     };
     let options = ServiceOptions {
-        sdk: proffer_sdk::Options::new(client::endpoint(global)?),
+        sdk: proffer_sdk::Options::new(endpoint),
         listen: ListenConfig {
             address: args.listen,
             tls: listen_tls(&args.listener)?,
