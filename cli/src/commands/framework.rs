@@ -31,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
         announce: None,
         failover_timeout: None,
     };
-    let stop = shutdown::on_signal();
+    let stop = shutdown::on_signal(shutdown::LastWords::default());
     let running = proffer_service::start(options)
         .await
         .map_err(|error| Failure::chain("the service framework does not start", &error))?;
@@ -42,7 +42,8 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
     };
     running.shutdown().await;
     if torn_down {
-        return Err(Failure::new(ExitCode::Error, "the framework was torn down"));
+        // As an operator wanted it: no failure, and nothing to start again for.
+        output::note("the framework was torn down");
     }
     Ok(())
 }
