@@ -280,7 +280,9 @@ impl Unit {
         let words = self.get("ExecStart").expect("it starts something").split(' ').skip(1);
         command.arg(program).args(words);
         let gone = ["XDG_RUNTIME_DIR", "PROFFER_ADDR", "PROFFER_TOKEN_FILE"];
-        gone.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in gone {
+            command.env_remove(name);
+        }
         if let Some(name) = self.get("RuntimeDirectory") {
             command.env("RUNTIME_DIRECTORY", format!("/run/{name}"));
         }

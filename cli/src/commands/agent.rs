@@ -30,7 +30,7 @@ pub(crate) async fn run(global: &Global, args: Agent) -> Result<(), Failure> {
     config.master_tls = outward_tls(global);
     config.listen_tls = listen_tls(&args.listener)?;
     config.insecure = args.listener.insecure;
-    let stop = shutdown::on_signal();
+    let stop = shutdown::on_signal(shutdown::LastWords::default());
     let mut running = proffer_agent::start(config)
         .await
         .map_err(|error| Failure::chain("the agent does not start", &error))?;

@@ -35,7 +35,8 @@ struct Parts {
 
 pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure> {
     let began = Instant::now();
-    let stop = shutdown::on_signal();
+    let last_words = shutdown::LastWords::default();
+    let stop = shutdown::on_signal(last_words.clone());
     if !args.listen.ip().is_loopback() {
         return Err(Failure::new(
             ExitCode::Refused,
@@ -45,19 +46,18 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     }
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
-    let place = dev_place::take(args.data.as_deref(), args.agents)?;
-    let tokens = token::kept(&place.record.data.join("master"))?;
-    let token = tokens.first().cloned().expect("a file of tokens has one");
-    let started = start(&args, &place, &tokens, &token).await;
-    let parts = match started {
-        Ok(parts) => parts,
+    let mut place = dev_place::take(args.data.as_deref(), args.agents)?;
+    let (parts, token, left) = match start(&args, &mut place).await {
+        Ok(started) => started,
         Err(failure) => {
-            place.give_back(false);
+            place.withdraw();
             return Err(failure);
         }
     };
-    let left = local::leave(parts.master.address(), &token)
-        .map_err(|error| Failure::chain("the token cannot be left", &error))?;
+    last_words.set(format!(
+        "left behind: what runs in {}; end it with: proffer cleanup --force",
+        place.record.data.display()
+    ));
     let endpoint = Endpoint::parse(parts.master.url())
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?
         .with_token(Some(token.clone()));
@@ -77,6 +77,23 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
 }
 
 async fn start(
+    args: &Dev,
+    place: &mut Place,
+) -> Result<(Parts, Token, Option<local::Left>), Failure> {
+    let tokens = token::kept(&place.record.data.join("master"))?;
+    let token = tokens.first().cloned().expect("a file of tokens has one");
+    let parts = start_parts(args, place, &tokens, &token).await?;
+    let left = local::leave(parts.master.address(), &token)
+        .map_err(|error| Failure::chain("the token cannot be left", &error))?;
+    for at in place.given_up() {
+        note(&format!("{}: is not one of this run's agents: ending its tasks", at.name));
+        super::cleanup::end_agent(&at, false).await?;
+    }
+    place.forget_given_up()?;
+    Ok((parts, token, left))
+}
+
+async fn start_parts(
     args: &Dev,
     place: &Place,
     tokens: &Tokens,
@@ -190,6 +207,7 @@ async fn serve(
     began: Instant,
 ) -> Result<ExitCode, Failure> {
     ready(client, parts.agents.len()).await?;
+    give_up_others(client, parts.agents.len()).await?;
     let address = parts.master.address();
     let page = format!("{}/?token={}", parts.master.url(), token.reveal());
     let took = began.elapsed().as_secs_f64();
@@ -249,13 +267,23 @@ async fn ready(client: &Client, agents: usize) -> Result<(), Failure> {
     }
 }
 
+/// Agents of an earlier run with more of them do not come back: their tasks are to run elsewhere.
+async fn give_up_others(client: &Client, agents: usize) -> Result<(), Failure> {
+    let own: Vec<String> = (1..=agents).map(dev_place::agent_name).collect();
+    for row in super::agents::all(client).await? {
+        if row.info.is_some_and(|info| !own.contains(&info.name)) {
+            let path = format!("/v1/agents/{}/gone", row.id);
+            let _: proffer_proto::pb::OperatorAnswer = client.post(&path, Vec::new()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The framework first, so that nothing is started anew; the master last, so that all is reported.
 async fn end(parts: Parts, keep: bool) {
     parts.service.shutdown().await;
     if !keep {
-        for agent in &parts.agents {
-            agent.end_tasks().await;
-        }
+        super::ending::end_tasks(&parts.agents, false).await;
     }
     for agent in parts.agents {
         if let Err(error) = agent.stop().await {

@@ -48,7 +48,7 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
         lease_ttl: LEASE_TTL,
         outward_tls: outward_tls(global),
     };
-    let shutdown = shutdown::on_signal();
+    let shutdown = shutdown::on_signal(shutdown::LastWords::default());
     let running = proffer_master::start(settings, shutdown)
         .await
         .map_err(|error| Failure::chain("the master does not start", &error))?;
