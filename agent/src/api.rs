@@ -48,5 +48,6 @@ pub(crate) fn router(state: ApiState) -> Router {
         .route("/v1/containers/{id}/file", get(files::get_file))
         .route("/metrics", get(crate::metrics::get_metrics))
         .fallback(answer::nothing_here)
+        .layer(axum::middleware::map_response(proffer_net::refusal::in_our_words))
         .with_state(state)
 }

@@ -82,6 +82,7 @@ pub struct RunningAgent {
     requests: mpsc::Sender<Request>,
     address: SocketAddr,
     loop_task: JoinHandle<Result<(), AgentError>>,
+    has_ended: bool,
     remove_roots: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -94,7 +95,7 @@ impl RunningAgent {
         address: SocketAddr,
     ) -> Self {
         let loop_task = tokio::spawn(runtime.run(effects, inputs));
-        Self { requests, address, loop_task, remove_roots: None }
+        Self { requests, address, loop_task, has_ended: false, remove_roots: None }
     }
 
     pub(crate) fn remove_roots_at_end(&mut self, remove: impl FnOnce() + Send + 'static) {
@@ -135,13 +136,24 @@ impl RunningAgent {
     /// Waits for the end of the agent, whatever ends it.
     ///
     /// # Errors
-    /// What ended it, unless it was asked to.
+    /// What ended it, unless it was asked to; said once.
     pub async fn wait(&mut self) -> Result<(), AgentError> {
-        match (&mut self.loop_task).await {
+        if self.has_ended {
+            return Ok(());
+        }
+        let ended = (&mut self.loop_task).await;
+        self.has_ended = true;
+        match ended {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Ok(()),
             Err(error) => Err(AgentError::Panicked { reason: error.to_string() }),
         }
+    }
+
+    /// Whether [`RunningAgent::wait`] has seen its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {

@@ -462,6 +462,19 @@ async fn the_process_level_keeps_the_promises() {
 
 // --- limits ---
 
+/// What the kernel killed in the group and how the task itself ended are two facts.
+#[tokio::test]
+async fn a_task_outlives_its_child_that_was_killed_for_memory() {
+    let Some(mut bed) = Bed::new() else { return };
+    let hog = "perl -e 'my $x; for (1..200) { $x .= chr(65) x (1<<20); }'";
+    let script = format!("{hog}; test $? -eq 137 && exit 3; exit 4");
+    let mut spec = bed.shell("parent", &script);
+    spec.memory_bytes = Some(64 << 20);
+    let (exit, _) = bed.run(spec).await;
+    assert_eq!((exit.outcome, exit.oom_killed), (Outcome::Code(3), true));
+    bed.assert_clean().await;
+}
+
 #[tokio::test]
 async fn a_memory_hog_is_killed_at_its_limit_and_says_so() {
     let Some(mut bed) = Bed::new() else { return };

@@ -163,7 +163,6 @@ pub async fn start(
     let proxy = api::proxy::Proxy {
         view: view.clone(),
         capability_secret: Arc::from(settings.core.capability_secret.as_slice()),
-        token: settings.listen.tokens.first().cloned(),
         tls: settings.outward_tls.clone(),
     };
     let doors = api::http::Doors { operator: operator.clone(), proxy, metrics: Arc::new(metrics) };

@@ -241,3 +241,163 @@ async fn grpc_tools_find_health_and_the_schema() {
     assert!(listed.contains("proffer.v1.OperatorService"), "{listed}");
     cluster.stop().await;
 }
+
+/// A framework named `service` whose stream is open.
+struct Subscription {
+    subscribed: pb::event::Subscribed,
+    calls: tokio::sync::mpsc::Sender<pb::SchedulerUp>,
+    events: tonic::Streaming<pb::SchedulerDown>,
+    /// Events of a frame that were not looked at yet.
+    rest: std::collections::VecDeque<pb::event::Kind>,
+}
+
+impl Subscription {
+    async fn open(cluster: &Cluster, api_url: String) -> Self {
+        use pb::scheduler_service_client::SchedulerServiceClient;
+        use proffer_types::scheduler::{Call, FrameworkInfo, SchedulerUp};
+        use proffer_types::{FrameworkEpoch, FrameworkName, ReplicaId, RoleName};
+        let endpoint = Endpoint::parse(cluster.url())
+            .expect("an address")
+            .with_token(Some(cluster.token.clone()));
+        let mut client = SchedulerServiceClient::new(proffer_net::client::channel(&endpoint));
+        let info = FrameworkInfo {
+            name: FrameworkName::new("service").expect("a name"),
+            roles: [RoleName::new("eng").expect("a name")].into(),
+            api_url,
+            failover_timeout: None,
+            labels: std::collections::BTreeMap::new(),
+        };
+        let replica = ReplicaId::new("r1").expect("a name");
+        let first = Call::Subscribe { info, replica, take_over: false };
+        let first = SchedulerUp { epoch: FrameworkEpoch(0), calls: vec![first] };
+        let (calls, receiver) = tokio::sync::mpsc::channel(1);
+        calls.send(first.into()).await.expect("room");
+        let outgoing = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let events = client.connect(outgoing).await.expect("a stream").into_inner();
+        let subscribed = pb::event::Subscribed::default();
+        let mut it = Self { subscribed, calls, events, rest: std::collections::VecDeque::new() };
+        let pb::event::Kind::Subscribed(subscribed) = it.next().await else { panic!("first") };
+        it.subscribed = subscribed;
+        it
+    }
+
+    async fn next(&mut self) -> pb::event::Kind {
+        loop {
+            if let Some(kind) = self.rest.pop_front() {
+                return kind;
+            }
+            let frame = self.events.message().await.expect("lives").expect("more");
+            self.rest.extend(frame.events.into_iter().filter_map(|event| event.kind));
+        }
+    }
+
+    async fn say(&self, kinds: Vec<Option<pb::call::Kind>>) {
+        let calls = kinds.into_iter().map(|kind| pb::Call { kind }).collect();
+        let frame = pb::SchedulerUp { epoch: self.subscribed.epoch, calls };
+        self.calls.send(frame).await.expect("open");
+    }
+
+    /// The next event that is not a heartbeat.
+    async fn answer(&mut self) -> pb::event::Kind {
+        loop {
+            let next = self.next().await;
+            if !matches!(next, pb::event::Kind::Heartbeat(_)) {
+                return next;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k20_a_framework_that_calls_itself_service_is_shown_no_token() {
+    use proffer_net::capability::{Right, verify};
+    use std::sync::{Arc, Mutex};
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let operator = cluster.leading().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let rogue = {
+        let seen = Arc::clone(&seen);
+        axum::Router::new().fallback(move |request: axum::extract::Request| {
+            seen.lock().expect("whole").push(request.headers().clone());
+            std::future::ready((
+                [("set-cookie", "proffer=evil"), ("content-type", "text/html")],
+                "<script>",
+            ))
+        })
+    };
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let api_url = format!("http://{}", socket.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(socket, rogue).await });
+    let framework = Subscription::open(&cluster, api_url).await;
+
+    let ask = hyper::Request::new(axum::body::Body::empty());
+    let mut asked = operator.send(hyper::Method::GET, "/v1/services", ask).await;
+    for _ in 0..500 {
+        // The view follows the loop.
+        if asked.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let ask = hyper::Request::new(axum::body::Body::empty());
+        asked = operator.send(hyper::Method::GET, "/v1/services", ask).await;
+    }
+    let answer = asked.expect("passed on");
+    assert!(answer.headers().get("set-cookie").is_none(), "no word to the caller's browser");
+    let policy = answer.headers()["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("sandbox"), "{policy}");
+
+    let seen = std::mem::take(&mut *seen.lock().expect("whole"));
+    let shown: Vec<_> = seen.iter().flat_map(|headers| headers.values()).collect();
+    assert!(!shown.is_empty());
+    for value in shown {
+        let text = value.to_str().expect("text");
+        assert!(!text.contains(cluster.token.reveal()), "{text}");
+    }
+    let proof = seen[0]["authorization"].to_str().expect("text");
+    let proof = proof.strip_prefix("Bearer ").or(proof.strip_prefix("bearer ")).expect("a bearer");
+    let (key, id) = (&framework.subscribed.capability_key, framework.subscribed.framework);
+    assert!(
+        verify(key, proof, Right::Call, &format!("f{id}"), 1),
+        "a capability for this framework alone"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+async fn k5_a_call_that_cannot_be_read_is_refused_alone() {
+    use pb::call::{Kill, Kind, Snapshot};
+    use pb::event::Kind as Event;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let _operator = cluster.leading().await;
+    let mut framework = Subscription::open(&cluster, String::new()).await;
+    assert!(matches!(framework.answer().await, Event::SnapshotEnd(_)), "the first one");
+    let misnamed = Kill { task: "a b".to_owned(), ..Kill::default() };
+    // One that means something, one misspelt, one of a later version.
+    framework.say(vec![Some(Kind::Snapshot(Snapshot {})), Some(Kind::Kill(misnamed)), None]).await;
+    let mut refused = Vec::new();
+    let mut snapshots = 0;
+    while refused.len() < 2 || snapshots < 1 {
+        match framework.answer().await {
+            Event::Refused(event) => refused.push((event.call, event.refusal.expect("says why"))),
+            Event::SnapshotEnd(_) => snapshots += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    let said: Vec<_> = refused
+        .iter()
+        .map(|(call, refusal)| (call.as_str(), refusal.field.as_str(), refusal.code.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("kill", "calls[1].kill.task", "invalid_argument"),
+            ("unknown", "calls[2]", "not_supported"),
+        ]
+    );
+    framework.say(vec![Some(Kind::Snapshot(Snapshot {}))]).await;
+    assert!(matches!(framework.answer().await, Event::SnapshotEnd(_)), "the stream lives");
+    cluster.stop().await;
+}

@@ -369,6 +369,25 @@ fn a_closed_terminal_ends_it_in_good_order() {
     assert_gone(&place, &instance);
 }
 
+#[test]
+fn when_a_part_ends_by_itself_it_says_which_and_leaves_nothing() {
+    let _turn = turn();
+    if !is_root("dev whose framework is torn down") {
+        return;
+    }
+    let place = Place::new();
+    let mut dev = Dev::start(&place, &["--deploy", "examples/web.yaml"]);
+    dev.deployed();
+    let instance = dev.instance.clone();
+    dev.cli(&place, &["frameworks", "teardown", "service", "--yes"]).well();
+    let status = dev.program.end(PATIENCE);
+    let said = dev.program.err();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("error: the service framework ended by itself"), "{said}");
+    assert!(said.contains("cause: it was torn down"), "{said}");
+    assert_gone(&place, &instance);
+}
+
 /// Runs as a user without any right. The program and its example are copied where he may read them.
 #[test]
 fn without_root_it_says_in_one_line_what_is_withheld_and_runs_with_the_rest() {

@@ -1,6 +1,6 @@
 //! What the operator and the machine decide; fixed while the process runs.
 
-use proffer_types::agent::AgentInfo;
+use proffer_types::agent::{AgentInfo, AgentTask};
 use proffer_types::units::DurationMs;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ impl Default for Limits {
             silent_heartbeats_max: 4,
             page_tasks_max: 128,
             frame_statuses_max: 512,
-            framework_tasks_max: 4096,
+            framework_tasks_max: AgentTask::PER_FRAMEWORK_MAX,
             templates_max: 1024,
             sandbox_age_max: DurationMs::from_secs(2 * 86_400),
             sandbox_count_max: 500,

@@ -94,6 +94,8 @@ impl Containers {
     }
 
     pub(crate) fn destroy(&mut self, container: &ContainerId) {
+        // Now, not when it was carried out: it may have been prepared again by then.
+        self.shared.live.remove(container);
         self.send(container, Action::Destroy);
     }
 
@@ -165,7 +167,6 @@ impl Shared {
             }
             Action::Destroy => {
                 self.destroy(id).await;
-                self.live.remove(container);
                 self.tell(Command::Destroyed { container: container.clone() }).await;
                 return;
             }
@@ -205,5 +206,64 @@ impl Shared {
     async fn tell(&self, fact: Command) {
         // The loop ends before its containers do.
         let _ = self.commands.send(fact).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containerizer::IsolationLevel;
+    use crate::containerizer::fake::FakeContainerizer;
+    use proffer_types::ids::{FrameworkId, TaskName};
+    use proffer_types::template::LogPolicy;
+    use proffer_types::units::{Bytes, Milli};
+
+    fn request(container: &ContainerId) -> Box<ContainerRequest> {
+        Box::new(ContainerRequest {
+            container: container.clone(),
+            framework: FrameworkId(1),
+            task: TaskName::new("t1").unwrap(),
+            command: vec!["fake".to_owned(), "run".to_owned()],
+            env: BTreeMap::new(),
+            user: None,
+            root: None,
+            workdir: None,
+            pids_max: 10,
+            rlimits: BTreeMap::new(),
+            cpus: Milli(0),
+            cpu_limit: false,
+            memory: Bytes(0),
+            log: LogPolicy::default(),
+            kill: KillPolicy::default(),
+            stop_after: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_prepared_again_after_its_traces_were_removed_is_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let (containerizer, _events) = FakeContainerizer::new();
+        let (commands, mut told) = mpsc::channel(8);
+        let live = Live::default();
+        let mut containers = Containers::new(Arc::new(Shared {
+            containerizer: Arc::new(containerizer),
+            work_dir: WorkDir::open(directory.path()).unwrap(),
+            spec: SpecContext {
+                agent_name: "one".to_owned(),
+                address: "127.0.0.1".to_owned(),
+                isolation: IsolationLevel::Process,
+            },
+            commands,
+            live: live.clone(),
+            stop: CancellationToken::new(),
+        }));
+        let container = ContainerId::new("f1-1-1").unwrap();
+        containers.destroy(&container);
+        containers.prepare(request(&container));
+        assert!(matches!(told.recv().await, Some(Command::Destroyed { .. })));
+        assert!(matches!(told.recv().await, Some(Command::Prepared { .. })));
+        assert!(live.contains(&container));
+        containers.destroy(&container);
+        assert!(!live.contains(&container));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
 /// Ends what each agent left, and removes the rest.
 async fn mend(record: &Record, at_once: bool) -> Result<(), Failure> {
     for at in record.agents.iter().filter(|at| at.work_dir.exists()) {
-        end_agent(at, at_once).await?;
+        mend_agent(at, at_once).await?;
     }
     if let Some(above) = record.agents.first().and_then(|at| at.run_dir.parent()) {
         let _ = std::fs::remove_dir(above);
@@ -58,8 +58,8 @@ async fn mend(record: &Record, at_once: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts an agent on what it left, without a master, and ends its tasks.
-pub(crate) async fn end_agent(at: &AgentPlace, at_once: bool) -> Result<(), Failure> {
+/// Ends what an agent that is no more has left running.
+pub(super) async fn mend_agent(at: &AgentPlace, at_once: bool) -> Result<(), Failure> {
     // Nobody listens on the discard port of loopback: the agent stays by itself.
     let mut config = AgentConfig::new(vec!["127.0.0.1:9".to_owned()], at.work_dir.clone());
     config.name = Some(AgentName::new(&at.name)?);

@@ -8,17 +8,21 @@ use crate::dev_place::{self, Place};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{json, note};
 use crate::{shutdown, token};
+use futures_util::future::select_all;
 use proffer_agent::machine::Machine;
 use proffer_agent::{Config as AgentConfig, RunningAgent};
-use proffer_master::{CoreConfig, Settings, StoreChoice};
+use proffer_master::{CoreConfig, Settings, StoreChoice, TermError};
 use proffer_net::{Endpoint, ListenConfig, Proof, Token, Tokens, local};
+use proffer_sdk::Standing;
 use proffer_service::ServiceOptions;
 use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::{
     AgentName, FrameworkName, Quantity, Ranges, ResourceName, Resources, RoleName,
 };
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const LEASE_TTL: Duration = Duration::from_secs(5);
@@ -29,8 +33,48 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 struct Parts {
     service: proffer_service::Running,
     agents: Vec<RunningAgent>,
-    master: proffer_master::Running,
+    address: SocketAddr,
+    url: String,
+    /// Taken when it has ended.
+    master: Option<JoinHandle<Result<(), TermError>>>,
     master_stop: CancellationToken,
+}
+
+impl Parts {
+    /// Waits until one ends by itself, and says which and why: no part goes on without the others.
+    async fn one_ended(&mut self, place: &Place) -> Failure {
+        let agents = self.agents.iter_mut().zip(&place.record.agents);
+        let agents = agents
+            .map(|(agent, at)| Box::pin(async move { (at.name.as_str(), agent.wait().await) }));
+        let ((what, why), is_master) = tokio::select! {
+            ended = wait_for(&mut self.master) => (("the master", told(ended)), true),
+            ((name, ended), ..) = select_all(agents) => ((name, told(ended)), false),
+            () = self.service.ended() => {
+                let torn_down = self.service.status().borrow().standing == Standing::Ended;
+                let why = if torn_down { "it was torn down" } else { "its loop failed" };
+                (("the service framework", why.to_owned()), false)
+            }
+        };
+        if is_master {
+            self.master = None;
+        }
+        Failure::new(ExitCode::Error, format!("{what} ended by itself")).cause(why)
+    }
+}
+
+async fn wait_for(master: &mut Option<JoinHandle<Result<(), TermError>>>) -> Result<(), TermError> {
+    match master {
+        Some(master) => master.await.unwrap_or_else(|e| Err(TermError::Stopped(e.to_string()))),
+        None => std::future::pending().await,
+    }
+}
+
+/// Why a part ended.
+fn told<E: std::error::Error>(ended: Result<(), E>) -> String {
+    match ended {
+        Ok(()) => "nobody asked it to".to_owned(),
+        Err(error) => Failure::chain("", &error).cause,
+    }
 }
 
 pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure> {
@@ -47,7 +91,7 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
     let mut place = dev_place::take(args.data.as_deref(), args.agents)?;
-    let (parts, token, left) = match start(&args, &mut place).await {
+    let (mut parts, token, left) = match start(&args, &mut place).await {
         Ok(started) => started,
         Err(failure) => {
             place.withdraw();
@@ -58,21 +102,28 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
         "left behind: what runs in {}; end it with: proffer cleanup --force",
         place.record.data.display()
     ));
-    let endpoint = Endpoint::parse(parts.master.url())
+    let endpoint = Endpoint::parse(&parts.url)
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?
         .with_token(Some(token.clone()));
     let client = Client::of(&endpoint);
+    let front = Front {
+        address: parts.address,
+        page: format!("{}/?token={}", parts.url, token.reveal()),
+        agents: parts.agents.len(),
+    };
     let outcome = tokio::select! {
-        outcome = serve(global, &args, &client, &parts, &token, file, began) => outcome,
+        failure = serve(global, &client, &front, file, began) => Err(failure),
+        failure = parts.one_ended(&place) => Err(failure),
         () = stop.cancelled() => Ok(ExitCode::Done),
     };
     let keep = args.keep;
-    if outcome.is_ok() {
-        note(if keep { "leaving the containers running" } else { "ending the tasks" });
+    if let Err(failure) = &outcome {
+        note(&format!("{failure}: {}", failure.cause));
     }
-    end(parts, keep).await;
+    note(if keep { "leaving the containers running" } else { "ending the tasks" });
+    let is_clean = end(parts, &place, keep).await;
     drop(left);
-    place.give_back(keep);
+    place.give_back(keep || !is_clean);
     outcome
 }
 
@@ -83,11 +134,11 @@ async fn start(
     let tokens = token::kept(&place.record.data.join("master"))?;
     let token = tokens.first().cloned().expect("a file of tokens has one");
     let parts = start_parts(args, place, &tokens, &token).await?;
-    let left = local::leave(parts.master.address(), &token)
+    let left = local::leave(parts.address, &token)
         .map_err(|error| Failure::chain("the token cannot be left", &error))?;
     for at in place.given_up() {
         note(&format!("{}: is not one of this run's agents: ending its tasks", at.name));
-        super::cleanup::end_agent(&at, false).await?;
+        super::cleanup::mend_agent(&at, false).await?;
     }
     place.forget_given_up()?;
     Ok((parts, token, left))
@@ -142,7 +193,9 @@ async fn start_parts(
     })
     .await
     .map_err(|error| Failure::chain("the service framework does not start", &error))?;
-    Ok(Parts { service, agents, master, master_stop })
+    let (address, url) = (master.address(), master.url().to_owned());
+    let master = Some(tokio::spawn(master.ended()));
+    Ok(Parts { service, agents, address, url, master, master_stop })
 }
 
 /// What one of the agents has: its part of the machine, or of what was asked for.
@@ -196,35 +249,49 @@ fn slice(ranges: &Ranges, parts: u64, number: u64) -> Ranges {
     through.checked_sub(&before).unwrap_or_default()
 }
 
-/// Runs until a part ends. Returns only with a failure.
+/// Where the cluster is reached.
+struct Front {
+    address: SocketAddr,
+    page: String,
+    agents: usize,
+}
+
+/// Says where the cluster is, deploys, and goes on. Returns only when that fails.
 async fn serve(
     global: &Global,
-    args: &Dev,
     client: &Client,
-    parts: &Parts,
-    token: &Token,
+    front: &Front,
     file: Option<String>,
     began: Instant,
-) -> Result<ExitCode, Failure> {
-    ready(client, parts.agents.len()).await?;
-    give_up_others(client, parts.agents.len()).await?;
-    let address = parts.master.address();
-    let page = format!("{}/?token={}", parts.master.url(), token.reveal());
+) -> Failure {
+    match bring_up(global, client, front, file, began).await {
+        Ok(()) => std::future::pending().await,
+        Err(failure) => failure,
+    }
+}
+
+async fn bring_up(
+    global: &Global,
+    client: &Client,
+    front: &Front,
+    file: Option<String>,
+    began: Instant,
+) -> Result<(), Failure> {
+    let Front { address, page, agents } = front;
+    ready(client, *agents).await?;
+    give_up_others(client, *agents).await?;
     let took = began.elapsed().as_secs_f64();
     match global.output {
         Output::Text => {
-            note(&format!(
-                "cluster of {} agent{} ready in {took:.1}s",
-                args.agents,
-                if args.agents == 1 { "" } else { "s" }
-            ));
+            let plural = if *agents == 1 { "" } else { "s" };
+            note(&format!("cluster of {agents} agent{plural} ready in {took:.1}s"));
             note(&format!("page   {page}"));
             if address.port() != 7330 {
                 note(&format!("CLI    export PROFFER_ADDR={address}"));
             }
         }
         Output::Json => json(&serde_json::json!({
-            "address": address.to_string(), "page": page, "agents": args.agents, "ready_in_s": took,
+            "address": address.to_string(), "page": page, "agents": agents, "ready_in_s": took,
         })),
     }
     if let Some(text) = file {
@@ -239,8 +306,7 @@ async fn serve(
         }
     }
     note("press ctrl-c to end it");
-    std::future::pending::<()>().await;
-    Ok(ExitCode::Done)
+    Ok(())
 }
 
 /// Waits until the agents are active and services are taken.
@@ -280,20 +346,34 @@ async fn give_up_others(client: &Client, agents: usize) -> Result<(), Failure> {
 }
 
 /// The framework first, so that nothing is started anew; the master last, so that all is reported.
-async fn end(parts: Parts, keep: bool) {
+/// Whether nothing is left that should not be.
+async fn end(parts: Parts, place: &Place, keep: bool) -> bool {
     parts.service.shutdown().await;
     if !keep {
         super::ending::end_tasks(&parts.agents, false).await;
     }
-    for agent in parts.agents {
+    let mut is_clean = true;
+    for (agent, at) in parts.agents.into_iter().zip(&place.record.agents) {
+        let had_ended = agent.has_ended();
         if let Err(error) = agent.stop().await {
-            note(&format!("error: an agent ended badly: {error}"));
+            note(&format!("error: {} ended badly: {error}", at.name));
+        }
+        // One that ended by itself could not end its tasks.
+        if had_ended
+            && !keep
+            && let Err(failure) = super::cleanup::mend_agent(at, false).await
+        {
+            note(&format!("error: {failure}: {}; run: proffer cleanup", failure.cause));
+            is_clean = false;
         }
     }
     parts.master_stop.cancel();
-    if let Err(error) = parts.master.ended().await {
+    if let Some(master) = parts.master
+        && let Err(error) = wait_for(&mut Some(master)).await
+    {
         note(&format!("error: the master ended badly: {error}"));
     }
+    is_clean
 }
 
 fn read_checked(path: &Path) -> Result<String, Failure> {

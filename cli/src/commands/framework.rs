@@ -12,7 +12,7 @@ use proffer_types::{FrameworkName, RoleName};
 pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure> {
     let BundledFramework::Service(args) = args.framework;
     let wrong = |error: proffer_net::TokenError| Failure::new(ExitCode::Error, error.to_string());
-    // Its own listener asks for what it shows to the master: the master passes requests on with it.
+    // For whoever asks here directly; the master shows a capability of its own.
     let endpoint = client::endpoint(global)?;
     let token = match endpoint.token() {
         Some(token) => token,
@@ -24,7 +24,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
             address: args.listen,
             tls: listen_tls(&args.listener)?,
             insecure: args.listener.insecure,
-            tokens: Tokens::one("master", token),
+            tokens: Tokens::one("cluster", token),
         },
         name: FrameworkName::new(&args.name)?,
         role: RoleName::new(&args.role)?,

@@ -6,17 +6,13 @@
 //! the list of an agent that was absent comes in any order; so which ends were told is kept by
 //! number, not by a mark.
 
+use proffer_types::agent::AgentTask;
 use proffer_types::scheduler::Call;
 use proffer_types::{AgentId, LogIncarnation, StatusId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most exceptions in one acknowledgement; keeps a frame small. What lies beyond waits.
 const EXCEPTIONS_MAX: usize = 256;
-
-/// Ends remembered for one agent. An agent that was out of reach repeats what it has no
-/// acknowledgement of, however late; acknowledgements leave with the next frame, so the latest ends
-/// are those that may come again.
-const ENDS_MAX: usize = 256;
 
 /// A commit that will never be answered.
 const VOID: u64 = u64::MAX;
@@ -29,8 +25,51 @@ struct Log {
     through: u64,
     /// Handled, but waiting for this commit to be durable.
     withheld: BTreeMap<u64, u64>,
-    /// Numbers of the ends that the framework was told of.
-    ends: BTreeSet<u64>,
+    ends: Ends,
+}
+
+/// Numbers of the ends that the framework was told of and that may come again: an agent repeats what
+/// it has no acknowledgement of, however late.
+///
+/// Of the acknowledgements that were said, let the agent have got those up to some moment. What they
+/// covered it has forgotten, and all that was told or covered since it still has. So those are at most
+/// as many as an agent keeps for a framework, and forgetting an end only when that many others were
+/// covered after it forgets none that can come again.
+#[derive(Clone, Debug, Default)]
+struct Ends {
+    /// No acknowledgement has covered them.
+    fresh: BTreeSet<u64>,
+    /// Covered by one, which may be lost.
+    covered: BTreeSet<u64>,
+    /// The same in the order in which they were covered.
+    order: VecDeque<u64>,
+}
+
+impl Ends {
+    fn contains(&self, number: u64) -> bool {
+        self.fresh.contains(&number) || self.covered.contains(&number)
+    }
+
+    fn insert(&mut self, number: u64) {
+        if !self.covered.contains(&number) {
+            self.fresh.insert(number);
+        }
+    }
+
+    /// An acknowledgement is said.
+    fn cover(&mut self, through: u64, except: &BTreeSet<u64>) {
+        let covered = self.fresh.range(..=through).filter(|number| !except.contains(number));
+        for number in covered.copied().collect::<Vec<_>>() {
+            self.fresh.remove(&number);
+            self.covered.insert(number);
+            self.order.push_back(number);
+        }
+        while self.order.len() > AgentTask::PER_FRAMEWORK_MAX {
+            if let Some(number) = self.order.pop_front() {
+                self.covered.remove(&number);
+            }
+        }
+    }
 }
 
 /// What was handled of all logs.
@@ -52,7 +91,7 @@ impl Acknowledgements {
         self.logs.get(&id.agent).is_some_and(|log| {
             id.incarnation < log.incarnation
                 || (id.incarnation == log.incarnation
-                    && log.ends.contains(&id.sequence)
+                    && log.ends.contains(id.sequence)
                     && log.withheld.get(&id.sequence) != Some(&VOID))
         })
     }
@@ -64,9 +103,6 @@ impl Acknowledgements {
             && log.incarnation == id.incarnation
         {
             log.ends.insert(id.sequence);
-            if log.ends.len() > ENDS_MAX {
-                log.ends.pop_first();
-            }
         }
     }
 
@@ -169,7 +205,7 @@ impl Acknowledgements {
         self.gone.retain(|_, commit| *commit > settled);
         dirty
             .into_iter()
-            .filter_map(|agent| self.logs.get(&agent).map(|log| log.acknowledge(agent)))
+            .filter_map(|agent| self.logs.get_mut(&agent).map(|log| log.acknowledge(agent)))
             .filter(|call| !matches!(call, Call::Acknowledge { through: 0, .. }))
             .chain(gone.into_iter().map(acknowledge_gone))
             .collect()
@@ -183,12 +219,13 @@ fn acknowledge_gone(agent: AgentId) -> Call {
 }
 
 impl Log {
-    fn acknowledge(&self, agent: AgentId) -> Call {
+    fn acknowledge(&mut self, agent: AgentId) -> Call {
         let beyond = self.withheld.keys().nth(EXCEPTIONS_MAX).map(|first| first - 1);
         let through = beyond.unwrap_or(self.through);
         // A tail of exceptions says nothing.
         let except: BTreeSet<u64> =
             self.withheld.keys().copied().take_while(|number| *number <= through).collect();
+        self.ends.cover(through, &except);
         Call::Acknowledge { agent, incarnation: self.incarnation, through, except }
     }
 }
@@ -260,6 +297,32 @@ mod tests {
         assert_eq!((through, except.len()), (256, EXCEPTIONS_MAX));
         acknowledgements.settle(1000);
         assert_eq!(said(&mut acknowledgements), Some((1000, vec![])));
+    }
+
+    #[test]
+    fn i7_every_end_that_an_agent_may_repeat_is_remembered() {
+        let kept = AgentTask::PER_FRAMEWORK_MAX as u64;
+        let mut acknowledgements = Acknowledgements::default();
+        // One waits long for its commit, and its acknowledgement is the last that is said.
+        acknowledgements.note_end(id(1), 7);
+        for sequence in 2..=kept {
+            acknowledgements.note_end(id(sequence), 0);
+        }
+        assert_eq!(said(&mut acknowledgements), Some((kept, vec![1])));
+        for sequence in kept + 1..2 * kept {
+            acknowledgements.note_end(id(sequence), 0);
+        }
+        assert_eq!(said(&mut acknowledgements), Some((2 * kept - 1, vec![1])));
+        acknowledgements.settle(7);
+        assert_eq!(said(&mut acknowledgements), Some((2 * kept - 1, vec![])));
+        // The agent got the first only.
+        let repeated = std::iter::once(1).chain(kept + 1..2 * kept);
+        for sequence in repeated {
+            assert!(acknowledgements.is_told_end(id(sequence)), "{sequence}");
+        }
+        let log = &acknowledgements.logs[&AgentId(1)];
+        assert_eq!(log.ends.order.len(), AgentTask::PER_FRAMEWORK_MAX, "and no more (I15)");
+        assert_eq!(log.ends.covered.len(), log.ends.order.len());
     }
 
     #[test]

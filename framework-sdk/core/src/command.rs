@@ -138,4 +138,7 @@ pub struct Status {
     pub absent: u64,
     /// Why the last connection ended; cleared when one works.
     pub last_error: Option<String>,
+    /// Key with which the leading master signs its requests to the framework's own API; empty while
+    /// there is none, and then no capability holds.
+    pub capability_key: Vec<u8>,
 }

@@ -105,6 +105,7 @@ impl<F: Framework> Driver<F> {
             tasks: self.context.tasks.len() as u64,
             absent: self.context.absent.len() as u64,
             last_error: self.link.last_error.clone(),
+            capability_key: self.link.capability_key.clone(),
         }
     }
 
@@ -240,9 +241,17 @@ impl<F: Framework> Driver<F> {
     fn event(&mut self, event: Event) {
         match event {
             Event::Heartbeat => {}
-            Event::Subscribed { framework, epoch, incarnation, heartbeat, offer_ttl: _ } => {
+            Event::Subscribed {
+                framework,
+                epoch,
+                incarnation,
+                heartbeat,
+                offer_ttl: _,
+                capability_key,
+            } => {
                 self.link.incarnation = incarnation;
                 self.link.heartbeat = heartbeat;
+                self.link.capability_key = capability_key;
                 self.subscribed(framework, epoch);
             }
             Event::Standby { active } => {

@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) presented: FrameworkEpoch,
     pub(crate) heartbeat: DurationMs,
     pub(crate) last_error: Option<String>,
+    /// Of the master that this replica subscribed at last.
+    pub(crate) capability_key: Vec<u8>,
     last_heard: Monotonic,
     last_sent: Monotonic,
     back_off: BackOff,
@@ -57,6 +59,7 @@ impl Link {
             presented: FrameworkEpoch(0),
             heartbeat: DEFAULT_HEARTBEAT,
             last_error: None,
+            capability_key: Vec::new(),
             last_heard: Monotonic(0),
             last_sent: Monotonic(0),
             back_off: BackOff::new(config.back_off_min, config.back_off_max, config.seed),

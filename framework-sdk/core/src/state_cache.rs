@@ -3,7 +3,8 @@
 
 use crate::framework::Notice;
 use proffer_types::state_store::{
-    CHANGES_MAX, KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange,
+    CHANGES_MAX, COMMIT_BYTES_MAX, StateAnswer, StateBudget, StateCall, StateChange, change_bytes,
+    passes_by_itself,
 };
 use proffer_types::{DurationMs, Monotonic, Refusal, RefusalCode};
 use serde::{Deserialize, Serialize};
@@ -151,7 +152,8 @@ impl StateCache {
     /// # Errors
     /// What the store would refuse by its fixed bounds.
     pub(crate) fn issue(&mut self, changes: Vec<StateWrite>, ticket: u64) -> Result<u64, Refusal> {
-        check(&changes)?;
+        let named = changes.iter().map(|it| (it.key.as_str(), it.value.as_deref()));
+        StateBudget::default().check_changes(named)?;
         self.issued += 1;
         self.queue.push_back(Commit { ticket, changes, goes_alone: false });
         Ok(self.issued)
@@ -217,22 +219,19 @@ impl StateCache {
             return Some((self.next_request, call));
         }
         let first = self.queue.pop_front()?;
+        let mut merged = Merged::default();
+        merged.add(&first.changes);
         let mut commits = vec![first];
-        let mut merged = BTreeMap::new();
-        merge(&mut merged, &commits[0].changes);
         while !commits[0].goes_alone
             && let Some(next) = self.queue.front()
             && !next.goes_alone
+            && merged.has_room(&next.changes)
         {
-            let mut with_next = merged.clone();
-            merge(&mut with_next, &next.changes);
-            if with_next.len() > CHANGES_MAX {
-                break;
-            }
-            merged = with_next;
+            merged.add(&next.changes);
             commits.extend(self.queue.pop_front());
         }
         let changes: Vec<StateChange> = merged
+            .changes
             .into_iter()
             .map(|(key, value)| StateChange {
                 expected: Some(self.durable.get(&key).map_or(0, |(version, _)| *version)),
@@ -316,10 +315,7 @@ impl StateCache {
             self.phase = Phase::Empty;
             return Vec::new();
         }
-        let passes = refusal.code == RefusalCode::Unavailable
-            || (refusal.code == RefusalCode::BudgetExceeded
-                && refusal.field.contains("per_second"));
-        if passes {
+        if passes_by_itself(refusal) {
             self.retry_at = Some(now.after(RETRY_DELAY));
             self.put_back(sent, Together::Yes);
             return Vec::new();
@@ -407,54 +403,41 @@ fn list(after: Option<String>) -> StateCall {
     StateCall::List { prefix: String::new(), after, limit: PAGE_LIMIT }
 }
 
-/// Later writes of a key take the place of earlier ones.
-fn merge(merged: &mut BTreeMap<String, Option<Vec<u8>>>, changes: &[StateWrite]) {
-    for change in changes {
-        merged.insert(change.key.clone(), change.value.clone());
-    }
+/// Several commits as one: later writes of a key take the place of earlier ones.
+#[derive(Default)]
+struct Merged {
+    changes: BTreeMap<String, Option<Vec<u8>>>,
+    bytes: usize,
 }
 
-fn check(changes: &[StateWrite]) -> Result<(), Refusal> {
-    let refuse = |code, field: String, message: &str| Err(Refusal::new(code, field, message));
-    if changes.is_empty() || changes.len() > CHANGES_MAX {
-        return refuse(
-            RefusalCode::InvalidArgument,
-            "changes".to_owned(),
-            "a commit has 1 to 64 changes",
-        );
-    }
-    for (index, change) in changes.iter().enumerate() {
-        let key = &change.key;
-        if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return refuse(
-                RefusalCode::InvalidArgument,
-                format!("changes[{index}].key"),
-                "a key is 1 to 256 printable ASCII characters",
-            );
-        }
-        if changes[..index].iter().any(|earlier| earlier.key == *key) {
-            return refuse(
-                RefusalCode::InvalidArgument,
-                format!("changes[{index}].key"),
-                "occurs twice in one commit",
-            );
-        }
-        let size = change.value.as_ref().map_or(0, Vec::len) as u64;
-        if size > StateBudget::default().value_max {
-            return refuse(
-                RefusalCode::BudgetExceeded,
-                format!("changes[{index}].value"),
-                "is larger than 64KiB",
-            );
+impl Merged {
+    fn add(&mut self, writes: &[StateWrite]) {
+        for StateWrite { key, value } in writes {
+            self.bytes += change_bytes(key, value.as_deref());
+            if let Some(old) = self.changes.insert(key.clone(), value.clone()) {
+                self.bytes -= change_bytes(key, old.as_deref());
+            }
         }
     }
-    Ok(())
+
+    /// Whether these fit into the same commit.
+    fn has_room(&self, writes: &[StateWrite]) -> bool {
+        let (mut keys, mut bytes) = (self.changes.len(), self.bytes);
+        for StateWrite { key, value } in writes {
+            bytes += change_bytes(key, value.as_deref());
+            match self.changes.get(key) {
+                Some(old) => bytes -= change_bytes(key, old.as_deref()),
+                None => keys += 1,
+            }
+        }
+        keys <= CHANGES_MAX && bytes <= COMMIT_BYTES_MAX
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proffer_types::state_store::StateEntry;
+    use proffer_types::state_store::{CommitRate, StateEntry};
 
     fn page(entries: &[(&str, u64, &str)], more: bool) -> StateAnswer {
         let entry = |(key, version, value): &(&str, u64, &str)| StateEntry {
@@ -589,10 +572,36 @@ mod tests {
         let mut cache = loaded(&[]);
         cache.issue(vec![StateWrite::put("a", "1")], 1).expect("valid");
         let (request, _) = cache.next_call(Monotonic(0)).expect("sends");
-        let rate = Refusal::new(RefusalCode::BudgetExceeded, "commits_per_second", "too many");
+        let none = StateBudget { commits_per_second: 0, ..StateBudget::default() };
+        let rate = CommitRate::default().check(&none, Monotonic(0)).expect_err("too many");
         assert_eq!(cache.answer(request, StateAnswer::Refused(rate), Monotonic(10)), Ok(vec![]));
         assert_eq!(cache.next_call(Monotonic(10)), None);
         let at = cache.next_deadline().expect("tries again");
         assert!(cache.next_call(at).is_some());
+    }
+
+    #[test]
+    fn k9_commits_are_joined_only_as_far_as_one_may_have_bytes() {
+        let mut cache = loaded(&[]);
+        let large = vec![7; 64 << 10];
+        for number in 0..64 {
+            let write = StateWrite::put(format!("k{number:02}"), large.clone());
+            cache.issue(vec![write], number).expect("each is small enough");
+        }
+        let mut sent = 0;
+        while sent < 64 {
+            let (request, call) = cache.next_call(Monotonic(0)).expect("goes on");
+            let StateCall::Commit { changes } = call else { panic!("{call:?}") };
+            let named = changes.iter().map(|it| (it.key.as_str(), it.value.as_deref()));
+            StateBudget::default().check_changes(named).expect("the master takes it");
+            sent += changes.len();
+            let versions = (1..=changes.len() as u64).collect();
+            let told = cache.answer(request, StateAnswer::Committed { versions }, Monotonic(0));
+            assert_eq!(told.expect("asked").len(), changes.len());
+        }
+        let refusal = cache
+            .issue(vec![StateWrite::put("a", "1"), StateWrite::put("b", vec![0; 70_000])], 99)
+            .expect_err("no store takes it");
+        assert_eq!(refusal.field, "changes[1].value");
     }
 }

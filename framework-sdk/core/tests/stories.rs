@@ -8,6 +8,7 @@ use proffer_sdk_core::FrameworkEvent;
 use proffer_sdk_core::driver::Standing;
 use proffer_sdk_core::testing::{Bench, HEARTBEAT};
 use proffer_types::scheduler::{Absence, Call};
+use proffer_types::state_store::StateBudget;
 use proffer_types::{AgentId, DurationMs, Refusal, RefusalCode, TaskName, TaskState};
 
 const AGENT: &str = "cpus:4;mem:8GiB;ports:[31000-31009]";
@@ -41,6 +42,53 @@ fn what_is_asked_for_runs_and_its_end_is_told_once() {
     bench.master().repeat_statuses();
     bench.settle();
     assert_eq!(bench.framework().ends(), ["a"], "I7");
+}
+
+/// An agent whose connection breaks before the acknowledgements reach it says all its ends again.
+#[test]
+fn i7_a_thousand_ends_of_one_agent_that_come_again_are_told_once() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("t{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut bench = Bench::new(Keeper::new(&names));
+    let agent = bench.agent("one", "cpus:1000;mem:1000GiB");
+    bench.settle();
+    bench.run_all();
+    assert_eq!(bench.live().len(), 1_000);
+    bench.master().lose_acknowledgements(agent);
+    for name in names {
+        assert!(bench.master().move_task(&self::name(name), TaskState::Finished));
+    }
+    bench.settle();
+    assert_eq!(bench.framework().ends().len(), 1_000);
+    bench.master().hear_acknowledgements(agent);
+    bench.master().repeat_statuses();
+    bench.settle();
+    assert_eq!(bench.framework().ends().len(), 1_000, "each once");
+    assert_eq!(bench.framework().violations, [""; 0]);
+    assert_eq!(bench.master().tasks().len(), 0, "and all are acknowledged");
+}
+
+/// The master's own words for too many commits mean: later.
+#[test]
+fn k9_what_is_over_the_rate_of_the_store_is_stored_later() {
+    let names: Vec<String> = (0..40).map(|number| format!("t{number:02}")).collect();
+    let mut bench = Bench::new(Keeper::new(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    bench.agent("one", "cpus:100;mem:100GiB");
+    let budget = StateBudget { commits_per_second: 1, ..StateBudget::default() };
+    bench.master().set_state_budget(budget);
+    bench.settle();
+    bench.run_all();
+    for name in &names {
+        bench.task_becomes(name, TaskState::Finished);
+    }
+    let stored = |bench: &mut Bench<Keeper>| {
+        names.iter().filter(|it| bench.master().state(&format!("done/{it}")).is_some()).count()
+    };
+    assert_eq!(stored(&mut bench), 5, "the burst");
+    bench.advance(DurationMs(3_000));
+    assert_eq!(stored(&mut bench), 40, "the rest waited, and went together");
+    assert_eq!(bench.framework().refused(), []);
+    assert_eq!(bench.framework().violations, [""; 0]);
 }
 
 #[test]

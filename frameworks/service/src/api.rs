@@ -9,10 +9,13 @@ pub mod types;
 
 use crate::board::Board;
 use crate::calls::Caller;
+use crate::metrics::Metrics;
+use axum::extract::State;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use proffer_net::Routes;
-use proffer_types::Refusal;
 use proffer_types::rights::{Access, ObjectKind, Verb};
+use proffer_types::{Refusal, RefusalCode};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Doors {
     pub(crate) board: Arc<Board>,
     pub(crate) caller: Caller,
+    pub(crate) metrics: Arc<Metrics>,
     /// Streams end with the program.
     pub(crate) shutdown: CancellationToken,
 }
@@ -42,7 +46,7 @@ impl From<Refusal> for Refused {
 
 /// All routes, each with the right that it needs. `-` stands for all services: it is no name.
 pub(crate) fn routes(doors: Doors) -> Routes {
-    paths().with_state(doors)
+    paths().get("/metrics", Access::new(Verb::Read, ObjectKind::Metrics), scrape).with_state(doors)
 }
 
 fn paths() -> Routes<Doors> {
@@ -65,4 +69,13 @@ fn paths() -> Routes<Doors> {
         .post("/v1/services/{name}/stop", write, changes::stop)
         .post("/v1/services/{name}/start", write, changes::start)
         .delete("/v1/services/{name}", write, changes::remove)
+}
+
+async fn scrape(State(doors): State<Doors>) -> Result<Response, Refused> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = doors
+        .metrics
+        .text()
+        .map_err(|error| Refusal::new(RefusalCode::InternalBug, "", error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

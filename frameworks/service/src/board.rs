@@ -101,7 +101,7 @@ impl Board {
         inner.events.after_of(after, service, limit)
     }
 
-    fn views(&self) -> Arc<Views> {
+    pub(crate) fn views(&self) -> Arc<Views> {
         Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).views)
     }
 }

@@ -8,10 +8,14 @@
 //! | [`runtime`] | start and end |
 //! | `board` | what readers see |
 //! | `calls` | handlers that wait for the loop's answer |
+//! | `rights` | who may do what |
+//! | `metrics` | what it exports |
 
 pub mod api;
 mod board;
 mod calls;
+mod metrics;
+mod rights;
 pub mod runtime;
 pub mod spec_file;
 

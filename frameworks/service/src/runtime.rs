@@ -9,12 +9,13 @@
 use crate::api::{Doors, routes};
 use crate::board::Board;
 use crate::calls::{Caller, Waiting};
-use proffer_net::{Decision, ListenConfig, ListenError, Listener, Principal, PrincipalKind};
+use crate::metrics::Metrics;
+use crate::rights::Rights;
+use proffer_net::{ListenConfig, ListenError, Listener};
 use proffer_sdk::{Handle, Options, Status, run_with};
 use proffer_service_core::{ServiceCommand, ServiceConfig, ServiceFramework};
-use proffer_types::rights::{Object, ObjectKind, Verb};
 use proffer_types::scheduler::FrameworkInfo;
-use proffer_types::{DurationMs, FrameworkName, Refusal, RefusalCode, RoleName};
+use proffer_types::{DurationMs, FrameworkName, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,9 +112,11 @@ pub async fn start(options: ServiceOptions) -> Result<Running, StartError> {
         role: options.role,
     });
     let (board, waiting) = (Arc::new(Board::new()), Arc::new(Waiting::default()));
+    let (metrics, mut loop_metrics) = Metrics::new(Arc::clone(&board));
     let handle = run_with(framework, options.sdk, {
         let (board, waiting) = (Arc::clone(&board), Arc::clone(&waiting));
         move |framework: &mut ServiceFramework| {
+            loop_metrics.turn(framework);
             // Who has his answer sees what he asked for.
             board.publish(framework);
             waiting.answer(framework.take_answers());
@@ -122,31 +125,14 @@ pub async fn start(options: ServiceOptions) -> Result<Running, StartError> {
     let shutdown = CancellationToken::new();
     let next = Arc::new(AtomicU64::new(1));
     let caller = Caller { waiting, inputs: handle.inputs(), next };
-    let doors = Doors { board, caller, shutdown: shutdown.clone() };
+    let doors = Doors { board, caller, metrics: Arc::new(metrics), shutdown: shutdown.clone() };
     let server = tokio::spawn(proffer_net::serve_routes(
         listener,
         routes(doors),
         false,
-        Arc::new(authorize),
+        Arc::new(Rights::new(handle.status())),
         shutdown.clone(),
     ));
     tracing::info!(%address, %api_url, "service framework started");
     Ok(Running { handle, server, address, api_url, shutdown })
-}
-
-/// Services belong to operators; the master passes their requests on. Agents and other frameworks
-/// may look: endpoints are for them, too.
-fn authorize(principal: &Principal, verb: Verb, object: &Object) -> Decision {
-    let may = object.kind == ObjectKind::Service
-        && match principal.kind() {
-            PrincipalKind::Operator | PrincipalKind::Master => true,
-            PrincipalKind::Agent | PrincipalKind::Framework | PrincipalKind::Member => {
-                verb.is_read()
-            }
-        };
-    if may {
-        return Decision::Allow;
-    }
-    let message = format!("{principal} may not {} {object}", verb.as_str());
-    Decision::Deny(Refusal::new(RefusalCode::PermissionDenied, object.to_string(), message))
 }

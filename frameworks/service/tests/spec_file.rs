@@ -4,6 +4,7 @@ use proffer_service::spec_file::{parse, parse_bytes, render, to_yaml};
 use proffer_service_core::spec::model::{HostPort, Order};
 use proffer_service_core::spec::quantity::{Amount, Wait};
 use proffer_service_core::spec::{Diagnostic, ServiceName, fields, template};
+use proffer_types::template::Placeholders;
 use proffer_types::{DurationMs, Milli, RefusalCode};
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ fn the_example_is_accepted_and_its_script_is_passed_on_unharmed() {
     pod.validate().expect("the agent takes it");
     let variables = ["port.web", "meta.slot", "meta.revision"];
     let variables = variables.iter().map(|name| ((*name).to_owned(), "7".to_owned())).collect();
-    let script = proffer_types::template::expand(&pod.containers[0].command[2], &variables);
+    let script = Placeholders::new(&variables).expand(&pod.containers[0].command[2]);
     assert_eq!(script.expect("no placeholder is missing"), web.command[2]);
     assert_eq!(pod.containers[0].env["PORT_WEB"], "${port.web}");
 }
@@ -228,7 +229,7 @@ fn variables_are_literals_and_placeholders_a_closed_list() {
     let words: Vec<String> = pod.containers[0]
         .command
         .iter()
-        .map(|word| proffer_types::template::expand(word, &variables).expect("known"))
+        .map(|word| Placeholders::new(&variables).expand(word).expect("known"))
         .collect();
     assert_eq!(words, ["/bin/server", "1.8.3", "5$", "$HOME", "0"]);
     let faults = faults("command: [/bin/server, \"${tga}\"]");

@@ -4,9 +4,9 @@
 use crate::effect::{ConnectionId, OperationId, ReplyTo};
 use proffer_types::agent::AgentUp;
 use proffer_types::operator::OperatorCall;
-use proffer_types::scheduler::SchedulerUp;
+use proffer_types::scheduler::{Event, SchedulerUp};
 use proffer_types::state_store::StateEntry;
-use proffer_types::{DurationMs, Monotonic, PrincipalName, Refusal};
+use proffer_types::{DurationMs, FrameworkEpoch, Monotonic, PrincipalName, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// Which conversation a connection carries.
@@ -94,6 +94,15 @@ pub enum Command {
         connection: ConnectionId,
         /// What.
         frame: SchedulerUp,
+    },
+    /// Calls of a framework's frame that could not be read; the rest of the frame came before.
+    CallsRefused {
+        /// How they came.
+        connection: ConnectionId,
+        /// The epoch of their frame.
+        epoch: FrameworkEpoch,
+        /// What answers them.
+        answers: Vec<Event>,
     },
     /// The framework's stream took events; the core may emit this many more (K15). A connection
     /// starts with [`crate::limits::FRAMEWORK_WINDOW`] credits; the shell returns one for each event

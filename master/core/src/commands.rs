@@ -31,5 +31,3 @@ mod suppress_revive;
 mod take_back_agent;
 mod task_changes;
 mod templates;
-
-pub use take_back_agent::capability_key;

@@ -32,7 +32,7 @@ pub struct Config {
     pub state_budget: StateBudget,
     /// How often occupancy records are looked through for pairs that ended.
     pub occupancy_sweep: DurationMs,
-    /// Seeds the capability keys of agents. Chosen by the shell at each start (K20).
+    /// Seeds the capability keys of agents and frameworks. Chosen by the shell at each start (K20).
     pub capability_secret: Vec<u8>,
     /// Breaks ties in the allocator.
     pub allocator_seed: u64,

@@ -12,6 +12,7 @@
 //! ```
 
 mod allocation;
+mod capability;
 mod command;
 mod commands;
 mod config;
@@ -26,8 +27,8 @@ mod state;
 pub mod testing;
 mod turn;
 
+pub use capability::{agent_capability_key, framework_capability_key};
 pub use command::{Command, Peer, StatePage, WriteResult};
-pub use commands::capability_key;
 pub use config::Config;
 pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLane};
 pub use master::{Counters, Master};

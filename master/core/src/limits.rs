@@ -25,9 +25,6 @@ pub const OUTBOX_OFFERS_STOP: usize = 512;
 /// Tasks in one page of a snapshot.
 pub const SNAPSHOT_PAGE_TASKS: usize = 64;
 
-/// Calls in one frame of a framework; a frame beyond it is refused whole.
-pub const FRAME_CALLS_MAX: usize = 10_000;
-
 /// Offers in one accept, decline or renewal.
 pub const CALL_OFFERS_MAX: usize = 1024;
 
@@ -82,9 +79,6 @@ pub const ROLES_MAX: usize = 10_000;
 
 /// Commits and reads of one framework's state store that may be under way.
 pub const STATE_OPERATIONS_MAX: usize = 64;
-
-/// Bytes of keys and values in one commit: with the envelope it stays below etcd's 1.5 MiB.
-pub const STATE_COMMIT_BYTES_MAX: usize = 1 << 20;
 
 /// Entries in one page of a state store; fewer when they are heavier than a list may be.
 pub const STATE_PAGE_ENTRIES_MAX: u32 = 64;

@@ -153,6 +153,9 @@ impl Master {
             Command::SchedulerFrame { connection, frame } => {
                 self.scheduler_frame(connection, frame, now);
             }
+            Command::CallsRefused { connection, epoch, answers } => {
+                self.calls_refused(connection, epoch, answers, now);
+            }
             Command::FrameworkDrained { connection, credits } => {
                 self.framework_drained(connection, credits);
             }

@@ -1,5 +1,6 @@
-//! Passes requests on: sandboxes to their agent with a short capability, services to the active
-//! replica of the service framework. Bytes flow through as they come; none enters the loop (K20).
+//! Passes requests on: sandboxes to their agent, services to the active replica of the service
+//! framework, each with a short capability that is worth nothing elsewhere: addresses are what agents
+//! and frameworks say of themselves. Bytes flow through as they come; none enters the loop (K20).
 
 use super::http::{Doors, Refused};
 use crate::view::ViewReader;
@@ -7,10 +8,10 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use proffer_master_core::capability_key;
+use proffer_master_core::{agent_capability_key, framework_capability_key};
 use proffer_net::capability::{Right, sign};
 use proffer_net::{ClientError, Endpoint, HttpClient, Token};
-use proffer_types::{AgentId, ContainerId, Refusal, RefusalCode};
+use proffer_types::{Refusal, RefusalCode};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,10 +24,8 @@ const CAPABILITY_FOR: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) view: ViewReader,
-    /// Seeds the keys of agents; the same as the core's.
+    /// Seeds the keys of agents and frameworks; the same as the core's.
     pub(crate) capability_secret: Arc<[u8]>,
-    /// Shown to frameworks.
-    pub(crate) token: Option<Token>,
     /// Trust for `https` addresses.
     pub(crate) tls: Option<proffer_net::tls::ClientTlsFiles>,
 }
@@ -69,24 +68,12 @@ impl Proxy {
         let what = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let right = if what == "logs" { Right::Logs } else { Right::Files };
-        let capability = self.capability(agent.id, right, &container)?;
-        let client = self.client(&agent.info.api_url, Some(capability))?;
+        let key = agent_capability_key(&self.capability_secret, agent.id);
+        let client =
+            self.client(&agent.info.api_url, capability(&key, right, container.as_str()))?;
         let path = format!("/v1/containers/{container}/{what}{query}");
         let ask = hyper::Request::new(Body::empty());
         pass_back(client.send(hyper::Method::GET, &path, ask).await)
-    }
-
-    fn capability(
-        &self,
-        agent: AgentId,
-        right: Right,
-        container: &ContainerId,
-    ) -> Result<Token, Refusal> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let expires_at = now.saturating_add(CAPABILITY_FOR).as_secs();
-        let key = capability_key(&self.capability_secret, agent);
-        Token::parse(&sign(&key, right, container.as_str(), expires_at))
-            .map_err(|why| Refusal::new(RefusalCode::InternalBug, "capability", why))
     }
 
     async fn to_services(&self, request: Request) -> Result<Response, Refusal> {
@@ -102,7 +89,9 @@ impl Proxy {
                 Refusal::new(RefusalCode::Unavailable, "framework", message).hint("try again")
             );
         }
-        let client = self.client(&row.info.api_url, self.token.clone())?;
+        let key = framework_capability_key(&self.capability_secret, row.id);
+        let capability = capability(&key, Right::Call, &row.id.to_string());
+        let client = self.client(&row.info.api_url, capability)?;
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let mut onward = hyper::Request::new(body);
@@ -119,18 +108,33 @@ impl Proxy {
         {
             onward.headers_mut().insert("proffer-principal", value);
         }
-        pass_back(client.send(parts.method, &path, onward).await)
+        pass_back(client.send(parts.method, &path, onward).await).map_err(not_known_there)
     }
 
-    fn client(&self, url: &str, token: Option<Token>) -> Result<HttpClient, Refusal> {
+    fn client(&self, url: &str, capability: Token) -> Result<HttpClient, Refusal> {
         let unusable = |why: String| Refusal::new(RefusalCode::Unavailable, "api_url", why);
         let endpoint = Endpoint::parse(url)
             .map_err(|error| unusable(error.to_string()))?
-            .with_token(token)
+            .with_token(Some(capability))
             .with_tls(self.tls.as_ref())
             .map_err(|error| unusable(error.to_string()))?;
         Ok(HttpClient::new(&endpoint))
     }
+}
+
+fn capability(key: &[u8], right: Right, object: &str) -> Token {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let expires_at = now.saturating_add(CAPABILITY_FOR).as_secs();
+    Token::opaque(sign(key, right, object, expires_at))
+}
+
+/// Our proof was refused, not the caller's: the framework has not seen this master's key yet.
+fn not_known_there(refusal: Refusal) -> Refusal {
+    if refusal.code != RefusalCode::Unauthenticated {
+        return refusal;
+    }
+    let message = "the service framework does not know this master yet";
+    Refusal::new(RefusalCode::Unavailable, "framework", message).hint("try again")
 }
 
 /// The answer as it came; a refusal stays a refusal, with its code.
@@ -142,6 +146,15 @@ fn pass_back(
             let (mut parts, body) = answer.into_parts();
             parts.headers.remove(header::CONNECTION);
             parts.headers.remove(header::TRANSFER_ENCODING);
+            // Whatever it is, a browser must not take it for a page of ours.
+            parts.headers.remove(header::SET_COOKIE);
+            parts
+                .headers
+                .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            parts.headers.insert(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static("default-src 'none'; sandbox; frame-ancestors 'none'"),
+            );
             Ok(Response::from_parts(parts, Body::new(body)))
         }
         Err(ClientError::Refused { refusal, .. }) => Err(refusal),

@@ -5,8 +5,10 @@ use crate::connections::{Connection, Connections, Outgoing};
 use crate::inbox::Inbox;
 use crate::leading::Leading;
 use proffer_master_core::{Command, ConnectionId};
+use proffer_proto::convert::calls_from_pb;
 use proffer_proto::pb;
 use proffer_proto::pb::scheduler_service_server::SchedulerService;
+use proffer_types::Refusal;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -59,18 +61,35 @@ async fn read(
         };
         let Ok(Some(frame)) = frame else { break };
         connection.heard();
-        let passed = match SchedulerUp::try_from(frame) {
-            Ok(frame) => {
-                connection.pass(Command::SchedulerFrame { connection: connection.id, frame }).await
-            }
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = passed {
+        if let Err(refusal) = pass(&connection, frame).await {
             drop(answers.send(Err(super::to_status(&refusal))).await);
             break;
         }
     }
     over.cancel();
+}
+
+/// Hands in the calls that can be read, then the answers to the others. Without its subscription a
+/// stream has no meaning, so a subscription that cannot be read ends it.
+async fn pass(connection: &Connection, frame: pb::SchedulerUp) -> Result<(), Refusal> {
+    let (epoch, read) = calls_from_pb(frame)?;
+    let (mut calls, mut answers) = (Vec::new(), Vec::new());
+    for call in read {
+        match call {
+            Ok(call) => calls.push(call),
+            Err(refused) if refused.call == "subscribe" => return Err(refused.refusal),
+            Err(refused) => answers.push(refused.answer()),
+        }
+    }
+    let id = connection.id;
+    if !calls.is_empty() || answers.is_empty() {
+        let frame = SchedulerUp { epoch, calls };
+        connection.pass(Command::SchedulerFrame { connection: id, frame }).await?;
+    }
+    if !answers.is_empty() {
+        connection.pass(Command::CallsRefused { connection: id, epoch, answers }).await?;
+    }
+    Ok(())
 }
 
 async fn write(

@@ -1,19 +1,22 @@
-//! Owns capabilities: a short right to do one thing with one container at one agent, signed by the
-//! leader with that agent's key (K20). Shown as a bearer token.
+//! Owns capabilities: a short right to do one thing with one container at one agent, or to call one
+//! framework's API, signed by the leader with that agent's or framework's key (K20). Shown as a bearer
+//! token. Whoever gets one can use it at nobody but himself.
 //!
-//! Text: `VERB.CONTAINER.EXPIRES.SIGNATURE`, with the expiry in seconds since 1970 and the HMAC-SHA-256
+//! Text: `RIGHT.OBJECT.EXPIRES.SIGNATURE`, with the expiry in seconds since 1970 and the HMAC-SHA-256
 //! of what stands before the last dot, in hex.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What may be done to a container.
+/// What may be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
     /// Read its output.
     Logs,
     /// Read its sandbox.
     Files,
+    /// Call a framework's API as the leading master.
+    Call,
 }
 
 impl Right {
@@ -21,27 +24,28 @@ impl Right {
         match self {
             Self::Logs => "logs",
             Self::Files => "files",
+            Self::Call => "call",
         }
     }
 }
 
 /// Signs a right until `expires_at` (seconds since 1970).
 #[must_use]
-pub fn sign(key: &[u8], right: Right, container: &str, expires_at: u64) -> String {
-    let claim = format!("{}.{container}.{expires_at}", right.name());
+pub fn sign(key: &[u8], right: Right, object: &str, expires_at: u64) -> String {
+    let claim = format!("{}.{object}.{expires_at}", right.name());
     let signature = hex(&hmac_sha256(key, claim.as_bytes()));
     format!("{claim}.{signature}")
 }
 
-/// Whether `text` gives the right to do this to `container` now: it was signed with `key` for just
+/// Whether `text` gives the right to do this to `object` now: it was signed with `key` for just
 /// that and has not expired.
 #[must_use]
-pub fn verify(key: &[u8], text: &str, right: Right, container: &str, now: u64) -> bool {
+pub fn verify(key: &[u8], text: &str, right: Right, object: &str, now: u64) -> bool {
     let Some((claim, signature)) = text.rsplit_once('.') else { return false };
     let expected = hex(&hmac_sha256(key, claim.as_bytes()));
     let signed: bool = expected.as_bytes().ct_eq(signature.as_bytes()).into();
     let granted = claim.rsplit_once('.').is_some_and(|(granted, expires_at)| {
-        granted.split_once('.') == Some((right.name(), container))
+        granted.split_once('.') == Some((right.name(), object))
             && expires_at.parse::<u64>().is_ok_and(|expires_at| expires_at > now)
     });
     signed && granted && !key.is_empty()

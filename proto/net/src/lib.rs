@@ -8,7 +8,7 @@
 //!    gate      Host, Origin, principal,               client::http       JSON calls, streams
 //!              table, authorize                       client::channel    gRPC
 //!    routes    handlers and their rules, together     client::events     server-sent events
-//!    capability  a short right to one sandbox         proof             which token to show
+//!    capability  a short right to one sandbox or API  proof             which token to show
 //!                                                     local             tokens of this machine
 //! ```
 //!

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// Who calls. Its text is what records hold and rules name: `token:dev`, `cert:proffer://agent/a7`,
-/// `insecure`.
+/// `master`, `insecure`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Principal {
@@ -14,6 +14,8 @@ pub enum Principal {
     Token(String),
     /// Showed a certificate with this subject alternative name.
     Certificate(String),
+    /// Showed a capability that the leading master signed.
+    Master,
     /// Showed nothing, on a listener that was opened with `--insecure`.
     Insecure,
 }
@@ -27,7 +29,7 @@ pub enum PrincipalKind {
     Agent,
     /// `proffer://framework/NAME`.
     Framework,
-    /// `proffer://master/NAME`.
+    /// `proffer://master/NAME`, and every capability.
     Master,
     /// A certificate with another kind of name: some part of the cluster, it does not say which.
     Member,
@@ -40,6 +42,7 @@ impl Principal {
         match self {
             Self::Token(_) | Self::Insecure => PrincipalKind::Operator,
             Self::Certificate(name) => kind_of_name(name),
+            Self::Master => PrincipalKind::Master,
         }
     }
 }
@@ -63,6 +66,7 @@ impl fmt::Display for Principal {
         match self {
             Self::Token(name) => write!(f, "token:{name}"),
             Self::Certificate(name) => write!(f, "cert:{name}"),
+            Self::Master => f.write_str("master"),
             Self::Insecure => f.write_str("insecure"),
         }
     }

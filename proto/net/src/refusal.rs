@@ -26,6 +26,46 @@ pub fn http_response(refusal: &Refusal) -> Response<Body> {
     response
 }
 
+/// Longest text of a failure that is looked at.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// A failure that a handler did not put into words of ours, as the framework's rejection of a body or a
+/// query, becomes a refusal. Every other answer stays as it is.
+pub async fn in_our_words(answer: Response<Body>) -> Response<Body> {
+    let status = answer.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let kind = answer.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !is_failure || kind.is_some_and(|kind| !kind.starts_with(b"text/plain")) {
+        return answer;
+    }
+    let text = axum::body::to_bytes(answer.into_body(), TEXT_BYTES_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let (code, field) = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            (RefusalCode::InvalidArgument, part_of_request(&text))
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (RefusalCode::InvalidArgument, "content-type"),
+        StatusCode::PAYLOAD_TOO_LARGE => (RefusalCode::BudgetExceeded, "body"),
+        StatusCode::NOT_FOUND => (RefusalCode::NotFound, "path"),
+        StatusCode::METHOD_NOT_ALLOWED => (RefusalCode::NotSupported, "method"),
+        _ if status.is_client_error() => (RefusalCode::InvalidArgument, ""),
+        _ => (RefusalCode::InternalBug, ""),
+    };
+    let message = if text.is_empty() { status.to_string() } else { text.trim().to_owned() };
+    http_response(&Refusal::new(code, field, message))
+}
+
+/// What an extractor's text is about.
+fn part_of_request(text: &str) -> &'static str {
+    if text.contains("query string") {
+        "query"
+    } else if text.contains("URL") {
+        "path"
+    } else {
+        "body"
+    }
+}
+
 /// The status of a gRPC call that is refused.
 #[must_use]
 pub fn grpc_status(refusal: &Refusal) -> tonic::Status {

@@ -24,7 +24,7 @@ use super::body::BoundedBody;
 use super::gate::{Authorize, Connection, Gate};
 use super::listen::Listener;
 use super::principal::Transport;
-use super::refusal::is_grpc;
+use super::refusal::{in_our_words, is_grpc};
 use super::routes::Routes;
 use super::tls::subject_name;
 
@@ -194,13 +194,11 @@ impl Door {
             Err(answer) => return answer,
         };
         parts.extensions.insert(peer);
-        let body = if is_grpc(&parts.headers) {
-            Body::new(body)
-        } else {
-            Body::new(BoundedBody::new(body))
-        };
+        let grpc = is_grpc(&parts.headers);
+        let body = if grpc { Body::new(body) } else { Body::new(BoundedBody::new(body)) };
         let answered = self.router.oneshot(Request::from_parts(parts, body)).await;
-        answered.unwrap_or_else(|never| match never {})
+        let answer = answered.unwrap_or_else(|never| match never {});
+        if grpc { answer } else { in_our_words(answer).await }
     }
 }
 

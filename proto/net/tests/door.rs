@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Path as Captured;
+use axum::extract::{Path as Captured, Query};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::sse;
 use axum::{Extension, Json};
@@ -101,6 +101,10 @@ fn routes() -> Routes {
     let who = async |Extension(peer): Extension<Peer>| Json(peer.principal.to_string());
     let echo = async |Json(value): Json<serde_json::Value>| Json(value);
     let remove = async |Captured(id): Captured<String>| Json(id);
+    let item = async |Captured(number): Captured<u32>| Json(number);
+    let count = async |Query(query): Query<std::collections::BTreeMap<String, u32>>| {
+        Json(query.values().sum::<u32>())
+    };
     let follow = async || {
         let event = |i: u32| sse::Event::default().id(i.to_string()).data(format!("line {i}"));
         let events = futures_util::stream::iter(0..3).map(move |i| Ok::<_, axum::Error>(event(i)));
@@ -119,6 +123,8 @@ fn routes() -> Routes {
         })
         .post("/echo", access(Verb::Change), echo)
         .delete("/things/{id}", access(Verb::Change), remove)
+        .get("/items/{number}", access(Verb::Read), item)
+        .get("/count", access(Verb::Read), count)
         .get("/events", access(Verb::Read), follow)
         .get("/bytes", access(Verb::Read), bytes)
 }
@@ -172,6 +178,36 @@ async fn k20_what_is_denied_or_unknown_says_so() {
     let (status, refused) = refusal(client.get::<String>("/v2/agents").await.unwrap_err());
     assert_eq!((status, refused.code), (StatusCode::NOT_FOUND, RefusalCode::NotFound));
     assert!(refused.message.contains("GET /v2/agents"), "{refused}");
+}
+
+/// What an extractor does not take is refused in the form of every other refusal.
+#[tokio::test]
+async fn what_a_handler_cannot_read_is_a_refusal_with_its_field() {
+    let server = start(plain()).await;
+    let client = server.client();
+    let echo = |body: &str, kind: &str| {
+        format!(
+            "POST /echo HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for (body, kind, field) in
+        [("{\"a\":", "application/json", "body"), ("{}", "text/plain", "content-type")]
+    {
+        let answer = server.raw(&echo(body, kind)).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let refusal: Refusal = serde_json::from_str(body).expect("a refusal");
+        assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::InvalidArgument, field));
+        assert!(!refusal.message.is_empty());
+    }
+    let count = client.get::<u32>("/count?of=many").await;
+    let (status, refused) = refusal(count.unwrap_err());
+    assert_eq!((status, refused.field.as_str()), (StatusCode::BAD_REQUEST, "query"));
+    let item = client.get::<u32>("/items/many").await;
+    let (status, refused) = refusal(item.unwrap_err());
+    assert_eq!((status, refused.field.as_str()), (StatusCode::BAD_REQUEST, "path"));
 }
 
 #[tokio::test]

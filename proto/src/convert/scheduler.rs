@@ -457,15 +457,21 @@ impl From<Event> for pb::Event {
     fn from(event: Event) -> Self {
         use pb::event::{self, Kind};
         let kind = match event {
-            Event::Subscribed { framework, epoch, incarnation, heartbeat, offer_ttl } => {
-                Kind::Subscribed(event::Subscribed {
-                    framework: framework.0,
-                    epoch: epoch.0,
-                    incarnation: incarnation.0,
-                    heartbeat_ms: heartbeat.0,
-                    offer_ttl_ms: offer_ttl.0,
-                })
-            }
+            Event::Subscribed {
+                framework,
+                epoch,
+                incarnation,
+                heartbeat,
+                offer_ttl,
+                capability_key,
+            } => Kind::Subscribed(event::Subscribed {
+                framework: framework.0,
+                epoch: epoch.0,
+                incarnation: incarnation.0,
+                heartbeat_ms: heartbeat.0,
+                offer_ttl_ms: offer_ttl.0,
+                capability_key,
+            }),
             Event::Standby { active } => Kind::Standby(event::Standby { active: active.into() }),
             Event::SnapshotPage { tasks } => Kind::SnapshotPage(event::SnapshotPage {
                 tasks: tasks.into_iter().map(pb::TaskRecord::from).collect(),
@@ -514,6 +520,7 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             incarnation: Incarnation(event.incarnation),
             heartbeat: DurationMs(event.heartbeat_ms),
             offer_ttl: DurationMs(event.offer_ttl_ms),
+            capability_key: event.capability_key,
         },
         Kind::Standby(event) => Event::Standby { active: name(&event.active, "standby.active")? },
         Kind::SnapshotPage(event) => Event::SnapshotPage {

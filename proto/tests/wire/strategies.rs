@@ -542,13 +542,16 @@ fn event() -> BoxedStrategy<Event> {
     let absent =
         (agent_id(), absence()).prop_map(|(agent, absence)| AbsentAgent { agent, absence });
     prop_oneof![
-        (framework_id(), number(), number(), span(), span()).prop_map(
-            |(framework, epoch, incarnation, heartbeat, offer_ttl)| Event::Subscribed {
-                framework,
-                epoch: FrameworkEpoch(epoch),
-                incarnation: Incarnation(incarnation),
-                heartbeat,
-                offer_ttl,
+        (framework_id(), number(), number(), span(), span(), vec(any::<u8>(), 0..33)).prop_map(
+            |(framework, epoch, incarnation, heartbeat, offer_ttl, capability_key)| {
+                Event::Subscribed {
+                    framework,
+                    epoch: FrameworkEpoch(epoch),
+                    incarnation: Incarnation(incarnation),
+                    heartbeat,
+                    offer_ttl,
+                    capability_key,
+                }
             }
         ),
         named().prop_map(|active| Event::Standby { active }),

@@ -75,6 +75,12 @@ pub struct AgentTask {
     pub acknowledged: bool,
 }
 
+impl AgentTask {
+    /// Tasks that an agent keeps for one framework, ended but unacknowledged ones included (K15). What
+    /// a framework remembers of ends follows from it.
+    pub const PER_FRAMEWORK_MAX: usize = 4096;
+}
+
 /// What an agent may say.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

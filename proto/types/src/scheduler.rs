@@ -209,6 +209,8 @@ pub enum Event {
         heartbeat: DurationMs,
         /// How long an offer is held.
         offer_ttl: DurationMs,
+        /// Key with which the leading master signs its requests to this framework's API.
+        capability_key: Vec<u8>,
     },
     /// Another replica is active; this one waits.
     Standby {

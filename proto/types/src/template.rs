@@ -295,39 +295,83 @@ pub struct TaskLaunch {
     pub group: Option<GroupName>,
 }
 
-/// Replaces `${name}` by its value; `$$` is one dollar sign, any other `$` stands for itself.
-///
-/// # Errors
-/// A refusal naming the placeholder that has no value or no end.
-pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> Result<String, Refusal> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let tail = &rest[at + 1..];
-        if let Some(after) = tail.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-        } else if let Some(after) = tail.strip_prefix('{') {
-            let invalid =
-                |message: String| Refusal::new(RefusalCode::InvalidArgument, "variables", message);
-            let (name, after) = after.split_once('}').ok_or_else(|| {
-                invalid(format!("{:?} has no closing '}}'", crate::refusal::excerpt(rest)))
-            })?;
-            let value = variables.get(name).ok_or_else(|| {
-                let known = variables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                invalid(format!("${{{}}} has no value", crate::refusal::excerpt(name)))
-                    .hint(format!("known: {}", crate::refusal::excerpt(&known)))
-            })?;
-            out.push_str(value);
-            rest = after;
-        } else {
-            out.push('$');
-            rest = tail;
-        }
+/// Replaces the placeholders of one launch. What comes of them is bounded: a small template and small
+/// variables could ask for gigabytes.
+#[derive(Debug)]
+pub struct Placeholders<'a> {
+    variables: &'a BTreeMap<String, String>,
+    /// Bytes that the texts to come may have together.
+    left: usize,
+}
+
+impl<'a> Placeholders<'a> {
+    /// Longest text, in bytes: what the kernel takes as one argument (`MAX_ARG_STRLEN`), less its end.
+    pub const TEXT_MAX: usize = (128 << 10) - 1;
+    /// All texts of a launch together, in bytes.
+    pub const LAUNCH_MAX: usize = 1 << 20;
+
+    /// Values for a launch that has no text yet.
+    #[must_use]
+    pub fn new(variables: &'a BTreeMap<String, String>) -> Self {
+        Self { variables, left: Self::LAUNCH_MAX }
     }
-    out.push_str(rest);
-    Ok(out)
+
+    /// Replaces `${name}` by its value; `$$` is one dollar sign, any other `$` stands for itself.
+    ///
+    /// # Errors
+    /// A refusal naming the placeholder that has no value or no end, or the bound that is exceeded.
+    pub fn expand(&mut self, text: &str) -> Result<String, Refusal> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            self.push(&mut out, &rest[..at])?;
+            let tail = &rest[at + 1..];
+            if let Some(after) = tail.strip_prefix('$') {
+                self.push(&mut out, "$")?;
+                rest = after;
+            } else if let Some(after) = tail.strip_prefix('{') {
+                let (name, after) = after.split_once('}').ok_or_else(|| {
+                    invalid(format!("{:?} has no closing '}}'", crate::refusal::excerpt(rest)))
+                })?;
+                let value = self.value(name)?;
+                self.push(&mut out, value)?;
+                rest = after;
+            } else {
+                self.push(&mut out, "$")?;
+                rest = tail;
+            }
+        }
+        self.push(&mut out, rest)?;
+        self.left -= out.len();
+        Ok(out)
+    }
+
+    fn value(&self, name: &str) -> Result<&'a str, Refusal> {
+        self.variables.get(name).map(String::as_str).ok_or_else(|| {
+            let known = self.variables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            invalid(format!("${{{}}} has no value", crate::refusal::excerpt(name)))
+                .hint(format!("known: {}", crate::refusal::excerpt(&known)))
+        })
+    }
+
+    fn push(&self, out: &mut String, piece: &str) -> Result<(), Refusal> {
+        let length = out.len() + piece.len();
+        if length > Self::TEXT_MAX {
+            let message = "is longer than 128KiB with its placeholders replaced";
+            return Err(invalid(message.to_owned()));
+        }
+        if length > self.left {
+            let message =
+                "with this, the texts of the launch are more than 1MiB with placeholders replaced";
+            return Err(invalid(message.to_owned()));
+        }
+        out.push_str(piece);
+        Ok(())
+    }
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(RefusalCode::InvalidArgument, "variables", message)
 }
 
 #[cfg(test)]
@@ -337,12 +381,26 @@ mod tests {
     #[test]
     fn placeholders_are_replaced_and_missing_ones_named() {
         let variables = BTreeMap::from([("port.web".to_owned(), "31000".to_owned())]);
-        assert_eq!(
-            expand("--port=${port.web} $$HOME $x", &variables).expect("known"),
-            "--port=31000 $HOME $x"
-        );
-        assert!(expand("${nope}", &variables).expect_err("unknown").message.contains("${nope}"));
-        assert!(expand("${open", &variables).is_err());
+        let expand = |text| Placeholders::new(&variables).expand(text);
+        assert_eq!(expand("--port=${port.web} $$HOME $x").expect("known"), "--port=31000 $HOME $x");
+        assert!(expand("${nope}").expect_err("unknown").message.contains("${nope}"));
+        assert!(expand("${open").is_err());
+    }
+
+    #[test]
+    fn i15_what_placeholders_become_is_bounded() {
+        let variables = BTreeMap::from([("a".to_owned(), "x".repeat(16 << 10))]);
+        let mut placeholders = Placeholders::new(&variables);
+        let bomb = placeholders.expand(&"${a}".repeat(16 << 10)).expect_err("256MiB");
+        assert!(bomb.message.contains("128KiB"), "{bomb}");
+        let long = "${a}".repeat(7);
+        let fit = Placeholders::LAUNCH_MAX / (7 << 14);
+        for _ in 0..fit {
+            assert_eq!(placeholders.expand(&long).expect("fits").len(), 7 << 14);
+        }
+        let beyond = placeholders.expand(&long).expect_err("more than a launch has");
+        assert!(beyond.message.contains("1MiB"), "{beyond}");
+        assert!(placeholders.expand("short").is_ok());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use crate::commands::container::launch_failure;
 use crate::container::{ContainerExit, Outcome, StopCause};
 use proffer_types::task::{Exit, StatusReason, TaskState};
 
+/// What the kernel ends a process with that is over its memory limit.
+const SIGKILL: i32 = 9;
+
 /// The terminal report for an exit. An unknown exit is never called success (K14).
 pub(crate) fn classify(exit: &ContainerExit, kill: Option<&KillIntent>) -> Report {
     let (state, reason, mut message) = match &exit.outcome {
@@ -62,29 +65,41 @@ fn killed(exit: &ContainerExit, kill: Option<&KillIntent>) -> (TaskState, Status
 }
 
 fn by_itself(exit: &ContainerExit, kill: Option<&KillIntent>) -> (TaskState, StatusReason, String) {
-    match (&exit.outcome, exit.out_of_memory) {
-        (Outcome::Code(0), _) => (TaskState::Finished, StatusReason::None, String::new()),
-        (Outcome::Code(_) | Outcome::Signal(_), true) => (
-            TaskState::Failed,
-            StatusReason::OutOfMemory,
-            match exit.memory_peak {
-                Some(peak) => format!("killed at its memory limit; most used: {peak}"),
-                None => "killed at its memory limit".to_owned(),
-            },
-        ),
-        (Outcome::Code(code), false) => {
-            (TaskState::Failed, StatusReason::Exited, format!("exit code {code}"))
+    match exit.outcome {
+        Outcome::Code(0) => (TaskState::Finished, StatusReason::None, String::new()),
+        // The kernel counts what it killed in the group, not whom: only a task that died of such a
+        // signal itself ended for want of memory.
+        Outcome::Signal(SIGKILL) if exit.out_of_memory => {
+            let peak = exit.memory_peak.map(|peak| format!("; most used: {peak}"));
+            let message = format!("killed at its memory limit{}", peak.unwrap_or_default());
+            (TaskState::Failed, StatusReason::OutOfMemory, message)
         }
-        (Outcome::Signal(signal), false) => {
-            (TaskState::Failed, StatusReason::Signalled, format!("ended by signal {signal}"))
+        Outcome::Code(code) => {
+            let message = with_memory(format!("exit code {code}"), exit);
+            (TaskState::Failed, StatusReason::Exited, message)
+        }
+        Outcome::Signal(signal) => {
+            let message = with_memory(format!("ended by signal {signal}"), exit);
+            (TaskState::Failed, StatusReason::Signalled, message)
         }
         // A kill that came before the start cancels it.
-        (Outcome::NeverStarted, _) if kill.is_some() => killed(exit, kill),
-        (Outcome::NeverStarted | Outcome::LaunchFailed { .. } | Outcome::SupervisorLost, _) => (
+        Outcome::NeverStarted if kill.is_some() => killed(exit, kill),
+        Outcome::NeverStarted | Outcome::LaunchFailed { .. } | Outcome::SupervisorLost => (
             TaskState::Failed,
             StatusReason::LaunchFailed,
             "it was prepared but never told to start".to_owned(),
         ),
+    }
+}
+
+fn with_memory(message: String, exit: &ContainerExit) -> String {
+    if !exit.out_of_memory {
+        return message;
+    }
+    let note = "one of its processes had been killed at the memory limit";
+    match exit.memory_peak {
+        Some(peak) => format!("{message}; {note}; most used: {peak}"),
+        None => format!("{message}; {note}"),
     }
 }
 
@@ -206,5 +221,24 @@ mod tests {
         assert_eq!(report.reason, StatusReason::OutOfMemory);
         assert_eq!(report.message, "killed at its memory limit; most used: 64MiB\nallocating");
         assert!(report.exit.expect("it ran").out_of_memory);
+    }
+
+    #[test]
+    fn a_child_that_was_killed_for_memory_is_not_the_end_of_its_task() {
+        let after_hog = |outcome| ContainerExit {
+            out_of_memory: true,
+            memory_peak: Some(Bytes(64 << 20)),
+            ..exit(outcome, StopCause::Itself)
+        };
+        let report = classify(&after_hog(Outcome::Code(3)), None);
+        assert_eq!(report.reason, StatusReason::Exited);
+        assert_eq!(
+            report.message,
+            "exit code 3; one of its processes had been killed at the memory limit; most used: 64MiB"
+        );
+        let report = classify(&after_hog(Outcome::Signal(11)), None);
+        assert_eq!(report.reason, StatusReason::Signalled);
+        let report = classify(&after_hog(Outcome::Code(0)), None);
+        assert_eq!((report.state, report.reason), (TaskState::Finished, StatusReason::None));
     }
 }

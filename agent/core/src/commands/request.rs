@@ -7,7 +7,9 @@ use proffer_types::agent::AgentLaunch;
 use proffer_types::ids::ContainerId;
 use proffer_types::refusal::{Refusal, RefusalCode};
 use proffer_types::resources::ResourceName;
-use proffer_types::template::{Check, ContainerTemplate, OnDisconnect, PodTemplate, Probe, expand};
+use proffer_types::template::{
+    Check, ContainerTemplate, OnDisconnect, Placeholders, PodTemplate, Probe,
+};
 use proffer_types::units::{Bytes, Milli};
 use std::collections::BTreeMap;
 
@@ -25,13 +27,13 @@ pub(crate) fn expand_launch(
 ) -> Result<(ContainerRequest, Vec<CheckPlan>), Refusal> {
     let of = only_container(template)?;
     let launch = &order.launch;
+    let mut texts = Placeholders::new(&launch.variables);
     let request = ContainerRequest {
         container: container.clone(),
         framework: order.framework,
         task: launch.name.clone(),
-        command: expand_all(&of.command, &launch.variables)
-            .map_err(|refusal| refusal.within("command"))?,
-        env: expand_env(of, &launch.variables)?,
+        command: expand_all(&of.command, "command", &mut texts)?,
+        env: expand_env(of, &mut texts)?,
         user: of.user.clone(),
         root: of.root.clone(),
         workdir: of.workdir.clone(),
@@ -47,7 +49,7 @@ pub(crate) fn expand_launch(
             OnDisconnect::StopAfter(span) => Some(span),
         },
     };
-    Ok((request, plans_of(template, &launch.variables)?))
+    Ok((request, plans(of, &mut texts)?))
 }
 
 /// The checks of a launch.
@@ -58,10 +60,14 @@ pub(crate) fn plans_of(
     template: &PodTemplate,
     variables: &Variables,
 ) -> Result<Vec<CheckPlan>, Refusal> {
-    let checks = only_container(template)?.checks.iter().enumerate();
+    plans(only_container(template)?, &mut Placeholders::new(variables))
+}
+
+fn plans(of: &ContainerTemplate, texts: &mut Placeholders<'_>) -> Result<Vec<CheckPlan>, Refusal> {
+    let checks = of.checks.iter().enumerate();
     checks
         .map(|(index, check)| {
-            plan(check, variables).map_err(|refusal| refusal.within(format!("checks[{index}]")))
+            plan(check, texts).map_err(|refusal| refusal.within(format!("checks[{index}]")))
         })
         .collect()
 }
@@ -77,29 +83,35 @@ fn only_container(template: &PodTemplate) -> Result<&ContainerTemplate, Refusal>
     }
 }
 
-fn expand_all(texts: &[String], variables: &Variables) -> Result<Vec<String>, Refusal> {
-    texts.iter().map(|text| expand(text, variables)).collect()
+fn expand_all(
+    all: &[String],
+    field: &str,
+    texts: &mut Placeholders<'_>,
+) -> Result<Vec<String>, Refusal> {
+    let expand = |(index, text): (usize, &String)| {
+        texts.expand(text).map_err(|refusal| refusal.within(format!("{field}[{index}]")))
+    };
+    all.iter().enumerate().map(expand).collect()
 }
 
-fn expand_env(of: &ContainerTemplate, variables: &Variables) -> Result<Variables, Refusal> {
+fn expand_env(of: &ContainerTemplate, texts: &mut Placeholders<'_>) -> Result<Variables, Refusal> {
     let expanded = of.env.iter().map(|(name, value)| {
-        let value =
-            expand(value, variables).map_err(|refusal| refusal.within(format!("env.{name}")))?;
+        let value = texts.expand(value).map_err(|refusal| refusal.within(format!("env.{name}")))?;
         Ok((name.clone(), value))
     });
     expanded.collect()
 }
 
-fn plan(check: &Check, variables: &Variables) -> Result<CheckPlan, Refusal> {
+fn plan(check: &Check, texts: &mut Placeholders<'_>) -> Result<CheckPlan, Refusal> {
     let request = match &check.probe {
         Probe::Http { port, path, status } => ProbeRequest::Http {
-            port: port_of(port, variables)?,
-            path: expand(path, variables)?,
+            port: port_of(port, texts)?,
+            path: texts.expand(path)?,
             status: status.clone(),
         },
-        Probe::Tcp { port } => ProbeRequest::Tcp { port: port_of(port, variables)? },
+        Probe::Tcp { port } => ProbeRequest::Tcp { port: port_of(port, texts)? },
         Probe::Command { command } => {
-            ProbeRequest::Command { command: expand_all(command, variables)? }
+            ProbeRequest::Command { command: expand_all(command, "command", texts)? }
         }
     };
     Ok(CheckPlan {
@@ -113,8 +125,8 @@ fn plan(check: &Check, variables: &Variables) -> Result<CheckPlan, Refusal> {
     })
 }
 
-fn port_of(text: &str, variables: &Variables) -> Result<u16, Refusal> {
-    let expanded = expand(text, variables)?;
+fn port_of(text: &str, texts: &mut Placeholders<'_>) -> Result<u16, Refusal> {
+    let expanded = texts.expand(text)?;
     expanded.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
         let shown = proffer_types::refusal::excerpt(&expanded);
         Refusal::new(RefusalCode::InvalidArgument, "port", format!("{shown:?} is not a port"))

@@ -68,10 +68,13 @@ fn a_launch_that_cannot_be_is_refused_durably_and_says_why() {
     unknown.kill.grace = DurationMs(1);
     let mut no_port = launch(3);
     no_port.launch.variables.clear();
+    let mut bomb = launch(4);
+    bomb.launch.variables.insert("port".to_owned(), "x".repeat(256 << 10));
     let cases = [
         (launch_of(&template(), 1, "cpus:5"), "resources_stale: resources: "),
         (launch_of(&unknown, 2, "cpus:1"), "unknown_template: template: "),
-        (no_port, "invalid_argument: command.variables: ${port} has no value"),
+        (no_port, "invalid_argument: command[1].variables: ${port} has no value"),
+        (bomb, "invalid_argument: command[1].variables: is longer than 128KiB"),
     ];
     for (index, (order, why)) in (1u64..).zip(cases) {
         world.launch(order);
@@ -81,11 +84,11 @@ fn a_launch_that_cannot_be_is_refused_durably_and_says_why() {
         assert!(status.message.starts_with(why), "{}", status.message);
     }
     assert_eq!(world.machine.starts().len(), 0);
-    assert_eq!(world.machine.checkpoint().tasks.len(), 3, "kept until acknowledged");
+    assert_eq!(world.machine.checkpoint().tasks.len(), 4, "kept until acknowledged");
     world.restart(0);
     world.register();
-    assert_eq!(world.list().len(), 3);
-    world.acknowledge(3, &[]);
+    assert_eq!(world.list().len(), 4);
+    world.acknowledge(4, &[]);
     world.settle();
     assert!(world.machine.checkpoint().tasks.is_empty());
 }

@@ -41,6 +41,8 @@ pub(crate) struct FakeAgent {
     pub(crate) tasks: BTreeMap<TaskName, Held>,
     /// Launches that left the master and have not arrived.
     pub(crate) on_the_way: Vec<TaskRecord>,
+    /// Acknowledgements do not reach it.
+    pub(crate) is_deaf: bool,
     last_sequence: u64,
 }
 
@@ -60,6 +62,7 @@ impl FakeAgent {
             standing: Standing::Registered,
             tasks: BTreeMap::new(),
             on_the_way: Vec::new(),
+            is_deaf: false,
             last_sequence: 0,
         }
     }
@@ -134,22 +137,24 @@ impl FakeAgent {
         }
     }
 
-    /// Forgets what is acknowledged: an ended task for good.
+    /// What an acknowledgement covers is forgotten, unless it does not get here; the ended tasks that
+    /// it covers.
     pub(crate) fn acknowledge(&mut self, through: u64, except: &BTreeSet<u64>) -> Vec<TaskRecord> {
+        let mut ended = Vec::new();
         for held in self.tasks.values_mut() {
             let sequence = held.record.status.id.map_or(u64::MAX, |id| id.sequence);
-            held.is_acknowledged |= sequence <= through && !except.contains(&sequence);
+            let is_covered = sequence <= through && !except.contains(&sequence);
+            held.is_acknowledged |= is_covered && !self.is_deaf;
+            if is_covered && held.record.status.state.is_terminal() {
+                ended.push(held.record.clone());
+            }
         }
-        let forgotten: Vec<TaskRecord> = self
-            .tasks
-            .values()
-            .filter(|held| held.is_acknowledged && held.record.status.state.is_terminal())
-            .map(|held| held.record.clone())
-            .collect();
-        for record in &forgotten {
-            self.tasks.remove(&record.status.task);
+        if !self.is_deaf {
+            for record in &ended {
+                self.tasks.remove(&record.status.task);
+            }
         }
-        forgotten
+        ended
     }
 }
 

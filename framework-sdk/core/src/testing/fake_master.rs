@@ -11,6 +11,7 @@ use proffer_types::offer::Offer;
 use proffer_types::scheduler::{
     Absence, AbsentAgent, Call, Event, FrameworkInfo, SchedulerDown, SchedulerUp, TaskRecord,
 };
+use proffer_types::state_store::{CommitRate, StateBudget};
 use proffer_types::{
     AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GroupName,
     Incarnation, LaunchToken, MasterEpoch, OfferId, Refusal, ReplicaId, Resources, TaskName,
@@ -26,6 +27,8 @@ pub const HEARTBEAT: DurationMs = DurationMs(1_000);
 pub const OFFER_TTL: DurationMs = DurationMs(10_000);
 /// Entries of one page of state, small so that tests see several.
 const STATE_PAGE: usize = 3;
+/// Key of capabilities for the framework's API.
+const CAPABILITY_KEY: &[u8] = b"a fake master's key";
 
 /// What the master knows of a task.
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub struct FakeMaster {
     token_mark: LaunchToken,
     state: BTreeMap<String, (u64, Vec<u8>)>,
     state_version: u64,
+    budget: StateBudget,
+    rate: CommitRate,
     /// Kills for agents that were out of reach; delivered when they return.
     kills_kept: BTreeSet<TaskName>,
     is_torn_down: bool,
@@ -110,6 +115,8 @@ impl FakeMaster {
             token_mark: LaunchToken::default(),
             state: BTreeMap::new(),
             state_version: 0,
+            budget: StateBudget::default(),
+            rate: CommitRate::default(),
             kills_kept: BTreeSet::new(),
             is_torn_down: false,
             out: Vec::new(),
@@ -173,6 +180,12 @@ impl FakeMaster {
                 .map(|record| (record.status.task.clone(), (agent.id, record.status.state)))
         })
         .collect()
+    }
+
+    /// Another budget for the framework's durable state.
+    pub fn set_state_budget(&mut self, budget: StateBudget) {
+        self.budget = budget;
+        self.rate = CommitRate::default();
     }
 
     /// A value of the framework's durable state.
@@ -321,6 +334,7 @@ impl FakeMaster {
             incarnation: Incarnation(1),
             heartbeat: HEARTBEAT,
             offer_ttl: OFFER_TTL,
+            capability_key: CAPABILITY_KEY.to_vec(),
         });
         self.snapshot();
     }

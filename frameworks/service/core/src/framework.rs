@@ -129,6 +129,11 @@ impl ServiceFramework {
         self.fault.as_ref()
     }
 
+    /// Commits that are neither durable nor refused, ascending.
+    pub fn open_commits(&self) -> impl Iterator<Item = u64> {
+        self.commits.keys().copied()
+    }
+
     pub(crate) fn mark_all(&mut self) {
         self.dirty.extend(self.services.keys().cloned());
     }

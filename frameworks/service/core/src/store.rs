@@ -72,15 +72,23 @@ impl ServiceFramework {
 
     /// Recognises the instances of the snapshot by their names.
     fn adopt(&mut self, before: &mut BTreeMap<ServiceName, Service>, ctx: &mut Context) {
-        let live: Vec<TaskName> = ctx.tasks().live().map(|task| task.name().clone()).collect();
-        for name in live {
+        let tasks: Vec<(TaskName, bool)> =
+            ctx.tasks().iter().map(|task| (task.name().clone(), task.is_live())).collect();
+        for (name, is_live) in tasks {
             let Some(parsed) = InstanceName::parse(&name) else { continue };
             let Some(service) = self.services.get_mut(&parsed.service) else {
-                ctx.kill(&name, None);
+                if is_live {
+                    ctx.kill(&name, None);
+                }
                 continue;
             };
             let remembered =
                 before.get_mut(&parsed.service).and_then(|service| service.instances.remove(&name));
+            if !is_live {
+                // Its end is about to be told.
+                service.instances.extend(remembered.map(|instance| (name, instance)));
+                continue;
+            }
             let instance = remembered.unwrap_or_else(|| Instance::new(parsed));
             if instance.ending == Some(Ending::Stopping) {
                 // The SDK forgets kills at a new epoch.

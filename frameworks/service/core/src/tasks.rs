@@ -42,12 +42,15 @@ impl ServiceFramework {
         };
         self.dirty.insert(parsed.service.clone());
         if !task.is_live() {
-            let instance = service.instances.remove(name);
-            if !retried {
-                let instance = instance.unwrap_or_else(|| Instance::new(parsed));
-                self.ended(&instance, task, ctx);
-            } else if let Some(instance) = instance {
-                service.instances.insert(name.clone(), instance);
+            match service.instances.get(name).cloned() {
+                Some(_) if retried => {}
+                Some(instance) => {
+                    service.instances.remove(name);
+                    self.ended(&instance, task, ctx);
+                }
+                // It ended before this process saw it, or its end was told before: said again, it must
+                // not be held against the slot again.
+                None => self.ended_unseen(&parsed, task),
             }
             return;
         }
@@ -117,6 +120,11 @@ impl ServiceFramework {
             at: self.now.wall,
         };
         self.crashed(&instance, note, ctx);
+    }
+
+    fn ended_unseen(&mut self, name: &InstanceName, task: &Task) {
+        let place = Some((name.slot, task.name()));
+        self.events.push(self.now.wall, EventKind::Ended, &name.service, place, describe_end(task));
     }
 
     fn ended(&mut self, instance: &Instance, task: &Task, ctx: &mut Context) {

@@ -101,6 +101,22 @@ fn a_rollback_goes_on_across_restarts() {
     }
 }
 
+/// It may have been told to the process before, whose word about it did not arrive.
+#[test]
+fn i7_an_end_that_no_instance_is_known_for_is_not_held_against_its_slot() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1")).expect("accepted");
+    cluster.run(5);
+    let (task, _, _) = cluster.bench.live()[0].clone();
+    let task = TaskName::new(&task).expect("listed");
+    assert!(cluster.bench.master().move_task(&task, TaskState::Failed));
+    cluster.kill_framework();
+    cluster.step();
+    let view = cluster.view("web");
+    assert!(view.slots.iter().all(|slot| slot.crashes == 0), "{:?}", view.slots);
+    assert_eq!(cluster.running().len(), 4, "and it is filled again without a pause");
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Deploy(u8),

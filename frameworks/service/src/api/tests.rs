@@ -4,6 +4,7 @@ use super::types::*;
 use super::{Doors, routes};
 use crate::board::Board;
 use crate::calls::{Caller, Waiting};
+use crate::metrics::{LoopMetrics, Metrics};
 use futures_util::StreamExt;
 use proffer_net::{
     ClientError, Decision, Endpoint, HttpClient, ListenConfig, Listener, Principal, Token, Tokens,
@@ -47,8 +48,7 @@ fn framework() -> ServiceFramework {
 /// The framework's loop, with a cluster in memory in the place of a master; its time passes a
 /// hundredfold.
 async fn turn(
-    board: Arc<Board>,
-    waiting: Arc<Waiting>,
+    (board, waiting, mut metrics): (Arc<Board>, Arc<Waiting>, LoopMetrics),
     mut inputs: mpsc::Receiver<ServiceCommand>,
     stop: CancellationToken,
 ) {
@@ -68,6 +68,7 @@ async fn turn(
             }
         }
         bench.advance(DurationMs(500));
+        metrics.turn(bench.framework());
         board.publish(bench.framework());
         waiting.answer(bench.framework_mut().take_answers());
     }
@@ -93,9 +94,12 @@ async fn server() -> Server {
     let (board, waiting) = (Arc::new(Board::new()), Arc::new(Waiting::default()));
     let (sender, inputs) = mpsc::channel(16);
     let stop = CancellationToken::new();
-    tokio::spawn(turn(Arc::clone(&board), Arc::clone(&waiting), inputs, stop.clone()));
+    let (metrics, loop_metrics) = Metrics::new(Arc::clone(&board));
+    let shown = (Arc::clone(&board), Arc::clone(&waiting), loop_metrics);
+    tokio::spawn(turn(shown, inputs, stop.clone()));
     let caller = Caller { waiting, inputs: sender, next: Arc::new(AtomicU64::new(1)) };
-    let doors = Doors { board, caller, shutdown: stop.clone() };
+    let metrics = Arc::new(metrics);
+    let doors = Doors { board, caller, metrics, shutdown: stop.clone() };
     let allow = |_: &Principal, _: Verb, _: &Object| Decision::Allow;
     let served =
         proffer_net::serve_routes(listener, routes(doors), false, Arc::new(allow), stop.clone());
@@ -262,4 +266,29 @@ fn the_master_lists_just_what_is_served_here() {
         .map(|rule| format!("{} {} {:?}", rule.method, rule.pattern, rule.access))
         .collect();
     assert_eq!(listed, served);
+}
+
+#[tokio::test]
+async fn metrics_tell_services_instances_rollouts_and_commits() {
+    let server = server().await;
+    server.post::<Value>("/v1/services", FILE).await.expect("accepted");
+    server.until(|view| view.summary.rollout.state == RolloutState::Succeeded).await;
+    let chunks = server.client.stream("/metrics").await.expect("there");
+    let bytes: Vec<_> = chunks.map(|chunk| chunk.expect("whole")).collect().await;
+    let text = String::from_utf8(bytes.concat()).expect("text");
+    for line in [
+        "proffer_service_services{status=\"running\"} 1",
+        "proffer_service_instances{phase=\"available\"} 3",
+        "proffer_service_rollouts_total{outcome=\"succeeded\"} 1",
+        "proffer_service_active 1",
+    ] {
+        assert!(text.contains(line), "{line} in:\n{text}");
+    }
+    let number = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(name)).expect(name);
+        line.rsplit(' ').next().and_then(|text| text.parse().ok()).expect("a number")
+    };
+    assert!(number("proffer_service_turns_total") > 0.0);
+    assert!(number("proffer_service_view_changes_total") > 0.0);
+    assert!(number("proffer_service_commit_seconds_count") > 0.0);
 }

@@ -62,6 +62,10 @@ impl Master {
 
 /// Agents keep their messages short; one that does not must not make its frameworks' frames unreadable.
 pub(crate) fn cut_message(status: &mut TaskStatus) {
-    let end = status.message.floor_char_boundary(limits::STATUS_MESSAGE_BYTES_MAX);
-    status.message.truncate(end);
+    let message = &status.message;
+    if message.len() > limits::STATUS_MESSAGE_BYTES_MAX {
+        let ends = (0..=limits::STATUS_MESSAGE_BYTES_MAX).rev();
+        let end = ends.into_iter().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        status.message.truncate(end);
+    }
 }

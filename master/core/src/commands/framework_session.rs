@@ -1,6 +1,7 @@
 //! One session of a framework's active replica: how its stream begins, what it has said, how it is
 //! replaced by the next.
 
+use crate::capability::framework_capability_key;
 use crate::effect::ConnectionId;
 use crate::master::Master;
 use crate::registry::FrameworkRecord;
@@ -64,6 +65,7 @@ impl Master {
         self.connections.bind_replica(connection, id);
         let incarnation = self.cluster.incarnation;
         let (heartbeat, offer_ttl) = (self.config.framework_heartbeat, self.config.offer_ttl);
+        let capability_key = framework_capability_key(&self.config.capability_secret, id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         entry.subscriptions += 1;
         let mut outbox = Outbox::new(credits);
@@ -73,6 +75,7 @@ impl Master {
             incarnation,
             heartbeat,
             offer_ttl,
+            capability_key,
         });
         outbox.snapshot();
         entry.stream = Some(Stream {

@@ -6,7 +6,7 @@ use crate::effect::ConnectionId;
 use crate::limits;
 use crate::master::Master;
 use crate::state::connections::ConnectionKind;
-use proffer_types::scheduler::{Call, SchedulerUp};
+use proffer_types::scheduler::{Call, Event, SchedulerUp};
 use proffer_types::{FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode};
 
 impl Master {
@@ -21,15 +21,6 @@ impl Master {
             return;
         }
         let SchedulerUp { epoch, calls } = frame;
-        if calls.len() > limits::FRAME_CALLS_MAX {
-            let refusal = Refusal::new(
-                RefusalCode::BudgetExceeded,
-                "calls",
-                format!("more than {} calls in one frame", limits::FRAME_CALLS_MAX),
-            );
-            self.close(connection, refusal);
-            return;
-        }
         self.heard(&[connection], now.monotonic);
         for call in calls {
             self.changing = false;
@@ -51,7 +42,9 @@ impl Master {
         let Some(kind) = self.connections.get(connection).map(|entry| &entry.kind) else { return };
         let ConnectionKind::ReplicaOf(framework) = *kind else {
             // Not subscribed (yet): a heartbeat is answered, anything else has no meaning.
-            self.unsubscribed_call(connection, &call);
+            if !matches!(call, Call::Heartbeat) {
+                self.unsubscribed(connection);
+            }
             return;
         };
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
@@ -63,6 +56,38 @@ impl Master {
         } else {
             self.settle(framework, &call);
             self.active_call(framework, call, now);
+        }
+    }
+
+    /// Calls of a frame that the door could not read: each has its answer, the others were handed in
+    /// before.
+    pub(crate) fn calls_refused(
+        &mut self,
+        connection: ConnectionId,
+        epoch: FrameworkEpoch,
+        answers: Vec<Event>,
+        now: Now,
+    ) {
+        if !self.is_peer(connection, Peer::Framework) {
+            self.counters.stale_frames += 1;
+            return;
+        }
+        self.heard(&[connection], now.monotonic);
+        let Some(kind) = self.connections.get(connection).map(|entry| &entry.kind) else { return };
+        let ConnectionKind::ReplicaOf(framework) = *kind else {
+            self.unsubscribed(connection);
+            return;
+        };
+        let active = self.frameworks.get(framework).is_some_and(|entry| {
+            entry.epoch() == epoch
+                && entry.stream.as_ref().is_some_and(|stream| stream.connection == connection)
+        });
+        if !active {
+            self.counters.stale_frames += 1;
+            return;
+        }
+        for answer in answers {
+            self.tell(framework, answer);
         }
     }
 
@@ -104,10 +129,10 @@ impl Master {
         }
     }
 
-    fn unsubscribed_call(&mut self, connection: ConnectionId, call: &Call) {
+    fn unsubscribed(&mut self, connection: ConnectionId) {
         let waits =
             self.frameworks.creating.values().any(|creation| creation.connection == connection);
-        if waits || matches!(call, Call::Heartbeat) {
+        if waits {
             return;
         }
         self.counters.stale_frames += 1;

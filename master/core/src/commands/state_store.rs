@@ -12,16 +12,9 @@ use crate::state::pending::{Continuation, StateRead, store_behind};
 use crate::turn::weighed;
 use proffer_types::scheduler::Event;
 use proffer_types::state_store::{
-    CHANGES_MAX, KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange,
+    KEY_MAX, StateAnswer, StateBudget, StateCall, StateChange, change_bytes, too_many_operations,
 };
-use proffer_types::{FrameworkEpoch, FrameworkId, Monotonic, Now, Refusal, RefusalCode};
-use std::collections::BTreeSet;
-
-/// One commit, in the units of the rate budget.
-const COMMIT_MILLI_TOKENS: u64 = 1000;
-
-/// Seconds of the rate that may be saved up: a deploy writes in bursts.
-const RATE_BURST_SECONDS: u64 = 5;
+use proffer_types::{FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode};
 
 impl Master {
     pub(crate) fn state_call(
@@ -117,10 +110,10 @@ impl Master {
         check_operations(&entry.state)?;
         self.check_state_room(&entry.state, &changes)?;
         check_commit(&entry.state, &budget, &changes)?;
-        check_rate(&entry.state, &budget, now.monotonic)?;
+        entry.state.rate.check(&budget, now.monotonic)?;
         self.changing = true;
         let Some(entry) = self.frameworks.get_mut(framework) else { return Ok(()) };
-        spend_rate(&mut entry.state, &budget, now.monotonic);
+        entry.state.rate.spend(&budget, now.monotonic);
         let (batch, versions) = change_state(framework, entry, changes);
         let bytes = batch.iter().map(RegistryChange::stored_bytes).sum();
         entry.state.writing_bytes += bytes;
@@ -184,12 +177,7 @@ fn check_operations(state: &StateStore) -> Result<(), Refusal> {
     if state.operations < limits::STATE_OPERATIONS_MAX {
         return Ok(());
     }
-    Err(Refusal::new(
-        RefusalCode::BudgetExceeded,
-        "state",
-        format!("{} calls are under way", limits::STATE_OPERATIONS_MAX),
-    )
-    .hint("wait for answers"))
+    Err(too_many_operations(limits::STATE_OPERATIONS_MAX))
 }
 
 /// Every change is legal and expected, and the budget holds afterwards.
@@ -198,83 +186,26 @@ fn check_commit(
     budget: &StateBudget,
     changes: &[StateChange],
 ) -> Result<(), Refusal> {
-    if changes.is_empty() || changes.len() > CHANGES_MAX {
-        return Err(Refusal::new(
-            RefusalCode::InvalidArgument,
-            "changes",
-            format!("a commit has 1 to {CHANGES_MAX} changes"),
-        ));
-    }
-    let mut seen = BTreeSet::new();
-    let (mut bytes, mut keys) = (state.bytes, state.index.len() as u64);
-    let mut written = 0;
+    budget.check_changes(changes.iter().map(|it| (it.key.as_str(), it.value.as_deref())))?;
+    let before = (state.bytes, state.index.len() as u64);
+    let (mut bytes, mut keys) = before;
     for (index, change) in changes.iter().enumerate() {
-        let within = |refusal: Refusal| refusal.within(format!("changes[{index}]"));
-        check_change(state, budget, change).map_err(within)?;
-        if !seen.insert(change.key.as_str()) {
-            return Err(within(Refusal::new(
-                RefusalCode::InvalidArgument,
-                "key",
-                format!("{} is changed twice", change.key),
-            )));
-        }
-        if let Some(old) = state.index.get(&change.key) {
+        let old = state.index.get(&change.key);
+        check_version(change, old.map_or(0, |meta| meta.version))
+            .map_err(|refusal| refusal.within(format!("changes[{index}]")))?;
+        if let Some(old) = old {
             bytes = bytes.saturating_sub(change.key.len() as u64 + old.bytes);
             keys -= 1;
         }
         if let Some(value) = &change.value {
-            bytes += (change.key.len() + value.len()) as u64;
+            bytes += change_bytes(&change.key, Some(value)) as u64;
             keys += 1;
         }
-        written += change.key.len() + change.value.as_ref().map_or(0, Vec::len);
     }
-    if written > limits::STATE_COMMIT_BYTES_MAX {
-        return Err(Refusal::new(
-            RefusalCode::BudgetExceeded,
-            "changes",
-            format!("{written} bytes; one commit has at most {}", limits::STATE_COMMIT_BYTES_MAX),
-        )
-        .hint("put less into one commit, such as fewer services into one deployment"));
-    }
-    let grows = bytes > state.bytes || keys > state.index.len() as u64;
-    if grows && (bytes > budget.bytes_max || keys > budget.keys_max) {
-        return Err(Refusal::new(
-            RefusalCode::BudgetExceeded,
-            "state",
-            format!(
-                "{bytes} bytes in {keys} keys; the budget is {} bytes in {} keys",
-                budget.bytes_max, budget.keys_max
-            ),
-        )
-        .hint("delete keys first"));
-    }
-    Ok(())
+    budget.check_growth(before, (bytes, keys))
 }
 
-fn check_change(
-    state: &StateStore,
-    budget: &StateBudget,
-    change: &StateChange,
-) -> Result<(), Refusal> {
-    let legal = !change.key.is_empty()
-        && change.key.len() <= KEY_MAX
-        && change.key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if !legal {
-        return Err(Refusal::new(
-            RefusalCode::InvalidArgument,
-            "key",
-            format!("a key is 1 to {KEY_MAX} printable ASCII characters"),
-        ));
-    }
-    let size = change.value.as_ref().map_or(0, Vec::len) as u64;
-    if size > budget.value_max {
-        return Err(Refusal::new(
-            RefusalCode::BudgetExceeded,
-            "value",
-            format!("{size} bytes; a value has at most {}", budget.value_max),
-        ));
-    }
-    let have = state.index.get(&change.key).map_or(0, |meta| meta.version);
+fn check_version(change: &StateChange, have: u64) -> Result<(), Refusal> {
     match change.expected {
         Some(expected) if expected != have => Err(Refusal::new(
             RefusalCode::VersionConflict,
@@ -283,31 +214,6 @@ fn check_change(
         )),
         Some(_) | None => Ok(()),
     }
-}
-
-/// Tokens at a moment: filled since the last commit, up to the burst.
-fn tokens(state: &StateStore, budget: &StateBudget, now: Monotonic) -> u64 {
-    let rate = u64::from(budget.commits_per_second);
-    let most = rate * COMMIT_MILLI_TOKENS * RATE_BURST_SECONDS;
-    let filled = now.since(state.rate.filled).0.saturating_mul(rate);
-    state.rate.milli_tokens.saturating_add(filled).min(most)
-}
-
-fn check_rate(state: &StateStore, budget: &StateBudget, now: Monotonic) -> Result<(), Refusal> {
-    if tokens(state, budget, now) >= COMMIT_MILLI_TOKENS {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        RefusalCode::BudgetExceeded,
-        "state",
-        format!("more than {} commits a second", budget.commits_per_second),
-    )
-    .hint("put several changes into one commit"))
-}
-
-fn spend_rate(state: &mut StateStore, budget: &StateBudget, now: Monotonic) {
-    state.rate.milli_tokens = tokens(state, budget, now).saturating_sub(COMMIT_MILLI_TOKENS);
-    state.rate.filled = now;
 }
 
 /// Changes the index and says what is to be written. Versions come from one counter of the framework, so

@@ -1,6 +1,7 @@
 //! Completes a registration: the agent's list against the rows, then whatever the agent has missed. A
 //! launch that is not on the list never ran and never will (K1).
 
+use crate::capability::agent_capability_key;
 use crate::master::Master;
 use crate::registry::AgentMode;
 use crate::state::agents::{Link, Registration};
@@ -12,7 +13,6 @@ use proffer_types::scheduler::Event;
 use proffer_types::task::StatusReason;
 use proffer_types::units::DurationMs;
 use proffer_types::{AgentId, Now, TaskKey, TaskState};
-use sha2::{Digest, Sha256};
 
 use super::agent_statuses::cut_message;
 
@@ -63,7 +63,7 @@ impl Master {
         let orders = AgentOrder::Registered {
             heartbeat: self.config.agent_heartbeat,
             grant: DurationMs(0),
-            capability_key: capability_key(&self.config.capability_secret, id),
+            capability_key: agent_capability_key(&self.config.capability_secret, id),
         };
         self.order(id, orders);
         self.take_list(id, tasks, now);
@@ -160,17 +160,4 @@ impl Master {
             }
         }
     }
-}
-
-/// Key with which capabilities for an agent's API are signed: derived from the master's secret and
-/// used as an HMAC key only, so that the shell can sign without asking the core (K20).
-#[must_use]
-pub fn capability_key(secret: &[u8], agent: AgentId) -> Vec<u8> {
-    Sha256::new()
-        .chain_update(b"proffer agent capability 1\0")
-        .chain_update((secret.len() as u64).to_be_bytes())
-        .chain_update(secret)
-        .chain_update(agent.0.to_be_bytes())
-        .finalize()
-        .to_vec()
 }

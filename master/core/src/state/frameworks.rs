@@ -6,6 +6,7 @@ use crate::effect::{ConnectionId, ReplyTo};
 use crate::registry::{FrameworkRecord, StateHead, StateMeta};
 use proffer_types::demand::DemandGroup;
 use proffer_types::scheduler::FrameworkInfo;
+use proffer_types::state_store::CommitRate;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
     AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Monotonic, OfferId,
@@ -47,13 +48,6 @@ pub(crate) struct Activation {
     pub(crate) credits: u32,
 }
 
-/// Commits a second, as tokens in thousandths.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RateBudget {
-    pub(crate) milli_tokens: u64,
-    pub(crate) filled: Monotonic,
-}
-
 /// The state store as the core knows it: versions and sizes, those being written included (K4, K9).
 #[derive(Clone, Debug)]
 pub(crate) struct StateStore {
@@ -63,13 +57,13 @@ pub(crate) struct StateStore {
     pub(crate) operations: usize,
     /// Of commits that are not durable yet.
     pub(crate) writing_bytes: usize,
-    pub(crate) rate: RateBudget,
+    pub(crate) rate: CommitRate,
 }
 
 impl StateStore {
     pub(crate) fn recover(head: StateHead, index: BTreeMap<String, StateMeta>) -> Self {
         let bytes = index.iter().map(|(key, meta)| key.len() as u64 + meta.bytes).sum();
-        let rate = RateBudget { milli_tokens: u64::MAX, filled: Monotonic(0) };
+        let rate = CommitRate::default();
         Self { head, index, bytes, operations: 0, writing_bytes: 0, rate }
     }
 }

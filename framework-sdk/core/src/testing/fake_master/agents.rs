@@ -76,6 +76,21 @@ impl FakeMaster {
         }
     }
 
+    /// Acknowledgements do not reach an agent, as when its connection breaks before they leave; the
+    /// master forgets what they cover all the same.
+    pub fn lose_acknowledgements(&mut self, agent: AgentId) {
+        if let Some(agent) = self.agents.get_mut(&agent) {
+            agent.is_deaf = true;
+        }
+    }
+
+    /// They do again.
+    pub fn hear_acknowledgements(&mut self, agent: AgentId) {
+        if let Some(agent) = self.agents.get_mut(&agent) {
+            agent.is_deaf = false;
+        }
+    }
+
     /// An agent is out of reach: its tasks are unreachable.
     pub fn lose_agent(&mut self, id: AgentId) {
         let now = self.now;

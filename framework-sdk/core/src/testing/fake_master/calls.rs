@@ -5,10 +5,10 @@ use crate::testing::fake_agent::Standing;
 use proffer_types::demand::DemandGroup;
 use proffer_types::offer::{Accept, Operation};
 use proffer_types::scheduler::{Call, Event, TaskRecord};
-use proffer_types::state_store::{StateAnswer, StateCall, StateEntry};
+use proffer_types::state_store::{StateAnswer, StateCall, StateChange, StateEntry, change_bytes};
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
 use proffer_types::template::TaskLaunch;
-use proffer_types::{AgentId, Refusal, RefusalCode, Resources, TaskName, TaskState};
+use proffer_types::{AgentId, Monotonic, Refusal, RefusalCode, Resources, TaskName, TaskState};
 use std::collections::BTreeMap;
 
 impl FakeMaster {
@@ -209,6 +209,9 @@ impl FakeMaster {
                 StateAnswer::Page { entries: entries.into_iter().take(STATE_PAGE).collect(), more }
             }
             StateCall::Commit { changes } => {
+                if let Err(refusal) = self.check_budget(&changes) {
+                    return StateAnswer::Refused(refusal);
+                }
                 for change in &changes {
                     let version = self.state.get(&change.key).map_or(0, |(version, _)| *version);
                     if change.expected.is_some_and(|expected| expected != version) {
@@ -219,6 +222,7 @@ impl FakeMaster {
                         ));
                     }
                 }
+                self.rate.spend(&self.budget, Monotonic(self.now.0));
                 let mut versions = Vec::new();
                 for change in changes {
                     self.state_version += 1;
@@ -236,5 +240,27 @@ impl FakeMaster {
                 StateAnswer::Committed { versions }
             }
         }
+    }
+
+    /// The budgets of the real one, refused in the same words.
+    fn check_budget(&self, changes: &[StateChange]) -> Result<(), Refusal> {
+        let named = changes.iter().map(|it| (it.key.as_str(), it.value.as_deref()));
+        self.budget.check_changes(named)?;
+        let size = |key: &str, value: &[u8]| change_bytes(key, Some(value)) as u64;
+        let all = self.state.iter().map(|(key, (_, value))| size(key, value));
+        let before = (all.sum(), self.state.len() as u64);
+        let (mut bytes, mut keys) = before;
+        for change in changes {
+            if let Some((_, old)) = self.state.get(&change.key) {
+                bytes -= size(&change.key, old);
+                keys -= 1;
+            }
+            if let Some(value) = &change.value {
+                bytes += size(&change.key, value);
+                keys += 1;
+            }
+        }
+        self.budget.check_growth(before, (bytes, keys))?;
+        self.rate.check(&self.budget, Monotonic(self.now.0))
     }
 }
