@@ -24,7 +24,7 @@ use crate::work_dir::WorkDir;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::get;
-use proffer_net::Token;
+use proffer_net::Endpoint;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -36,8 +36,8 @@ pub(crate) struct ApiState {
     /// Given by the master at registration; empty before, and then nothing is let in.
     pub(crate) capability_key: Arc<ArcSwap<Vec<u8>>>,
     pub(crate) requests: mpsc::Sender<Request>,
-    /// Opens `/metrics`.
-    pub(crate) token: Option<Token>,
+    /// What is shown to them opens `/metrics`.
+    pub(crate) masters: Endpoint,
     pub(crate) insecure: bool,
 }
 

@@ -3,7 +3,7 @@
 use crate::containerizer::IsolationLevel;
 use crate::containerizer::linux::IsolationChoice;
 use proffer_agent_core::config::Limits;
-use proffer_net::Token;
+use proffer_net::Proof;
 use proffer_net::tls::{ClientTlsFiles, TlsFiles};
 use proffer_types::attributes::Attributes;
 use proffer_types::ids::AgentName;
@@ -43,7 +43,7 @@ pub struct Config {
     /// agent.
     pub enter_cgroup_leaf: bool,
     /// `--token-file`: shown to masters; also opens `/metrics`.
-    pub token: Option<Token>,
+    pub proof: Proof,
     /// `--tls-ca`, `--tls-cert`, `--tls-key`: how masters are trusted and who we are.
     pub master_tls: Option<ClientTlsFiles>,
     /// `--tls-cert`, `--tls-key`, `--tls-client-ca`: for the own listener.
@@ -73,7 +73,7 @@ impl Config {
             cgroup_root: None,
             cgroup_base: String::new(),
             enter_cgroup_leaf: true,
-            token: None,
+            proof: Proof::Nothing,
             master_tls: None,
             listen_tls: None,
             insecure: false,

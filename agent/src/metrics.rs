@@ -24,7 +24,7 @@ struct StateLabel {
 pub(crate) async fn get_metrics(State(state): State<ApiState>, headers: HeaderMap) -> Response {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|text| text.strip_prefix("Bearer "));
-    let proven = match (&state.token, shown) {
+    let proven = match (state.masters.token(), shown) {
         (Some(token), Some(shown)) => token.matches(shown),
         (Some(_), None) | (None, _) => state.insecure,
     };

@@ -41,8 +41,8 @@ pub(crate) fn clock_now() -> Now {
 pub(crate) enum Request {
     /// How it stands.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// End every task; answered when nothing is left of them.
-    EndTasks(oneshot::Sender<()>),
+    /// End every task, with or without its grace; answered when nothing is left of them.
+    EndTasks(oneshot::Sender<()>, bool),
     /// Tell the master and end; tasks run on.
     Stop(oneshot::Sender<()>),
 }
@@ -114,9 +114,9 @@ impl RunningAgent {
     }
 
     /// Ends every task and removes all traces but the sandboxes. Waits until it is done, graces
-    /// included.
-    pub async fn end_tasks(&self) {
-        self.ask(Request::EndTasks).await;
+    /// included unless they are to end `at_once`.
+    pub async fn end_tasks(&self, at_once: bool) {
+        self.ask(|answer| Request::EndTasks(answer, at_once)).await;
     }
 
     /// Ends the agent in good order. Its tasks run on.
@@ -230,8 +230,8 @@ impl Runtime {
                 Wake::Request(Request::Snapshot(answer)) => {
                     let _ = answer.send(self.snapshot());
                 }
-                Wake::Request(Request::EndTasks(answer)) => {
-                    self.take(Command::EndTasks).await;
+                Wake::Request(Request::EndTasks(answer, at_once)) => {
+                    self.take(Command::EndTasks { at_once }).await;
                     waiting_for_idle.push(answer);
                 }
                 Wake::Request(Request::Stop(answer)) => {
@@ -284,7 +284,7 @@ impl Runtime {
             | Command::ProbeResult { .. }
             | Command::DeadlineReached
             | Command::Leave
-            | Command::EndTasks => None,
+            | Command::EndTasks { .. } => None,
         };
         let effects = self.agent.apply(command, clock_now());
         self.perform(effects).await;

@@ -190,7 +190,7 @@ async fn start_on(
         live: shared.live.clone(),
         capability_key: Arc::clone(&capability_key),
         requests: requests.clone(),
-        token: config.token.clone(),
+        masters: endpoint.clone(),
         insecure: config.insecure,
     };
     let address = listener.address();
@@ -220,7 +220,7 @@ fn endpoint_of(config: &Config) -> Result<Endpoint, StartError> {
     let unreachable = |reason: String| StartError::Masters { reason };
     Endpoint::parse(&config.masters.join(","))
         .map_err(|error| unreachable(error.to_string()))?
-        .with_token(config.token.clone())
+        .with_proof(config.proof.clone())
         .with_tls(config.master_tls.as_ref())
         .map_err(|error| unreachable(error.to_string()))
 }

@@ -601,4 +601,7 @@ pub(crate) struct Cleanup {
     /// Only say what would be removed.
     #[arg(long)]
     pub dry_run: bool,
+    /// Kill tasks at once instead of giving them their grace.
+    #[arg(long)]
+    pub force: bool,
 }

@@ -6,7 +6,7 @@ use crate::token;
 use futures_util::{Stream, StreamExt};
 use hyper::Method;
 use proffer_net::tls::ClientTlsFiles;
-use proffer_net::{ClientError, Endpoint, HttpClient, Token};
+use proffer_net::{ClientError, Endpoint, HttpClient};
 use serde::de::DeserializeOwned;
 use std::pin::Pin;
 
@@ -18,17 +18,13 @@ pub(crate) struct Client {
 
 /// Where to call, with which proof.
 pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
-    let token = token::find(global.token_file.as_deref(), &global.masters)?;
-    let token = token.map(|text| Token::parse(&text)).transpose().map_err(|why| {
-        Failure::new(ExitCode::Denied, "the token file holds no token").cause(why)
-    })?;
     let tls = global
         .tls_ca
         .as_ref()
         .map(|ca| ClientTlsFiles { ca: ca.clone(), identity: global.identity() });
     Endpoint::parse(&global.masters.join(","))
         .map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))?
-        .with_token(token)
+        .with_proof(token::shown(global)?)
         .with_tls(tls.as_ref())
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))
 }

@@ -6,6 +6,7 @@ pub(crate) mod cleanup;
 pub(crate) mod completion;
 pub(crate) mod deploy;
 pub(crate) mod dev;
+pub(crate) mod ending;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod follow;

@@ -2,10 +2,12 @@
 //! it is left while it runs, so that `cleanup` can mend what a killed one has left.
 
 use crate::exit::{ExitCode, Failure};
-use crate::runtime_dir;
 use nix::fcntl::{Flock, FlockArg};
+use proffer_net::local;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// Ports below the range that the kernel gives out by itself, in blocks for `dev`s side by side.
@@ -29,9 +31,6 @@ pub(crate) struct Record {
     /// Its block of ports: what a killed one has left may still listen there.
     #[serde(default)]
     pub(crate) block: Option<u64>,
-    /// The token it has left, once its master listens.
-    #[serde(default)]
-    pub(crate) token: Option<PathBuf>,
 }
 
 /// What one agent of a `dev` occupies.
@@ -49,7 +48,9 @@ pub(crate) struct Place {
     /// First and last port.
     pub(crate) ports: (u64, u64),
     record_path: PathBuf,
-    _port_lock: Flock<File>,
+    /// What an earlier run has left here, running.
+    earlier: Option<Record>,
+    _port_lock: UnixListener,
     _data_lock: Flock<File>,
 }
 
@@ -68,7 +69,8 @@ fn failed(what: &str, path: &Path, error: impl std::fmt::Display) -> Failure {
 
 /// Takes a place for `agents` agents, in `data` or in a temporary directory.
 pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
-    let runtime = runtime_dir::create()?;
+    let runtime = local::make_directory()
+        .map_err(|error| Failure::chain("there is no place for what a dev leaves", &error))?;
     let fresh = format!("{:08x}", rand::random::<u32>());
     let temporary = data.is_none();
     let data = match data {
@@ -86,14 +88,16 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
     let kept_path = data.join("dev.json");
     let kept: Option<Kept> =
         std::fs::read(&kept_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let (port_lock, block) = take_ports(&runtime, kept.as_ref().map(|kept| kept.block))?;
+    let (port_lock, block) = take_ports(kept.as_ref().map(|kept| kept.block))?;
     let instance = kept.map_or(fresh, |kept| kept.instance);
+    let record_path = runtime.join(format!("dev-{instance}.json"));
+    let earlier = read_record(&record_path);
     let text = serde_json::to_vec(&Kept { instance: instance.clone(), block })
         .map_err(|error| failed("cannot write", &kept_path, error))?;
     std::fs::write(&kept_path, text).map_err(|error| failed("cannot write", &kept_path, error))?;
     let below = data.clone();
-    let place = |number: u32| {
-        let name = format!("agent-{number}");
+    let place = |number: usize| {
+        let name = agent_name(number);
         AgentPlace {
             work_dir: below.join(&name),
             run_dir: runtime.join(format!("dev-{instance}")).join(&name),
@@ -106,23 +110,32 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         started: started(std::process::id().cast_signed()).unwrap_or(0),
         data,
         temporary,
-        agents: (1..=agents).map(place).collect(),
+        agents: (1..=agents as usize).map(place).collect(),
         block: Some(block),
-        token: None,
     };
-    let record_path = runtime.join(format!("dev-{instance}.json"));
-    let text =
-        serde_json::to_vec(&record).map_err(|error| failed("cannot write", &record_path, error))?;
-    std::fs::write(&record_path, text)
-        .map_err(|error| failed("cannot write", &record_path, error))?;
     let first = PORT_FIRST + block * PORT_BLOCK;
-    Ok(Place {
+    let place = Place {
         record,
         ports: (first, first + PORT_BLOCK - 1),
         record_path,
+        earlier,
         _port_lock: port_lock,
         _data_lock: data_lock,
-    })
+    };
+    // Until their tasks have ended, the agents that this run has not are its own to mend.
+    let mut record = place.record.clone();
+    record.agents.extend(place.given_up());
+    write_record(&place.record_path, &record)?;
+    Ok(place)
+}
+
+/// The name of an agent of a `dev`.
+pub(crate) fn agent_name(number: usize) -> String {
+    format!("agent-{number}")
+}
+
+fn read_record(path: &Path) -> Option<Record> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 fn write_record(path: &Path, record: &Record) -> Result<(), Failure> {
@@ -146,29 +159,71 @@ fn lock(path: &Path) -> Result<Flock<File>, LockError> {
     })
 }
 
-/// A block of ports that no other `dev` of this machine holds, if possible the one of before.
-fn take_ports(runtime: &Path, before: Option<u64>) -> Result<(Flock<File>, u64), Failure> {
-    // A record outlives a `dev` that was killed or that keeps its containers: so do its ports.
+/// A block of ports that no other `dev` of this machine holds, if possible the one of before. Held by a
+/// name among the abstract sockets: those are of the whole machine, as ports are, and whoever dies holds
+/// none.
+fn take_ports(before: Option<u64>) -> Result<(UnixListener, u64), Failure> {
+    // A record outlives a `dev` that was killed or that keeps its containers: so do its ports. Those of
+    // other users show by listening.
     let claimed: Vec<u64> = records().into_iter().filter_map(|(_, record)| record.block).collect();
-    let others =
-        (0..PORT_BLOCKS).filter(|block| Some(*block) != before && !claimed.contains(block));
+    let listening: Vec<u64> = listening_ports()
+        .iter()
+        .filter_map(|port| Some(port.checked_sub(PORT_FIRST)? / PORT_BLOCK))
+        .collect();
+    let others = (0..PORT_BLOCKS).filter(|block| {
+        Some(*block) != before && !claimed.contains(block) && !listening.contains(block)
+    });
     for block in before.filter(|block| *block < PORT_BLOCKS).into_iter().chain(others) {
-        let path = runtime.join(format!("ports-{block}.lock"));
-        match lock(&path) {
+        let name = format!("proffer-dev-ports-{block}");
+        let held = std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes())
+            .and_then(|address| UnixListener::bind_addr(&address));
+        match held {
             Ok(held) => return Ok((held, block)),
-            Err(LockError::Held) => {}
-            Err(LockError::Io(error)) => return Err(failed("cannot lock", &path, error)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(failed("cannot hold", Path::new(&name), error)),
         }
     }
-    let message = format!("{PORT_BLOCKS} devs run on this machine already");
-    Err(Failure::new(ExitCode::Refused, message).hint("proffer cleanup"))
+    let message = "all ports for devs of this machine are in use";
+    Err(Failure::new(ExitCode::Refused, message)
+        .cause(format!("there are {PORT_BLOCKS} blocks of {PORT_BLOCK}, from {PORT_FIRST} on"))
+        .hint("proffer cleanup"))
+}
+
+/// The TCP ports that anybody listens on.
+fn listening_ports() -> Vec<u64> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+    lines.filter_map(listening_port).collect()
+}
+
+/// `sl local_address rem_address st …`, all in hexadecimal; state 0A listens.
+fn listening_port(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace().skip(1);
+    let (_, port) = words.next()?.rsplit_once(':')?;
+    (words.nth(1)? == "0A").then(|| u64::from_str_radix(port, 16).ok())?
 }
 
 impl Place {
-    /// Notes where the token was left.
-    pub(crate) fn note_token(&mut self, path: &Path) -> Result<(), Failure> {
-        self.record.token = Some(path.to_path_buf());
+    /// Agents that an earlier run has left and this one has not.
+    pub(crate) fn given_up(&self) -> Vec<AgentPlace> {
+        let earlier = self.earlier.iter().flat_map(|record| &record.agents);
+        let is_own = |at: &AgentPlace| self.record.agents.iter().any(|own| own.name == at.name);
+        earlier.filter(|at| at.work_dir.exists() && !is_own(at)).cloned().collect()
+    }
+
+    /// Nothing of theirs is left to mend.
+    pub(crate) fn forget_given_up(&mut self) -> Result<(), Failure> {
+        self.earlier = None;
         write_record(&self.record_path, &self.record)
+    }
+
+    /// Gives the place back as it was before, for a start that failed: what runs on stays on record.
+    pub(crate) fn withdraw(self) {
+        match &self.earlier {
+            // It was there before; when it cannot be written, the present record still names the place.
+            Some(earlier) => drop(write_record(&self.record_path, earlier)),
+            None => self.give_back(false),
+        }
     }
 
     /// Gives the place back: what is temporary is removed. With `keep` the record stays: containers
@@ -194,7 +249,7 @@ impl Place {
 
 /// Every record on this machine.
 pub(crate) fn records() -> Vec<(PathBuf, Record)> {
-    let Ok(entries) = std::fs::read_dir(runtime_dir::path()) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(local::directory()) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -203,7 +258,7 @@ pub(crate) fn records() -> Vec<(PathBuf, Record)> {
             name.starts_with("dev-") && name.ends_with(".json")
         })
         .filter_map(|path| {
-            let record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            let record = read_record(&path)?;
             Some((path, record))
         })
         .collect();
@@ -218,9 +273,50 @@ impl Record {
     }
 }
 
-/// When a process began, from `/proc/PID/stat`: the 22nd field, counted after the name.
+/// When a process began, from `/proc/PID/stat`: the 22nd field, counted after the name. `None` also for
+/// one that has ended and that nobody has waited for yet.
 fn started(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    began(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn began(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_dead_also_while_nobody_has_waited_for_it() {
+        let stat = |state: &str| {
+            format!("11332 (a ) b) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21")
+        };
+        assert_eq!(began(&stat("S")), Some(4711));
+        assert_eq!(began(&stat("Z")), None);
+        let mut child = std::process::Command::new("true").spawn().expect("a child");
+        let pid = child.id().cast_signed();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while started(pid).is_some() {
+            assert!(std::time::Instant::now() < until, "a zombie counts as alive");
+            std::thread::yield_now();
+        }
+        child.wait().expect("it is there until now");
+    }
+
+    #[test]
+    fn ports_that_are_listened_on_are_read_from_the_kernels_table() {
+        let line =
+            "   0: 0100007F:4E20 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0";
+        assert_eq!(listening_port(line), Some(20_000));
+        assert_eq!(listening_port(&line.replace(" 0A ", " 01 ")), None);
+        let own = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = u64::from(own.local_addr().expect("it is bound").port());
+        assert!(listening_ports().contains(&port));
+    }
 }

@@ -9,7 +9,6 @@ mod exit;
 mod output;
 mod percent;
 mod resources;
-mod runtime_dir;
 mod shutdown;
 mod token;
 

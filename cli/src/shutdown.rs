@@ -1,11 +1,30 @@
 //! The end of a program: SIGINT, SIGTERM and the end of its terminal ask for it, a second one insists.
 
+use crate::output;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// What is said when someone insists: what is left then, and how to mend it.
+#[derive(Clone, Default)]
+pub(crate) struct LastWords(Arc<Mutex<String>>);
+
+impl LastWords {
+    pub(crate) fn set(&self, words: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    fn say(&self) {
+        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !words.is_empty() {
+            output::note(&words);
+        }
+    }
+}
+
 /// A token that the first SIGINT, SIGTERM or SIGHUP cancels. The second one ends the process by its default
-/// action, so that a program that hangs can be ended by hand.
-pub(crate) fn on_signal() -> CancellationToken {
+/// action, so that a program that hangs can be ended by hand; it says its last words before.
+pub(crate) fn on_signal(last_words: LastWords) -> CancellationToken {
     let token = CancellationToken::new();
     let asked = token.clone();
     tokio::spawn(async move {
@@ -27,6 +46,7 @@ pub(crate) fn on_signal() -> CancellationToken {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        last_words.say();
         // 128 + number, as shells show a program that a signal ended.
         force_end(128 + number as i32);
     });

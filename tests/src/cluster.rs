@@ -92,7 +92,7 @@ impl Drop for Dev {
         let entries = [
             format!("dev-{}", self.instance),
             format!("dev-{}.json", self.instance),
-            format!("{}.token", self.api.address.port()),
+            format!("{}.token", self.api.address),
         ];
         for entry in entries {
             let path = PathBuf::from("/run/proffer").join(entry);
@@ -137,8 +137,6 @@ pub fn free_port() -> u16 {
 
 /// Separate real processes: one master, agents, one service framework.
 pub struct Parts {
-    /// Where they live.
-    pub place: Place,
     /// The master's door.
     pub api: Api,
     /// The master.
@@ -148,7 +146,10 @@ pub struct Parts {
     /// The service framework.
     pub framework: Option<Program>,
     resources: String,
-    token_file: PathBuf,
+    /// `None`: the master makes its own and leaves it for the others.
+    token_file: Option<PathBuf>,
+    /// Where they live. The last field: what they said is there when they are dropped.
+    pub place: Place,
 }
 
 impl Parts {
@@ -182,16 +183,35 @@ impl Parts {
             agents: (0..agents).map(|_| None).collect(),
             framework: None,
             resources: resources.to_owned(),
-            token_file,
+            token_file: Some(token_file),
             place,
         }
     }
 
+    /// From here on as without any flag about trust: the master's own token, left where the others
+    /// look.
+    #[must_use]
+    pub fn default_trust(mut self) -> Self {
+        self.token_file = None;
+        self
+    }
+
+    /// Waits for the token that the master keeps.
+    pub fn learn_token(&mut self) {
+        let path = self.place.path().join("master/token");
+        self.api.token = until("the master keeps a token", PATIENCE, || {
+            Some(std::fs::read_to_string(&path).ok()?.trim().to_owned()).filter(|it| !it.is_empty())
+        });
+    }
+
     fn program(&self, label: &str, args: &[&str]) -> Program {
         let address = self.api.address.to_string();
-        let token_file = self.token_file.to_string_lossy();
         let mut all = args.to_vec();
-        all.extend(["--masters", &address, "--token-file", &token_file]);
+        all.extend(["--masters", &address]);
+        let token_file = self.token_file.as_ref().map(|path| path.to_string_lossy());
+        if let Some(token_file) = &token_file {
+            all.extend(["--token-file", token_file]);
+        }
         Program::start(&self.place, label, &all)
     }
 
@@ -249,12 +269,10 @@ impl Parts {
     /// A command of the CLI against it.
     #[must_use]
     pub fn cli(&self, args: &[&str]) -> Ended {
-        let environment = [
-            ("PROFFER_ADDR", self.api.address.to_string()),
-            ("PROFFER_TOKEN_FILE", self.token_file.to_string_lossy().into_owned()),
-        ];
-        let environment: Vec<_> =
-            environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let address = self.api.address.to_string();
+        let token_file = self.token_file.as_ref().map(|path| path.to_string_lossy());
+        let mut environment = vec![("PROFFER_ADDR", address.as_str())];
+        environment.extend(token_file.as_deref().map(|path| ("PROFFER_TOKEN_FILE", path)));
         proffer(&self.place, &environment, args)
     }
 }

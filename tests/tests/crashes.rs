@@ -3,13 +3,17 @@
 //! in the end every slot has run once per revision, no task has run twice (I2), none was restarted
 //! without cause.
 
-use proffer_tests::cluster::Parts;
-use proffer_tests::processes::{PATIENCE, is_long, is_root, pause, turn, until};
+use proffer_tests::cluster::{Parts, free_port};
+use proffer_tests::processes::{
+    PATIENCE, Place, Program, binary, is_long, is_root, pause, tree, turn, until,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// One service whose instances note `slot revision directory` when they start. The directory is the
@@ -172,4 +176,198 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     assert_eq!(sleeping, usize::try_from(instances).expect("few"), "no process is left over");
     let events = parts.cli(&["events", "many"]).well().out;
     assert!(!events.contains("crashed"), "{events}");
+}
+
+#[test]
+fn with_default_trust_a_master_that_was_killed_gets_its_agents_and_frameworks_back() {
+    let _turn = turn();
+    if !is_root("kill -9 of a master with default trust") {
+        return;
+    }
+    let mut parts = Parts::prepare(1, "cpus:1;mem:1GiB").default_trust();
+    // Whoever comes first waits for the master, and for its token.
+    parts.start_agent(0);
+    parts.start_framework();
+    parts.start_master();
+    parts.learn_token();
+    parts.agents_active(1);
+    parts.services_answer();
+    let token = parts.api.token.clone();
+    let left = PathBuf::from(format!("/run/proffer/{}.token", parts.api.address));
+    strike(&mut parts, Blow::Master);
+    assert!(left.exists(), "a killed master takes nothing away");
+    let refused = parts.cli(&["ls"]);
+    assert!(refused.err.contains("no master answers"), "{refused:?}");
+    let cleaned = parts.cli(&["cleanup"]).well();
+    assert!(cleaned.out.contains(&*left.to_string_lossy()) && !left.exists(), "{cleaned:?}");
+
+    parts.start_master();
+    parts.agents_active(1);
+    parts.services_answer();
+    let _ = parts.cli(&["ls"]).well();
+    assert_eq!(std::fs::read_to_string(&left).expect("it is left again").trim(), token);
+
+    // A token that was lost is made anew, and all the others find that one.
+    strike(&mut parts, Blow::Master);
+    let kept = parts.place.path().join("master/token");
+    let mode = std::fs::metadata(&kept).expect("it is kept").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_file(&kept).expect("its directory is ours");
+    parts.start_master();
+    parts.learn_token();
+    assert_ne!(parts.api.token, token);
+    parts.agents_active(1);
+    parts.services_answer();
+    parts.master.take().into_iter().for_each(|mut master| {
+        master.signal(nix::sys::signal::Signal::SIGTERM);
+        master.end(PATIENCE);
+    });
+    assert!(!left.exists(), "it goes with a master that ends in good order");
+}
+
+/// The number that stands for the unit's user: nobody else's.
+const UNIT_USER: u32 = 64_330;
+
+/// A shipped unit: its settings by name.
+struct Unit(BTreeMap<String, String>);
+
+impl Unit {
+    fn read(name: &str) -> Self {
+        let path = tree().join("docs/systemd").join(format!("{name}.service"));
+        let text = std::fs::read_to_string(&path).expect("the unit is shipped");
+        let settings = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = settings.filter_map(|line| line.split_once('='));
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn user(&self) -> u32 {
+        match self.get("User") {
+            None => 0,
+            Some("proffer") => UNIT_USER,
+            Some(other) => panic!("a user that proffer.sysusers does not make: {other}"),
+        }
+    }
+
+    /// Makes its directories as systemd does: those above belong to root.
+    fn directories(&self) -> String {
+        let user = self.user();
+        let of = |setting: &str, top: &str| {
+            let Some(name) = self.get(&format!("{setting}Directory")) else { return String::new() };
+            let mode = self.get(&format!("{setting}DirectoryMode")).unwrap_or("0755");
+            format!(
+                "mkdir -p {top}/{name} && chmod {mode} {top}/{name} && chown {user}:{user} {top}/{name} && "
+            )
+        };
+        of("State", "/var/lib") + &of("Runtime", "/run")
+    }
+
+    /// Its command, in the namespace of `machine`, as its user.
+    fn command(&self, machine: i32, program: &Path, settings: &[(&str, &str)]) -> Command {
+        let user = self.user().to_string();
+        let mut command = inside(machine);
+        command.args(["setpriv", &format!("--reuid={user}"), &format!("--regid={user}")]);
+        command.arg("--clear-groups");
+        if self.get("NoNewPrivileges") == Some("yes") {
+            command.arg("--no-new-privs");
+        }
+        let words = self.get("ExecStart").expect("it starts something").split(' ').skip(1);
+        command.arg(program).args(words);
+        let gone = ["XDG_RUNTIME_DIR", "PROFFER_ADDR", "PROFFER_TOKEN_FILE"];
+        for name in gone {
+            command.env_remove(name);
+        }
+        if let Some(name) = self.get("RuntimeDirectory") {
+            command.env("RUNTIME_DIRECTORY", format!("/run/{name}"));
+        }
+        command.envs(settings.iter().copied());
+        command
+    }
+}
+
+fn inside(machine: i32) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--mount=/proc/{machine}/ns/mnt"));
+    command
+}
+
+/// As far as the shipped units can be followed without systemd: their commands, their users, their
+/// directories with owner and mode, each with an own place for temporary files.
+#[test]
+fn the_shipped_units_make_a_cluster() {
+    let _turn = turn();
+    if !is_root("the shipped units") {
+        return;
+    }
+    let place = Place::new();
+    let program = place.path().join("program");
+    std::fs::copy(binary(), &program).expect("the program can be copied");
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("own files");
+    };
+    open(place.path());
+    open(&program);
+    let units = ["proffer-master", "proffer-agent", "proffer-framework-service"];
+    let units = units.map(|name| (name, Unit::read(name)));
+    let directories: String = units.iter().map(|(_, unit)| unit.directories()).collect();
+    let mut machine = Command::new("unshare");
+    machine.args(["--mount", "sh", "-ec"]).arg(format!(
+        "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && {directories}
+         echo ready >&2; exec sleep 600"
+    ));
+    let mut machine = Program::run(&place, "machine", machine);
+    machine.says("that its directories are there", |line| (line == "ready").then_some(()));
+    let address = format!("127.0.0.1:{}", free_port());
+    let cgroup = format!("{}/agent", place.name);
+    let settings = |name: &str| match name {
+        "proffer-master" => vec![("PROFFER_LISTEN", address.as_str())],
+        "proffer-agent" => vec![
+            ("PROFFER_ADDR", address.as_str()),
+            ("PROFFER_NAME", "one"),
+            ("PROFFER_CGROUP_ROOT", cgroup.as_str()),
+            ("PROFFER_RESOURCES", "cpus:1;mem:1GiB"),
+        ],
+        _ => vec![("PROFFER_ADDR", address.as_str())],
+    };
+    let mut running: Vec<Program> = units
+        .iter()
+        .map(|(name, unit)| {
+            let temporary = place.path().join(format!("tmp-{name}"));
+            std::fs::create_dir(&temporary).expect("an own place");
+            std::os::unix::fs::chown(&temporary, Some(unit.user()), Some(unit.user()))
+                .expect("root may");
+            let command = unit.command(machine.pid(), &program, &settings(name));
+            let mut program = Program::run_in(&place, name, command, &temporary);
+            program.says("where it listens", |line| line.contains(" at ").then_some(()));
+            program
+        })
+        .collect();
+
+    // Root's CLI needs nothing said, and finds all three at work.
+    let cli = |args: &[&str]| {
+        let mut command = inside(machine.pid());
+        command.arg(&program).args(args).env("PROFFER_ADDR", &address);
+        let mut program = Program::run(&place, "cli", command);
+        (program.end(PATIENCE).code(), program.out())
+    };
+    until("the three have found each other", PATIENCE, || {
+        let (code, out) = cli(&["agents", "-o", "json"]);
+        let agents: Value = serde_json::from_str(&out).unwrap_or_default();
+        (code == Some(0) && agents[0]["condition"] == "active").then_some(())?;
+        (cli(&["ls"]).0 == Some(0)).then_some(())
+    });
+    // The directories of the units do not keep root from running a master by hand.
+    let mut command = inside(machine.pid());
+    command.arg(&program).args(["master", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(place.path().join("second"));
+    let mut second = Program::run(&place, "second", command);
+    second.says("where it listens", |line| line.starts_with("master at").then_some(()));
+    running.push(second);
+    for mut program in running {
+        program.signal(nix::sys::signal::Signal::SIGTERM);
+        program.end(PATIENCE);
+    }
 }

@@ -96,7 +96,7 @@ fn one_command_brings_up_a_cluster_and_three_instances_and_ctrl_c_leaves_nothing
     assert!(rows.iter().all(|row| row["state"] == "running" && row["isolation"] == "full"));
 
     // The token is for this user alone, and asked for.
-    let token = format!("/run/proffer/{}.token", dev.api.address.port());
+    let token = format!("/run/proffer/{}.token", dev.api.address);
     let mode = std::fs::metadata(&token).expect("a token is left").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut stranger = dev.api.clone();
@@ -212,10 +212,7 @@ fn a_data_directory_keeps_services_and_with_keep_also_the_running_containers() {
     web_is_up(&first, 3);
     let instance = first.instance.clone();
     first.interrupt();
-    let left: Vec<_> = traces::of(&format!("dev-{instance}"))
-        .into_iter()
-        .filter(|it| !it.starts_with("entry"))
-        .collect();
+    let left = left_of(&instance);
     assert!(left.is_empty(), "the tasks ended: {left:?}");
 
     // The services are back without being deployed again; this time the containers stay.
@@ -233,10 +230,7 @@ fn a_data_directory_keeps_services_and_with_keep_also_the_running_containers() {
     assert_eq!(tasks(&third), before, "the same processes");
     assert!(published.iter().all(|(_, address)| ask(*address).status == 200));
     third.interrupt();
-    let left: Vec<_> = traces::of(&format!("dev-{instance}"))
-        .into_iter()
-        .filter(|it| !it.starts_with("entry"))
-        .collect();
+    let left = left_of(&instance);
     assert!(left.is_empty(), "nothing runs on without --keep: {left:?}");
 }
 
@@ -265,15 +259,99 @@ fn cleanup_mends_what_a_killed_one_left() {
     assert!(cleaned.out.contains(&dev.instance), "{}", cleaned.out);
     let left = traces::of(&name);
     assert!(left.is_empty(), "left behind: {left:#?}");
-    assert!(
-        !std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address.port())).exists()
-    );
+    assert!(!std::path::Path::new(&format!("/run/proffer/{}.token", dev.api.address)).exists());
     assert!(records().iter().all(|(instance, _)| *instance != dev.instance));
     assert!(
         of_next.iter().all(|(_, address)| ask(*address).status == 200),
         "the other one goes on"
     );
     next.interrupt();
+}
+
+/// Two instances, each of which needs an agent's cpu for itself; deaf to the request to end.
+const DEAF: &str = "schema: service/v1
+services:
+  deaf:
+    instances: 2
+    command: [/bin/sh, -c, 'trap : TERM; while :; do sleep 1; done']
+    resources: {request: {cpu: 0.6, mem: 16Mi}}
+    stop: {drain: {linger: 0s}, signal: TERM, grace: GRACE}
+    rollout: {min_available_time: 0s}
+";
+
+fn left_of(instance: &str) -> Vec<String> {
+    let all = traces::of(&format!("dev-{instance}")).into_iter();
+    all.filter(|it| !it.starts_with("entry")).collect()
+}
+
+#[test]
+fn kept_containers_survive_a_failed_start_and_fewer_agents_leave_none_behind() {
+    let _turn = turn();
+    if !is_root("dev --data with fewer agents than before") {
+        return;
+    }
+    let place = Place::new();
+    let data = place.path().join("data");
+    let data = data.to_string_lossy();
+    let file = place.file("deaf.yaml", &DEAF.replace("GRACE", "100ms"));
+    let resources = ["--resources", "cpus:2;mem:1GiB"];
+    let mut args = vec!["--data", &data, "--keep", "--agents", "2", "--deploy"];
+    let file = file.to_string_lossy();
+    args.push(&file);
+    args.extend(resources);
+    let mut first = Dev::start(&place, &args);
+    first.deployed();
+    let instance = first.instance.clone();
+    first.leave();
+    first.interrupt();
+
+    // A start that fails does not forget them.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let refused = proffer(&place, &[], &["dev", "--data", &data, "--listen", &address]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let would = proffer(&place, &[], &["cleanup", "--dry-run"]).well();
+    assert!(would.out.contains(&*data), "{would:?}");
+
+    // Those of the agent that is not there any more are ended, and started on the one that is.
+    let mut args = vec!["--data", &data];
+    args.extend(resources);
+    let mut second = Dev::start(&place, &args);
+    assert_eq!(second.instance, instance);
+    until("all are ready on one agent", PATIENCE, || {
+        let view = second.api.json("/v1/services/deaf");
+        let rows = view["instances"].as_array()?;
+        let on_one = rows.len() == 2 && rows.iter().all(|it| it["agent_name"] == "agent-1");
+        (on_one && view["summary"]["ready"] == 2).then_some(())
+    });
+    second.interrupt();
+    assert!(left_of(&instance).is_empty(), "left behind: {:?}", left_of(&instance));
+}
+
+#[test]
+fn who_insists_is_told_what_is_left_and_cleanup_can_insist_as_well() {
+    let _turn = turn();
+    if !is_root("two ctrl-c") {
+        return;
+    }
+    let place = Place::new();
+    let file = place.file("deaf.yaml", &DEAF.replace("GRACE", "10m"));
+    let args = ["--resources", "cpus:2;mem:1GiB", "--deploy", &file.to_string_lossy()];
+    let mut dev = Dev::start(&place, &args);
+    dev.deployed();
+    dev.program.signal(Signal::SIGINT);
+    dev.program.says("what it waits for", |line| {
+        (line.contains("2 tasks have not ended yet") && line.contains("deaf.")).then_some(())
+    });
+    dev.program.signal(Signal::SIGINT);
+    assert_eq!(dev.program.end(PATIENCE).code(), Some(130));
+    let said = dev.program.err();
+    assert!(said.contains("left behind") && said.contains("proffer cleanup --force"), "{said}");
+    assert!(!left_of(&dev.instance).is_empty());
+    let cleaned = proffer(&place, &[], &["cleanup", "--force"]).well();
+    assert!(cleaned.out.contains(&dev.instance), "{cleaned:?}");
+    let left = traces::of(&format!("dev-{}", dev.instance));
+    assert!(left.is_empty(), "left behind: {left:?}");
 }
 
 #[test]
@@ -328,6 +406,11 @@ fn without_root_it_says_in_one_line_what_is_withheld_and_runs_with_the_rest() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("own files");
     }
     std::os::unix::fs::chown(&home, Some(65534), Some(65534)).expect("root may");
+    // Another user's services keep off his ports, and he off theirs.
+    let roots_place = Place::new();
+    let mut roots = Dev::start(&roots_place, &["--deploy", "examples/web.yaml"]);
+    roots.deployed();
+    let of_root = web_is_up(&roots, 3);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
     command
@@ -349,6 +432,8 @@ fn without_root_it_says_in_one_line_what_is_withheld_and_runs_with_the_rest() {
     let dev = Dev::watch(program);
     let found = web_is_up(&dev, 3);
     assert!(found.iter().all(|(_, address)| ask(*address).status == 200));
+    assert!(found.iter().all(|it| of_root.iter().all(|other| other.1 != it.1)), "{found:?}");
+    roots.interrupt();
     let mut dev = dev;
     dev.interrupt();
     pause(Duration::from_millis(100));

@@ -104,7 +104,7 @@ impl Agent {
             }
             Command::DeadlineReached => self.deadline_reached(&mut turn),
             Command::Leave => self.leave(&mut turn),
-            Command::EndTasks => self.end_tasks(&mut turn),
+            Command::EndTasks { at_once } => self.end_tasks(at_once, &mut turn),
         }
         self.collect_sandboxes(&mut turn);
         self.finish(turn)

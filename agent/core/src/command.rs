@@ -93,5 +93,8 @@ pub enum Command {
     Leave,
     /// End every task for good, as when `dev` ends; statuses are reported as long as there is a
     /// master. Finished when [`Agent::is_idle`](crate::Agent::is_idle).
-    EndTasks,
+    EndTasks {
+        /// Without the graces of their templates, also of what is being ended already.
+        at_once: bool,
+    },
 }

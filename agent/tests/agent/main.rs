@@ -94,7 +94,7 @@ async fn a_task_runs_is_read_survives_its_agent_and_leaves_nothing() {
     let (status, text) = get(running.api_address(), &logs, &proof).await;
     assert_eq!((status, text.as_str()), (200, "hello from 1\n"), "logs outlive their task");
 
-    running.end_tasks().await;
+    running.end_tasks(false).await;
     running.stop().await.unwrap();
     assert_eq!(bed.cgroups(), [""; 0].map(std::path::PathBuf::from), "I12");
     assert_eq!(bed.run_entries(), 0, "I12");
@@ -146,7 +146,7 @@ async fn every_way_to_end_is_told_with_its_reason_and_last_words() {
     let hog = agent.ended(6).await;
     assert_eq!((hog.state, hog.reason), (TaskState::Failed, StatusReason::OutOfMemory), "{hog:?}");
 
-    running.end_tasks().await;
+    running.end_tasks(false).await;
     running.stop().await.unwrap();
     assert_eq!(bed.run_entries(), 0, "I12");
 }
@@ -173,7 +173,7 @@ async fn checks_run_inside_and_report_what_changed() {
     let ready = agent.status(1, |status| status.ready == Some(true)).await;
     assert_eq!((ready.state, ready.reason), (TaskState::Running, StatusReason::CheckChanged));
     // `dev` ends like this: all tasks, then nothing is left but their sandboxes.
-    running.end_tasks().await;
+    running.end_tasks(false).await;
     let killed = agent.ended(1).await;
     assert_eq!(killed.reason, StatusReason::KilledByOperator);
     running.stop().await.unwrap();
@@ -186,7 +186,8 @@ async fn nothing_is_served_before_a_master_gave_the_key_and_metrics_need_the_tok
     let mut master = Master::start().await;
     let bed = Bed::new(master.address);
     let mut config = bed.config();
-    config.token = Some(proffer_net::Token::parse("0123456789abcdef").unwrap());
+    config.proof =
+        proffer_net::Proof::Token(proffer_net::Token::parse("0123456789abcdef").unwrap());
     let (containerizer, events) = proffer_agent::containerizer::fake::FakeContainerizer::new();
     let running = proffer_agent::start_with(config, std::sync::Arc::new(containerizer), events)
         .await

@@ -6,7 +6,6 @@ use crate::exit::{ExitCode, Failure};
 use crate::{output, shutdown, token};
 use proffer_agent::Config;
 use proffer_agent::config::parse_isolation;
-use proffer_net::Token;
 use proffer_net::tls::TlsFiles;
 use proffer_types::attributes::parse_attributes;
 use proffer_types::{AgentName, Resources};
@@ -27,11 +26,11 @@ pub(crate) async fn run(global: &Global, args: Agent) -> Result<(), Failure> {
     config.attributes = parse_attributes(&args.attributes)?;
     config.isolation = parse_isolation(&args.isolation).map_err(|why| usage("isolation", why))?;
     config.cgroup_root = args.cgroup_root.clone();
-    config.token = shown_token(global)?;
+    config.proof = token::shown(global)?;
     config.master_tls = outward_tls(global);
     config.listen_tls = listen_tls(&args.listener)?;
     config.insecure = args.listener.insecure;
-    let stop = shutdown::on_signal();
+    let stop = shutdown::on_signal(shutdown::LastWords::default());
     let mut running = proffer_agent::start(config)
         .await
         .map_err(|error| Failure::chain("the agent does not start", &error))?;
@@ -41,14 +40,6 @@ pub(crate) async fn run(global: &Global, args: Agent) -> Result<(), Failure> {
         ended = running.wait() => ended,
     }
     .map_err(|error| Failure::chain("the agent ended", &error))
-}
-
-/// The token that a program shows to masters.
-pub(crate) fn shown_token(global: &Global) -> Result<Option<Token>, Failure> {
-    let text = token::find(global.token_file.as_deref(), &global.masters)?;
-    text.map(|text| Token::parse(&text))
-        .transpose()
-        .map_err(|why| Failure::new(ExitCode::Denied, "the token file holds no token").cause(why))
 }
 
 /// The certificates of a listener.

@@ -12,7 +12,7 @@ use futures_util::future::select_all;
 use proffer_agent::machine::Machine;
 use proffer_agent::{Config as AgentConfig, RunningAgent};
 use proffer_master::{CoreConfig, Settings, StoreChoice, TermError};
-use proffer_net::{Endpoint, ListenConfig, Token, Tokens};
+use proffer_net::{Endpoint, ListenConfig, Proof, Token, Tokens, local};
 use proffer_sdk::Standing;
 use proffer_service::ServiceOptions;
 use proffer_types::resources::{Resource, ResourceKey};
@@ -79,7 +79,8 @@ fn told<E: std::error::Error>(ended: Result<(), E>) -> String {
 
 pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure> {
     let began = Instant::now();
-    let stop = shutdown::on_signal();
+    let last_words = shutdown::LastWords::default();
+    let stop = shutdown::on_signal(last_words.clone());
     if !args.listen.ip().is_loopback() {
         return Err(Failure::new(
             ExitCode::Refused,
@@ -90,18 +91,17 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
     let mut place = dev_place::take(args.data.as_deref(), args.agents)?;
-    let token =
-        Token::random().map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?;
-    let started = start(&args, &place, &token).await;
-    let mut parts = match started {
-        Ok(parts) => parts,
+    let (mut parts, token, left) = match start(&args, &mut place).await {
+        Ok(started) => started,
         Err(failure) => {
-            place.give_back(false);
+            place.withdraw();
             return Err(failure);
         }
     };
-    let published = token::publish(parts.address, token.reveal())?;
-    place.note_token(published.path())?;
+    last_words.set(format!(
+        "left behind: what runs in {}; end it with: proffer cleanup --force",
+        place.record.data.display()
+    ));
     let endpoint = Endpoint::parse(&parts.url)
         .map_err(|error| Failure::new(ExitCode::Error, error.to_string()))?
         .with_token(Some(token.clone()));
@@ -122,13 +122,34 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     }
     note(if keep { "leaving the containers running" } else { "ending the tasks" });
     let is_clean = end(parts, &place, keep).await;
-    drop(published);
+    drop(left);
     place.give_back(keep || !is_clean);
     outcome
 }
 
-async fn start(args: &Dev, place: &Place, token: &Token) -> Result<Parts, Failure> {
-    let tokens = Tokens::one("dev", token.clone());
+async fn start(
+    args: &Dev,
+    place: &mut Place,
+) -> Result<(Parts, Token, Option<local::Left>), Failure> {
+    let tokens = token::kept(&place.record.data.join("master"))?;
+    let token = tokens.first().cloned().expect("a file of tokens has one");
+    let parts = start_parts(args, place, &tokens, &token).await?;
+    let left = local::leave(parts.address, &token)
+        .map_err(|error| Failure::chain("the token cannot be left", &error))?;
+    for at in place.given_up() {
+        note(&format!("{}: is not one of this run's agents: ending its tasks", at.name));
+        super::cleanup::mend_agent(&at, false).await?;
+    }
+    place.forget_given_up()?;
+    Ok((parts, token, left))
+}
+
+async fn start_parts(
+    args: &Dev,
+    place: &Place,
+    tokens: &Tokens,
+    token: &Token,
+) -> Result<Parts, Failure> {
     let master_stop = CancellationToken::new();
     let listen =
         |address| ListenConfig { address, tls: None, insecure: false, tokens: tokens.clone() };
@@ -150,7 +171,7 @@ async fn start(args: &Dev, place: &Place, token: &Token) -> Result<Parts, Failur
         config.run_dir = Some(at.run_dir.clone());
         config.cgroup_root = Some(at.cgroup_root.clone());
         config.enter_cgroup_leaf = false;
-        config.token = Some(token.clone());
+        config.proof = Proof::Token(token.clone());
         config.resources = Some(part_of(args, place, number as u64)?);
         let agent = proffer_agent::start(config)
             .await
@@ -258,6 +279,7 @@ async fn bring_up(
 ) -> Result<(), Failure> {
     let Front { address, page, agents } = front;
     ready(client, *agents).await?;
+    give_up_others(client, *agents).await?;
     let took = began.elapsed().as_secs_f64();
     match global.output {
         Output::Text => {
@@ -311,14 +333,24 @@ async fn ready(client: &Client, agents: usize) -> Result<(), Failure> {
     }
 }
 
+/// Agents of an earlier run with more of them do not come back: their tasks are to run elsewhere.
+async fn give_up_others(client: &Client, agents: usize) -> Result<(), Failure> {
+    let own: Vec<String> = (1..=agents).map(dev_place::agent_name).collect();
+    for row in super::agents::all(client).await? {
+        if row.info.is_some_and(|info| !own.contains(&info.name)) {
+            let path = format!("/v1/agents/{}/gone", row.id);
+            let _: proffer_proto::pb::OperatorAnswer = client.post(&path, Vec::new()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The framework first, so that nothing is started anew; the master last, so that all is reported.
 /// Whether nothing is left that should not be.
 async fn end(parts: Parts, place: &Place, keep: bool) -> bool {
     parts.service.shutdown().await;
     if !keep {
-        for agent in &parts.agents {
-            agent.end_tasks().await;
-        }
+        super::ending::end_tasks(&parts.agents, false).await;
     }
     let mut is_clean = true;
     for (agent, at) in parts.agents.into_iter().zip(&place.record.agents) {
@@ -329,7 +361,7 @@ async fn end(parts: Parts, place: &Place, keep: bool) -> bool {
         // One that ended by itself could not end its tasks.
         if had_ended
             && !keep
-            && let Err(failure) = super::cleanup::mend_agent(at).await
+            && let Err(failure) = super::cleanup::mend_agent(at, false).await
         {
             note(&format!("error: {failure}: {}; run: proffer cleanup", failure.cause));
             is_clean = false;

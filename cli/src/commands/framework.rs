@@ -1,6 +1,6 @@
 //! `proffer framework service`: flags into settings, then run until a signal. Instances run on.
 
-use super::agent::{listen_tls, shown_token};
+use super::agent::listen_tls;
 use crate::args::{BundledFramework, Framework, Global};
 use crate::client;
 use crate::exit::{ExitCode, Failure};
@@ -13,12 +13,13 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
     let BundledFramework::Service(args) = args.framework;
     let wrong = |error: proffer_net::TokenError| Failure::new(ExitCode::Error, error.to_string());
     // For whoever asks here directly; the master shows a capability of its own.
-    let token = match shown_token(global)? {
+    let endpoint = client::endpoint(global)?;
+    let token = match endpoint.token() {
         Some(token) => token,
         None => Token::random().map_err(wrong)?,
     };
     let options = ServiceOptions {
-        sdk: proffer_sdk::Options::new(client::endpoint(global)?),
+        sdk: proffer_sdk::Options::new(endpoint),
         listen: ListenConfig {
             address: args.listen,
             tls: listen_tls(&args.listener)?,
@@ -30,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
         announce: None,
         failover_timeout: None,
     };
-    let stop = shutdown::on_signal();
+    let stop = shutdown::on_signal(shutdown::LastWords::default());
     let running = proffer_service::start(options)
         .await
         .map_err(|error| Failure::chain("the service framework does not start", &error))?;
@@ -41,7 +42,8 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
     };
     running.shutdown().await;
     if torn_down {
-        return Err(Failure::new(ExitCode::Error, "the framework was torn down"));
+        // As an operator wanted it: no failure, and nothing to start again for.
+        output::note("the framework was torn down");
     }
     Ok(())
 }

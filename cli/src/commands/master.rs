@@ -6,7 +6,7 @@ use crate::{output, shutdown, token};
 use proffer_master::store::etcd::EtcdConfig;
 use proffer_master::{CoreConfig, Settings, StoreChoice};
 use proffer_net::tls::ClientTlsFiles;
-use proffer_net::{ListenConfig, Token, Tokens};
+use proffer_net::{ListenConfig, Tokens, local};
 use proffer_types::DurationMs;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +19,14 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
         DurationMs::parse(text)
             .map_err(|why| Failure::new(ExitCode::Usage, format!("--{flag}: {why}")))
     };
-    let tokens = tokens(global)?;
-    let leave = if global.token_file.is_none() { tokens.first().cloned() } else { None };
+    let (tokens, leave) = match &global.token_file {
+        Some(path) => (token::given(path)?, None),
+        None => {
+            let tokens = token::kept(&args.data)?;
+            let leave = tokens.first().cloned();
+            (tokens, leave)
+        }
+    };
     let store = match args.store {
         StoreKind::Embedded => StoreChoice::Embedded(args.data.clone()),
         StoreKind::Etcd => StoreChoice::Etcd(EtcdConfig {
@@ -42,24 +48,18 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
         lease_ttl: LEASE_TTL,
         outward_tls: outward_tls(global),
     };
-    let shutdown = shutdown::on_signal();
+    let shutdown = shutdown::on_signal(shutdown::LastWords::default());
     let running = proffer_master::start(settings, shutdown)
         .await
         .map_err(|error| Failure::chain("the master does not start", &error))?;
     // Left where programs of this machine look, for as long as this one runs.
-    let _published =
-        leave.map(|token| token::publish(running.address(), token.reveal())).transpose()?;
+    let _left = match leave {
+        Some(token) => local::leave(running.address(), &token)
+            .map_err(|error| Failure::chain("the token cannot be left", &error))?,
+        None => None,
+    };
     output::note(&format!("master at {}", running.url()));
     running.ended().await.map_err(|error| Failure::chain("the master ended", &error))
-}
-
-/// The tokens that a listener accepts: those of the file that the flags name, or a new one.
-pub(crate) fn tokens(global: &Global) -> Result<Tokens, Failure> {
-    let made = match &global.token_file {
-        Some(path) => proffer_net::token::read_or_create(path, "operator"),
-        None => Token::random().map(|token| Tokens::one("local", token)),
-    };
-    made.map_err(|error| Failure::new(ExitCode::Error, error.to_string()))
 }
 
 /// The flags of a listener.

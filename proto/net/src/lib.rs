@@ -8,7 +8,8 @@
 //!    gate      Host, Origin, principal,               client::http       JSON calls, streams
 //!              table, authorize                       client::channel    gRPC
 //!    routes    handlers and their rules, together     client::events     server-sent events
-//!    capability  a short right to one sandbox or API
+//!    capability  a short right to one sandbox or API  proof             which token to show
+//!                                                     local             tokens of this machine
 //! ```
 //!
 //! No word about clusters is said here: what a principal may do is the program's `authorize`.
@@ -18,8 +19,10 @@ pub mod capability;
 pub mod client;
 pub mod gate;
 pub mod listen;
+pub mod local;
 pub mod origin;
 pub mod principal;
+pub mod proof;
 pub mod refusal;
 pub mod routes;
 pub mod serve;
@@ -31,6 +34,7 @@ pub use client::{ClientError, Endpoint, HttpClient};
 pub use gate::{Authorize, Decision, Gate, GateConfig};
 pub use listen::{ListenConfig, ListenError, Listener};
 pub use principal::{Peer, Principal, PrincipalKind};
+pub use proof::Proof;
 pub use routes::Routes;
 pub use serve::{serve, serve_routes};
 pub use table::RouteTable;

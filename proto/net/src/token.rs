@@ -149,6 +149,11 @@ impl Tokens {
             return Err(TokenError::NotPrivate { path: path.to_owned(), mode });
         }
         let text = std::fs::read_to_string(path).map_err(disk)?;
+        Self::parse(&text, path, name)
+    }
+
+    /// The lines of a token file.
+    pub(crate) fn parse(text: &str, path: &Path, name: &str) -> Result<Self, TokenError> {
         let mut known = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -175,7 +180,7 @@ impl Tokens {
         self.known.is_empty()
     }
 
-    /// The first one, which a program uses itself to call its own listener.
+    /// The first one, which is what a program shows when it calls others.
     #[must_use]
     pub fn first(&self) -> Option<&Token> {
         self.known.first().map(|(_, token)| token)

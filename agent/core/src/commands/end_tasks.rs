@@ -5,7 +5,10 @@ use crate::checkpoint::KillCause;
 use crate::commands::Kill;
 use crate::state::link::Link;
 use proffer_types::ids::{FrameworkId, LogIncarnation};
-use proffer_types::units::WallTime;
+use proffer_types::template::KillPolicy;
+use proffer_types::units::{DurationMs, WallTime};
+
+const SIGKILL: i32 = 9;
 
 impl Agent {
     /// The framework was ended: its tasks are killed and, once ended, forgotten without an
@@ -43,11 +46,12 @@ impl Agent {
     }
 
     /// Ends every task for good; what they say is still reported.
-    pub(crate) fn end_tasks(&mut self, turn: &mut Turn) {
+    pub(crate) fn end_tasks(&mut self, at_once: bool, turn: &mut Turn) {
         self.goal = Goal::EndTasks;
+        let policy = at_once.then_some(KillPolicy { signal: SIGKILL, grace: DurationMs(0) });
         for container in self.tasks.containers() {
             let kill = Kill::new(KillCause::Operator, "the agent ends its tasks");
-            self.kill(&container, kill, turn);
+            self.kill(&container, Kill { policy, ..kill }, turn);
         }
     }
 

@@ -235,7 +235,7 @@ impl Run {
             | Command::ProbeResult { .. }
             | Command::DeadlineReached
             | Command::Leave
-            | Command::EndTasks => panic!("the machine does not say {fact:?}"),
+            | Command::EndTasks { .. } => panic!("the machine does not say {fact:?}"),
         };
         let chosen = of(&facts[usize::from(which) % facts.len()]);
         let first = facts.iter().position(|fact| of(fact) == chosen).expect("it is there");

@@ -259,7 +259,7 @@ fn leaving_says_so_and_ending_all_waits_for_the_last() {
     let mut world = World::ready("cpus:9;mem:1GiB");
     world.launch(launch(1));
     world.settle();
-    world.apply(Command::EndTasks);
+    world.apply(Command::EndTasks { at_once: false });
     world.launch(launch(2));
     assert!(!world.agent.is_idle());
     world.settle();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::connector::Protocol;
+use crate::proof::Proof;
 use crate::tls::{ClientTlsFiles, TlsError, client_config};
 use crate::token::Token;
 
@@ -90,7 +91,7 @@ impl fmt::Display for Address {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     addresses: Vec<Address>,
-    token: Option<Token>,
+    proof: Proof,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -106,7 +107,7 @@ impl Endpoint {
             let reason = "there is none";
             return Err(AddressError { text: String::new(), reason });
         }
-        Ok(Self { addresses, token: None, tls: None })
+        Ok(Self { addresses, proof: Proof::Nothing, tls: None })
     }
 
     /// These addresses, in this order.
@@ -116,13 +117,19 @@ impl Endpoint {
     #[must_use]
     pub fn of(addresses: Vec<Address>) -> Self {
         assert!(!addresses.is_empty(), "an endpoint has an address");
-        Self { addresses, token: None, tls: None }
+        Self { addresses, proof: Proof::Nothing, tls: None }
     }
 
     /// The same with a token.
     #[must_use]
-    pub fn with_token(mut self, token: Option<Token>) -> Self {
-        self.token = token;
+    pub fn with_token(self, token: Option<Token>) -> Self {
+        self.with_proof(token.map_or(Proof::Nothing, Proof::Token))
+    }
+
+    /// The same with another proof of who calls.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
         self
     }
 
@@ -162,8 +169,10 @@ impl Endpoint {
         self
     }
 
-    pub(crate) fn token(&self) -> Option<&Token> {
-        self.token.as_ref()
+    /// What to show right now. Asked for at each attempt: files change, and masters come and go.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        self.proof.token(&self.addresses)
     }
 
     /// The TLS to use with an address; `None` for plain text.

@@ -76,7 +76,6 @@ pub struct HttpClient {
     endpoint: Endpoint,
     connector: Connector,
     client: Client<Connector, Body>,
-    authorization: Option<HeaderValue>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -93,12 +92,14 @@ impl HttpClient {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector.clone());
-        let authorization = endpoint.token().and_then(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        Self { endpoint: endpoint.clone(), connector, client, authorization }
+        Self { endpoint: endpoint.clone(), connector, client }
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        let token = self.endpoint.token()?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Reads JSON.
@@ -216,8 +217,8 @@ impl HttpClient {
         let uri = format!("http://{address}{path}").parse();
         *request.uri_mut() = uri.map_err(|error| wrong(format!("not a path: {error}")))?;
         *request.method_mut() = method.clone();
-        if let Some(authorization) = &self.authorization {
-            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = self.authorization() {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization);
         }
         let sent = tokio::time::timeout(ANSWER_TIME_MAX, self.client.request(request)).await;
         let sent = sent.map_err(|_| wrong("no answer within 30 s".to_owned()))?;
