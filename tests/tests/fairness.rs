@@ -56,7 +56,9 @@ fn demands(parts: &Parts, name: &str) -> String {
         let rows = parts.api.json("/v1/frameworks");
         let rows = rows["frameworks"].as_array()?;
         let row = rows.iter().find(|row| row["info"]["name"] == name)?;
-        (!row["demand"].as_array()?.is_empty()).then(|| row["id"].as_str().map(str::to_owned))?
+        let id = row["id"].as_str()?;
+        let demand = parts.api.json(&format!("/v1/demand?framework={id}"));
+        (!demand["demand"].as_array()?.is_empty()).then(|| id.to_owned())
     })
 }
 
@@ -123,12 +125,12 @@ impl Noted {
     fn share(&self, framework: &str, steps: usize) -> u64 {
         let given = self.given(steps);
         let has = given.get(framework).cloned().unwrap_or_default();
-        let ninths = has.iter().map(|(name, value)| {
-            let total = self.total.get(name).copied().unwrap_or(1);
-            assert_eq!(value * 9 % total, 0, "{name}: {value} of {total} are no whole ninths");
-            value * 9 / total
-        });
-        ninths.max().unwrap_or(0)
+        let parts = has.iter().map(|(name, value)| (*value, self.total[name]));
+        let largest = parts
+            .max_by_key(|(value, total)| u128::from(*value) * 1_000_000_000 / u128::from(*total));
+        let Some((value, total)) = largest else { return 0 };
+        assert_eq!(value * 9 % total, 0, "{value} of {total} are no whole ninths");
+        value * 9 / total
     }
 }
 
