@@ -20,5 +20,6 @@ pub mod report;
 pub mod run;
 pub mod services;
 pub mod view;
+pub mod watched;
 pub mod workload;
 pub mod world;

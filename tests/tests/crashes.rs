@@ -14,16 +14,22 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+/// Slots of the service, and blows during its rolling updates.
+const INSTANCES: u32 = 50;
+const BLOWS: usize = 20;
+/// Runs of the long suite, each with a seed of its own.
+const LONG_RUNS: u64 = 10;
 
 /// One service whose instances note `slot revision directory` when they start. The directory is the
 /// sandbox, whose name holds the launch token.
-fn service(instances: u32, log: &Path, version: u32) -> String {
+fn service(log: &Path, version: u32) -> String {
     format!(
         "schema: service/v1
 services:
   many:
-    instances: {instances}
+    instances: {INSTANCES}
     command: [/bin/sh, -c, 'echo \"$SLOT $VERSION $PWD\" >> {log}; exec sleep 100000']
     env: {{SLOT: '${{meta.slot}}', VERSION: '{version}'}}
     resources: {{request: {{cpu: 0.01, mem: 16Mi}}}}
@@ -87,15 +93,27 @@ fn raise(parts: &mut Parts) {
 }
 
 /// Whether all instances are of `revision`, and no rollout goes on.
-fn settled(parts: &Parts, instances: u32, revision: u64) -> Option<()> {
+fn settled(parts: &Parts, revision: u64) -> Option<()> {
     let view = parts.api.json("/v1/services/many");
     let it = &view["summary"];
-    let good = it["ready"] == instances
-        && it["instances"] == instances
+    let good = it["ready"] == INSTANCES
+        && it["instances"] == INSTANCES
         && it["old"] == 0
         && it["revision"] == revision
         && it["rollout"]["state"] == "succeeded";
     good.then_some(())
+}
+
+/// The seeds to run: the one that is asked for, else drawn from the clock, so that every run of the
+/// gate strikes at moments of its own.
+fn seeds() -> Vec<u64> {
+    if let Ok(text) = std::env::var("PROFFER_TEST_SEED") {
+        return vec![text.parse().expect("PROFFER_TEST_SEED is a number")];
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let first = since.map_or(0, |since| since.as_secs());
+    let runs = if is_long() { LONG_RUNS } else { 1 };
+    (first..first + runs).collect()
 }
 
 #[test]
@@ -104,32 +122,34 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     if !is_root("kill -9 during a rolling update") {
         return;
     }
-    let (instances, blows) = if is_long() { (50_u32, 20_usize) } else { (20, 8) };
-    let seed: u64 =
-        std::env::var("PROFFER_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
-    println!(
-        "seed {seed}: {instances} instances, {blows} blows (again with PROFFER_TEST_SEED={seed})"
-    );
+    for seed in seeds() {
+        println!("seed {seed} (again with PROFFER_TEST_SEED={seed})");
+        story(seed);
+    }
+}
+
+/// Twenty blows of one seed, then what must be true.
+fn story(seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut parts = Parts::start(2, "cpus:4;mem:4GiB");
     parts.start_framework();
     parts.agents_active(2);
     parts.services_answer();
     let log = parts.place.path().join("starts");
-    let file = parts.place.file("1.yaml", &service(instances, &log, 1));
+    let file = parts.place.file("1.yaml", &service(&log, 1));
     let _ = parts.cli(&["deploy", &file.to_string_lossy()]).well();
-    until("all run", PATIENCE, || settled(&parts, instances, 1));
+    until("all run", PATIENCE, || settled(&parts, 1));
 
     let mut revision: u64 = 1;
     let mut during = 0;
-    for number in 0..blows {
+    for number in 0..BLOWS {
         // A rolling update goes on at each blow: the next begins when the last is through.
         let rolling =
             parts.api.json("/v1/services/many")["summary"]["rollout"]["state"] == "rolling";
-        if !rolling && settled(&parts, instances, revision).is_some() {
+        if !rolling && settled(&parts, revision).is_some() {
             revision += 1;
             let version = u32::try_from(revision).expect("few revisions");
-            let file = parts.place.file("next.yaml", &service(instances, &log, version));
+            let file = parts.place.file("next.yaml", &service(&log, version));
             let _ = parts.cli(&["deploy", "-d", &file.to_string_lossy()]).well();
         }
         let blow = match number % 4 {
@@ -149,8 +169,8 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
             parts.api.json("/v1/services/many")["summary"].is_object().then_some(())
         });
     }
-    until("the last update is through", PATIENCE * 3, || settled(&parts, instances, revision));
-    assert!(during as usize >= blows / 2, "most blows hit a rolling update: {during} of {blows}");
+    until("the last update is through", PATIENCE * 3, || settled(&parts, revision));
+    assert!(during as usize >= BLOWS / 2, "most blows hit a rolling update: {during} of {BLOWS}");
 
     // Every slot once per version, and nobody in a sandbox of another.
     let starts = starts(&log);
@@ -162,18 +182,18 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     assert!(twice.is_empty(), "tasks that ran twice (I2): {twice:?}");
     let again: Vec<_> = starts.iter().filter(|(_, runs)| runs.len() > 1).collect();
     assert!(again.is_empty(), "slots that were started anew without cause: {again:#?}");
-    let expected =
-        usize::try_from(instances).expect("few") * usize::try_from(revision).expect("few");
+    let slots = usize::try_from(INSTANCES).expect("few");
+    let expected = slots * usize::try_from(revision).expect("few");
     assert_eq!(starts.len(), expected, "every slot ran every version");
 
     // What runs is what the master says, what the service says, and what the machine has.
     let rows = parts.api.json("/v1/tasks");
     let running: Vec<Value> = rows["tasks"].as_array().cloned().unwrap_or_default();
     let running = running.iter().filter(|row| row["state"] == "running").count();
-    assert_eq!(running, usize::try_from(instances).expect("few"));
+    assert_eq!(running, slots);
     let sleeping = proffer_tests::traces::processes(&parts.place.name);
     let sleeping = sleeping.iter().filter(|(_, words)| words.starts_with("sleep 100000")).count();
-    assert_eq!(sleeping, usize::try_from(instances).expect("few"), "no process is left over");
+    assert_eq!(sleeping, slots, "no process is left over");
     let events = parts.cli(&["events", "many"]).well().out;
     assert!(!events.contains("crashed"), "{events}");
 }

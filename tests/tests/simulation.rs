@@ -18,14 +18,19 @@ const FAULTS: &[&str] = &[
     "crash_framework",
     "crash_master",
     "crash_supervisor",
+    "doubled_request",
     "expire_lease",
     "failed_write",
+    "late_request",
     "lost_answer",
+    "overtaken",
     "partition",
     "partition_one_way",
     "pause_master",
     "reboot",
     "refused_commit",
+    "stall",
+    "torn_turn",
     "wall_jump",
 ];
 
@@ -57,6 +62,7 @@ fn seeds_pass_and_nothing_was_idle() {
     must_pass(&batch);
     let counts = &batch.counts;
     assert!(counts.launches > 1_000 && counts.failovers > 100, "{}", counts.text());
+    assert!(counts.takeovers > 0 && counts.inbox_lag_ms_max > 1_000, "{}", counts.text());
     assert!(counts.replies > 100 && counts.service_calls > 100, "{}", counts.text());
     for kind in FAULTS {
         assert!(counts.faults.get(kind).is_some_and(|count| *count > 0), "{kind} never struck");

@@ -1,6 +1,7 @@
 //! The structure of the tree, as a test: cores are pure, one `main`, one TLS provider, first lines say
 //! what a file owns, no leftovers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -142,6 +143,55 @@ fn nothing_is_left_for_later_without_a_word() {
         let text = std::fs::read_to_string(&path).expect("text");
         for leftover in &leftovers {
             assert!(!text.contains(leftover.as_str()), "{}: {leftover}", path.display());
+        }
+    }
+}
+
+/// Ids of promises in a text: a letter and a number, as words of their own; `F41–F44` is four.
+fn ids(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let words: Vec<&str> = text.split(|c| !is_part(c)).collect();
+    let is_id = |word: &&str| {
+        let digits = word.get(1..).unwrap_or("").trim_end_matches('b');
+        word.starts_with(['K', 'I', 'P', 'R', 'F', 'T'])
+            && (1..=2).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    words.iter().filter(|word| is_id(word)).map(|word| (*word).to_owned()).collect()
+}
+
+/// Rows of `docs/promises.md`: id, and what shows it.
+fn promises() -> BTreeMap<String, String> {
+    let page = std::fs::read_to_string(root().join("docs/promises.md")).expect("is there");
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");
+        let id = cells.next().filter(|cell| ids(cell).contains(*cell))?;
+        Some((id.to_owned(), cells.next_back()?.to_owned()))
+    };
+    page.lines().filter_map(row).collect()
+}
+
+#[test]
+fn every_promise_that_is_cited_is_written_down_and_shown() {
+    let promises = promises();
+    assert!(promises.len() > 70, "{} rows", promises.len());
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        let comments: String = text
+            .lines()
+            .filter_map(|line| line.split_once("//").map(|(_, comment)| comment))
+            .flat_map(|comment| [comment, "\n"])
+            .collect();
+        let unknown: Vec<_> =
+            ids(&comments).into_iter().filter(|id| !promises.contains_key(id)).collect();
+        assert!(unknown.is_empty(), "{} cites {unknown:?}", path.display());
+    }
+    for (id, shown) in &promises {
+        let named: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        let is_said = !named.is_empty() || ["sim", "later"].contains(&shown.as_str());
+        assert!(is_said, "{id}: nothing shows it: {shown}");
+        for file in named {
+            assert!(root().join(file).is_file(), "{id} is shown by {file}, which is not there");
         }
     }
 }

@@ -7,6 +7,7 @@ mod describe;
 mod peers;
 #[cfg(test)]
 mod random;
+mod rows;
 #[cfg(test)]
 mod script;
 #[cfg(test)]

@@ -322,7 +322,7 @@ impl Master {
         self.effect(Effect::Publish { first, changes, deltas });
     }
 
-    fn compose(&mut self, key: RowKey, now: Now) -> Change {
+    pub(crate) fn compose(&mut self, key: RowKey, now: Now) -> Change {
         match key {
             RowKey::Agent(id) => self.agent_row(id).map_or(Change::AgentRemoved(id), Change::Agent),
             RowKey::Framework(id) => {

@@ -20,6 +20,8 @@ pub struct Chance {
     pub turns: ChaCha8Rng,
     /// Where planted bugs strike.
     pub planted: ChaCha8Rng,
+    /// What is late, comes twice, or is torn in the middle.
+    pub twists: ChaCha8Rng,
 }
 
 impl Chance {
@@ -39,6 +41,7 @@ impl Chance {
             workload: stream(5),
             turns: stream(6),
             planted: stream(7),
+            twists: stream(8),
         }
     }
 }

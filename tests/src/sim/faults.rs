@@ -9,8 +9,12 @@ use proffer_agent_core::container::Outcome;
 use rand::Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is outside every seed, for the bug that asks it.
-static OUTSIDE: AtomicU64 = AtomicU64::new(0);
+/// What is outside every seed, for the bug that asks it: a number that no two runs get.
+#[must_use]
+pub fn outside() -> u64 {
+    static OUTSIDE: AtomicU64 = AtomicU64::new(1);
+    OUTSIDE.fetch_add(1, Ordering::Relaxed) % 250 + 1
+}
 
 /// Something goes wrong, or nothing: called every tenth of a simulated second.
 pub fn strike(world: &mut World) {
@@ -59,6 +63,12 @@ pub fn strike(world: &mut World) {
     if strikes(world, rates.partition) {
         partition(world);
     }
+    if rates.stall > 0 {
+        let per_call = rates.stall * EVERY_MS / 60;
+        if world.chance.twists.random_range(0..1_000_000) < per_call {
+            stall(world);
+        }
+    }
     if strikes(world, rates.expire_lease)
         && let Some(leader) = world.store.leader()
     {
@@ -74,10 +84,11 @@ pub fn strike(world: &mut World) {
     if strikes(world, rates.wall_jump) {
         jump(world);
     }
-    if world.planted == Some(Planted::OutsideChance)
-        && OUTSIDE.fetch_add(1, Ordering::Relaxed).is_multiple_of(501)
-    {
-        world.kill_master(0);
+    if world.planted == Some(Planted::OutsideChance) && world.outside_ticks > 0 {
+        world.outside_ticks -= 1;
+        if world.outside_ticks == 0 {
+            world.kill_master(0);
+        }
     }
     if strikes(world, rates.pause_master) {
         let node = world.chance.faults.random_range(0..world.masters.len());
@@ -97,19 +108,27 @@ fn jump(world: &mut World) {
     if world.still_clocks {
         return;
     }
-    match place {
+    let follows = world.strikes(Planted::OneClock);
+    let (wall, clock) = match place {
         0 => {
             let node = node % world.masters.len();
-            world.masters[node].wall_ahead_ms = span;
+            let it = &mut world.masters[node];
+            (&mut it.wall_ahead_ms, &mut it.clock_ahead_ms)
         }
         1 => {
             let node = node % world.agents.len();
-            world.agents[node].wall_ahead_ms = span;
+            let it = &mut world.agents[node];
+            (&mut it.wall_ahead_ms, &mut it.clock_ahead_ms)
         }
         _ => {
             let node = node % world.frameworks.len();
-            world.frameworks[node].wall_ahead_ms = span;
+            let it = &mut world.frameworks[node];
+            (&mut it.wall_ahead_ms, &mut it.clock_ahead_ms)
         }
+    };
+    *wall = span;
+    if follows {
+        *clock = clock.saturating_add_signed(span);
     }
 }
 
@@ -120,6 +139,28 @@ fn lose_supervisor(world: &mut World) {
         let container = running[world.chance.faults.random_range(0..running.len())].clone();
         world.counts.fault("crash_supervisor");
         world.end_container(node, &container, Outcome::SupervisorLost);
+    }
+}
+
+/// A connection holds back what is on its way. Mostly its client gives it up meanwhile, so that what
+/// was held back arrives after the first frames of the next connection (F13); the master reads it to
+/// its end.
+fn stall(world: &mut World) {
+    let wires = world.network.matching(|it| it.client_open && it.master_open);
+    if wires.is_empty() {
+        return;
+    }
+    let chance = &mut world.chance.twists;
+    let wire = wires[chance.random_range(0..wires.len())];
+    let span = between(chance, 500, 10_000);
+    let gives_up = one_in(chance, 700);
+    let notice = between(chance, 1, span);
+    world.counts.fault("stall");
+    let until_ms = world.queue.now_ms() + span;
+    world.network.stall(wire, until_ms);
+    if gives_up {
+        world.queue.after(notice, Event::Ends(wire, Way::Down, None));
+        world.queue.at(until_ms + notice, Event::Ends(wire, Way::Up, None));
     }
 }
 

@@ -1,9 +1,12 @@
 //! Owns the network: connections are ordered and reliable while they live, as TCP is; what is not is
-//! their life. They break at any time, each side learns of it at its own time, frames of a connection
-//! that its client has given up may still arrive, and a cut link swallows everything without a word.
+//! their life. They break at any time, each side learns of it at its own time, a connection may hold its
+//! frames back until its client has another one, and a cut link swallows everything without a word. A
+//! frame that its reader would not take ends its connection, as the readers of the real streams do it.
 
 use super::chance::{Chance, between, heavy_tail};
 use super::plan::Plan;
+use proffer_proto::convert::bounds::FRAME_BYTES_MAX;
+use proffer_proto::weight;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A process that connects to masters.
@@ -122,6 +125,27 @@ impl Network {
         };
         *last = arrives.max(*last);
         Some(*last)
+    }
+
+    /// From now on nothing of this connection arrives before that moment; the order stays.
+    pub fn stall(&mut self, wire: Wire, until_ms: u64) {
+        if let Some(connection) = self.connections.get_mut(&wire) {
+            connection.last_up_ms = connection.last_up_ms.max(until_ms);
+            connection.last_down_ms = connection.last_down_ms.max(until_ms);
+        }
+    }
+
+    /// Whether the reader of this connection takes the frame at all: no more bytes and no more parts
+    /// than the shells set as their limits.
+    #[must_use]
+    pub fn is_readable(client: Client, way: Way, bytes: &[u8]) -> bool {
+        let message = match (client, way) {
+            (Client::Agent(_), Way::Up) => "AgentUp",
+            (Client::Agent(_), Way::Down) => "AgentDown",
+            (Client::Framework(_), Way::Up) => "SchedulerUp",
+            (Client::Framework(_), Way::Down) => "SchedulerDown",
+        };
+        bytes.len() <= FRAME_BYTES_MAX && weight::is_within(message, bytes, weight::PARTS_MAX)
     }
 
     /// How long until each side learns that a connection broke: client, master.

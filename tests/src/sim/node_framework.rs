@@ -2,11 +2,12 @@
 
 use super::batch::{Batch, Order};
 use super::services;
+use super::watched::Watched;
 use proffer_sdk_core::driver::Standing;
 use proffer_sdk_core::{Command, Config, Context, Driver, Output};
 use proffer_service_core::{ServiceCommand, ServiceFramework};
 use proffer_types::scheduler::SchedulerDown;
-use proffer_types::{Monotonic, Now, Refusal, ReplicaId};
+use proffer_types::{FrameworkEpoch, Monotonic, Now, Refusal, ReplicaId, TaskStatus};
 
 /// What happens to a process apart from its own commands.
 pub enum Link {
@@ -25,9 +26,9 @@ pub enum Link {
 /// The frameworks that take part.
 pub enum AnyDriver {
     /// Tasks to completion.
-    Batch(Box<Driver<Batch>>),
+    Batch(Box<Driver<Watched<Batch>>>),
     /// The service framework.
-    Service(Box<Driver<ServiceFramework>>),
+    Service(Box<Driver<Watched<ServiceFramework>>>),
 }
 
 impl AnyDriver {
@@ -44,6 +45,14 @@ impl AnyDriver {
         match self {
             Self::Batch(driver) => driver.next_output(now),
             Self::Service(driver) => driver.next_output(now),
+        }
+    }
+
+    /// What its framework was told of tasks since the last look, and in which epoch.
+    pub fn take_handled(&mut self) -> Vec<(FrameworkEpoch, TaskStatus)> {
+        match self {
+            Self::Batch(driver) => driver.framework_mut().take_handled(),
+            Self::Service(driver) => driver.framework_mut().take_handled(),
         }
     }
 
@@ -155,19 +164,22 @@ pub struct FrameworkNode {
 
 impl FrameworkNode {
     /// A new life.
-    pub fn start(&mut self, seed: u64) {
+    pub fn start(&mut self, seed: u64, take_over: bool) {
         self.life += 1;
         self.called_at_ms = None;
         let replica = ReplicaId::new(&format!("r{}-{}", self.replica, self.life)).expect("valid");
-        let config = Config::new(replica, seed ^ (self.life << 8) ^ self.replica as u64);
+        let seed = seed ^ (self.life << 8) ^ self.replica as u64;
+        let config = Config { take_over, ..Config::new(replica, seed) };
         let batch = |number, wanted, config| {
-            AnyDriver::Batch(Box::new(Driver::new(Batch::new(number, wanted), config)))
+            let batch = Watched::new(Batch::new(number, wanted));
+            AnyDriver::Batch(Box::new(Driver::new(batch, config)))
         };
         self.driver = Some(match self.kind {
             Kind::Batch(number, wanted) => batch(number, wanted, config),
             Kind::Impostor => batch(0, 3, config),
             Kind::Service => {
-                AnyDriver::Service(Box::new(Driver::new(services::framework(), config)))
+                let services = Watched::new(services::framework());
+                AnyDriver::Service(Box::new(Driver::new(services, config)))
             }
         });
     }
@@ -176,7 +188,7 @@ impl FrameworkNode {
     #[must_use]
     pub fn batch(&self) -> Option<&Batch> {
         match &self.driver {
-            Some(AnyDriver::Batch(driver)) => Some(driver.framework()),
+            Some(AnyDriver::Batch(driver)) => Some(&driver.framework().inner),
             Some(AnyDriver::Service(_)) | None => None,
         }
     }
@@ -185,7 +197,7 @@ impl FrameworkNode {
     #[must_use]
     pub fn service(&self) -> Option<&ServiceFramework> {
         match &self.driver {
-            Some(AnyDriver::Service(driver)) => Some(driver.framework()),
+            Some(AnyDriver::Service(driver)) => Some(&driver.framework().inner),
             Some(AnyDriver::Batch(_)) | None => None,
         }
     }

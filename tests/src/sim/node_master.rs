@@ -44,8 +44,8 @@ pub struct Leading {
     pub lease: LeaderLease,
     /// Tells this term from others.
     pub token: LeaderToken,
-    /// Commands that wait for the next turn.
-    pub inbox: VecDeque<Command>,
+    /// Commands that wait for the next turn, and since when.
+    pub inbox: VecDeque<(u64, Command)>,
     /// Whether a turn is scheduled.
     pub turn_scheduled: bool,
     /// For which moment a tick is scheduled.
@@ -58,6 +58,13 @@ pub struct Leading {
     pub heard: BTreeSet<ConnectionId>,
     /// Whether a request of the commit queue is with the store.
     pub asking: bool,
+}
+
+impl Leading {
+    /// Puts a command behind those that wait.
+    pub fn hear(&mut self, now_ms: u64, command: Command) {
+        self.inbox.push_back((now_ms, command));
+    }
 }
 
 impl MasterNode {

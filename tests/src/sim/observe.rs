@@ -5,8 +5,8 @@ use super::world::World;
 use proffer_agent_core as agent;
 use proffer_master::store::model::CommitMark;
 use proffer_master_core as master;
-use proffer_types::ContainerId;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
+use proffer_types::{ContainerId, FrameworkEpoch, TaskStatus};
 use std::collections::BTreeMap;
 
 /// One thing that happened. Seen after it was done.
@@ -47,6 +47,15 @@ pub enum Seen<'a> {
         node: usize,
         /// What.
         frame: &'a SchedulerDown,
+    },
+    /// The SDK handed a change of a task to its framework.
+    Handled {
+        /// In which process.
+        node: usize,
+        /// In which epoch.
+        epoch: FrameworkEpoch,
+        /// What.
+        status: &'a TaskStatus,
     },
     /// A container's program started.
     Started {
@@ -138,6 +147,7 @@ impl Seen<'_> {
             Self::Agent { node, effects, .. } => format!("agent {node} {}", effects.len()),
             Self::FrameworkSent { node, frame } => format!("sent {node} {}", frame.calls.len()),
             Self::FrameworkTold { node, frame } => format!("told {node} {}", frame.events.len()),
+            Self::Handled { node, status, .. } => format!("handled {node} {}", status.key()),
             Self::Started { node, container } => format!("started {node} {container}"),
             Self::Ended { node, container } => format!("ended {node} {container}"),
             Self::Written { node, writes } => format!("written {node} {}", writes.len()),

@@ -28,6 +28,8 @@ pub struct FaultRates {
     pub compact: u64,
     /// F38: the wall clock of a process jumps.
     pub wall_jump: u64,
+    /// F13, F14: a connection holds its frames back, and its client may meanwhile have another.
+    pub stall: u64,
 }
 
 /// One run.
@@ -71,6 +73,16 @@ pub struct Plan {
     pub operators: bool,
     /// Whether somebody says that he is a framework which is another's (K20).
     pub impostor: bool,
+    /// Thousandths of transactions that reach the store twice (F12).
+    pub doubled_requests: u32,
+    /// Thousandths of transactions that are given up and reach the store later all the same (F13).
+    pub late_requests: u32,
+    /// Thousandths of turns in which a process dies between two effects.
+    pub torn_turns: u32,
+    /// Offers that one framework may hold.
+    pub offers_held_max: u32,
+    /// Whether replicas that start take over from those that are active.
+    pub take_over: bool,
 }
 
 impl Plan {
@@ -94,8 +106,17 @@ impl Plan {
             expire_lease: rate(400),
             compact: rate(500),
             wall_jump: rate(2000),
+            stall: 0,
         };
         let quiet = one_in(rng, 50);
+        let twists = &mut chance.twists;
+        let mut twist = |per_mille: u32| if one_in(twists, 333) { 0 } else { per_mille };
+        let (doubled_requests, late_requests, torn_turns) = (twist(20), twist(10), twist(1));
+        let stall = twist(4000).into();
+        let take_over = one_in(twists, 300);
+        let usual = proffer_master_core::Config::default().offers_held_max;
+        let offers_held_max = if one_in(twists, 300) { 2 } else { usual };
+        let rates = FaultRates { stall, ..rates };
         Self {
             seed,
             masters: if one_in(rng, 500) { 2 } else { 1 },
@@ -116,6 +137,11 @@ impl Plan {
             failing_writes: if one_in(rng, 500) { 0 } else { 3 },
             operators: !one_in(rng, 300),
             impostor: one_in(rng, 400),
+            doubled_requests: if quiet { 0 } else { doubled_requests },
+            late_requests: if quiet { 0 } else { late_requests },
+            torn_turns: if quiet { 0 } else { torn_turns },
+            take_over,
+            offers_held_max,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Bugs planted on purpose, one a checker: the gate fails when a checker misses its own. They are put
 //! in at the edges of the world (store, disk, machine, network, door, publisher), never in the cores.
+//! Each strikes once in a run, at an occurrence that the seed draws: what goes wrong in every case needs
+//! no checker to be seen.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "each edge knows the few bugs that are planted there"
 )]
 
-use super::network::Connection;
+use super::chance::between;
 use super::plan::Plan;
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
@@ -15,8 +17,9 @@ use proffer_master_core::registry::{Record, RecordKey};
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
 use proffer_types::operator::Change;
-use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp};
-use proffer_types::{DurationMs, Generation, TaskState, TaskStatus};
+use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
+use proffer_types::{AgentId, Generation, TaskState, TaskStatus};
+use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A bug, named for what is wrong.
@@ -34,26 +37,36 @@ pub enum Planted {
     ShortList,
     /// The network tells a framework that a task which ended runs again.
     BackFromTheDead,
-    /// The store takes writes of deposed leaders.
+    /// A framework is handed the end of a task twice.
+    ToldTwice,
+    /// The store takes a write of a deposed leader.
     StoreWithoutFence,
+    /// The store takes a request that comes twice a second time.
+    DoubledCommit,
     /// The store answers that it has written, and has not written the records of frameworks.
     ForgetfulStore,
     /// Instances are ended in the middle of a rollout by somebody else's kill.
     ImpatientRollout,
-    /// The monotonic clock follows the wall clock.
+    /// A monotonic clock jumps with the wall clock.
     OneClock,
-    /// Acknowledgements never reach agents.
-    DeafAgents,
+    /// A machine removes a container and leaves something of it.
+    Remains,
+    /// A leader gives a framework more offers than anybody may hold.
+    EndlessOffers,
     /// A framework's link stays cut after the healing.
     NeverMends,
-    /// The published list leaves tasks out.
+    /// The published list leaves a task out.
     SkippedChange,
+    /// A row that is removed stays in the published list.
+    LastingRow,
     /// Something outside the seed decides.
     OutsideChance,
     /// The network tells a framework that a launch was dropped which was taken.
     FalseDropped,
     /// The store forgets who has tasks where.
     ForgottenOccupancy,
+    /// A snapshot leaves a task out.
+    ShortSnapshot,
     /// A refused write counts as written.
     UnwrittenCommit,
     /// A leader believes that its lease never ends.
@@ -84,16 +97,21 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::ForgottenReturn, "I4"),
     (Planted::ShortList, "I5"),
     (Planted::BackFromTheDead, "I7"),
+    (Planted::ToldTwice, "I7"),
     (Planted::StoreWithoutFence, "I10"),
+    (Planted::DoubledCommit, "I10"),
     (Planted::ForgetfulStore, "I11"),
     (Planted::ImpatientRollout, "I13"),
     (Planted::OneClock, "I14"),
-    (Planted::DeafAgents, "I15"),
+    (Planted::Remains, "I15"),
+    (Planted::EndlessOffers, "I15"),
     (Planted::NeverMends, "I16"),
     (Planted::SkippedChange, "I17"),
+    (Planted::LastingRow, "I17"),
     (Planted::OutsideChance, "I20"),
     (Planted::FalseDropped, "K1"),
     (Planted::ForgottenOccupancy, "K2"),
+    (Planted::ShortSnapshot, "K2"),
     (Planted::UnwrittenCommit, "K4"),
     (Planted::ForgottenDemand, "K7"),
     (Planted::EndlessLease, "K8"),
@@ -109,8 +127,33 @@ pub const TABLE: &[(Planted, &str)] = &[
 /// What the bugs remember.
 #[derive(Default)]
 pub struct Memory {
+    /// At which occurrence the bug strikes.
+    strikes_at: u64,
+    /// Occurrences so far.
+    occurrences: u64,
     old_demand: BTreeMap<usize, Vec<DemandGroup>>,
     held: BTreeMap<usize, TaskStatus>,
+}
+
+impl Memory {
+    /// The memory of a run.
+    pub fn drawn(rng: &mut ChaCha8Rng) -> Self {
+        /// Occurrences among which the one that strikes is drawn.
+        const AMONG: u64 = 8;
+        Self { strikes_at: between(rng, 1, AMONG), ..Self::default() }
+    }
+
+    /// Called at each occurrence; whether this is the one.
+    pub fn strikes(&mut self) -> bool {
+        self.occurrences += 1;
+        self.occurrences == self.strikes_at
+    }
+
+    /// The number that was drawn.
+    #[must_use]
+    pub fn drawn_number(&self) -> u64 {
+        self.strikes_at
+    }
 }
 
 impl Planted {
@@ -121,6 +164,9 @@ impl Planted {
                 plan.masters = 2;
                 plan.rates.expire_lease = 6_000;
             }
+            Self::EndlessOffers => plan.offers_held_max = 1,
+            Self::DoubledCommit => plan.doubled_requests = 60,
+            Self::UnwrittenCommit => plan.refused_commits = 60,
             Self::EndlessLease => {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
@@ -137,12 +183,10 @@ impl Planted {
     }
 
     /// Changes a frame on its way to an agent; `disk` is what that agent has written.
-    pub fn to_agent(self, frame: &mut AgentDown, disk: &Checkpoint) {
-        if self == Self::DeafAgents {
-            frame.orders.retain(|order| !matches!(order, AgentOrder::Acknowledge { .. }));
-        }
-        if self == Self::ForgedAcknowledgement {
-            let ended = disk.tasks.values().filter(|task| task.status.state.is_terminal());
+    pub fn to_agent(self, memory: &mut Memory, frame: &mut AgentDown, disk: &Checkpoint) {
+        let mut ended =
+            disk.tasks.values().filter(|task| task.status.state.is_terminal()).peekable();
+        if self == Self::ForgedAcknowledgement && ended.peek().is_some() && memory.strikes() {
             frame.orders.extend(ended.filter_map(|task| {
                 let id = task.status.id?;
                 Some(AgentOrder::Acknowledge {
@@ -156,13 +200,29 @@ impl Planted {
     }
 
     /// Changes a frame on its way from an agent.
-    pub fn from_agent(self, frame: &mut AgentUp) {
-        if self != Self::ShortList {
-            return;
-        }
+    pub fn from_agent(self, memory: &mut Memory, frame: &mut AgentUp) {
         for message in &mut frame.messages {
-            if let AgentMessage::Tasks { tasks } = message {
+            if let AgentMessage::Tasks { tasks } = message
+                && self == Self::ShortList
+                && tasks.iter().any(|task| !task.record.status.state.is_terminal())
+                && memory.strikes()
+            {
                 tasks.clear();
+            }
+        }
+    }
+
+    /// Changes a frame that leaves a master for a framework.
+    pub fn leaves(self, memory: &mut Memory, frame: &mut SchedulerDown) {
+        for event in &mut frame.events {
+            match event {
+                Event::SnapshotPage { tasks } if self == Self::ShortSnapshot => {
+                    let alive = |task: &TaskRecord| !task.status.state.is_terminal();
+                    if tasks.iter().any(alive) && memory.strikes() {
+                        tasks.retain(|task| !alive(task));
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -177,27 +237,27 @@ impl Planted {
                 _ => continue,
             };
             match self {
-                Self::BackFromTheDead if status.state.is_terminal() => {
+                Self::BackFromTheDead if status.state.is_terminal() && memory.strikes() => {
                     more.push(Event::Status(TaskStatus {
                         state: TaskState::Running,
                         ..status.clone()
                     }));
                 }
-                Self::FalseDropped if status.state == TaskState::Taken => {
+                Self::FalseDropped if status.state == TaskState::Taken && memory.strikes() => {
                     status.state = TaskState::Dropped;
                     status.id = None;
                 }
                 Self::LateStatus if status.id.is_some() && !status.state.is_terminal() => {
                     let log = |status: &TaskStatus| status.id.map(|id| (id.agent, id.incarnation));
                     match memory.held.remove(&node) {
-                        None => {
+                        None if memory.strikes() => {
                             memory.held.insert(node, status.clone());
                             *event = Event::Heartbeat;
                         }
                         Some(old) if old.id < status.id && log(&old) == log(status) => {
                             more.push(Event::Status(old));
                         }
-                        Some(_) => {}
+                        _ => {}
                     }
                 }
                 _ => {}
@@ -216,9 +276,12 @@ impl Planted {
             if groups.is_empty() {
                 continue;
             }
-            let old = memory.old_demand.entry(node).or_insert_with(|| groups.clone());
+            let old = memory.old_demand.entry(node).or_insert_with(|| groups.clone()).clone();
+            if *groups == old || !memory.strikes() {
+                continue;
+            }
             let newest = groups.iter().map(|group| group.generation.0).max().unwrap_or(0);
-            groups.clone_from(old);
+            *groups = old;
             for group in groups {
                 group.generation = Generation(newest + 1_000);
                 group.target += 1;
@@ -227,43 +290,51 @@ impl Planted {
     }
 
     /// Changes what a leader publishes.
-    pub fn published(self, changes: &mut Vec<Change>, deltas: &mut Vec<Delta>) {
-        match self {
-            Self::SkippedChange => {
-                for change in changes {
-                    if let Change::Task(row) = change {
-                        // The number stays, so that the list itself is in order.
-                        *change = Change::TaskRemoved(row.status.key());
-                    }
+    pub fn published(self, memory: &mut Memory, changes: &mut [Change], deltas: &mut Vec<Delta>) {
+        for change in changes {
+            // The number stays, so that the list itself is in order.
+            match change {
+                Change::Task(row) if self == Self::SkippedChange && memory.strikes() => {
+                    *change = Change::TaskRemoved(row.status.key());
                 }
+                Change::OfferRemoved(_) if self == Self::LastingRow && memory.strikes() => {
+                    *change = Change::AgentRemoved(AgentId(0));
+                }
+                _ => {}
             }
-            Self::ForgottenReturn => {
-                deltas.retain(|delta| !matches!(delta, Delta::Returned { .. }));
-            }
-            Self::ForgottenDemand => {
-                let ends = |delta: &Delta| matches!(delta, Delta::Demand { groups: Some(groups), .. } if groups.is_empty());
-                deltas.retain(|delta| !ends(delta));
-            }
-            _ => {}
         }
+        deltas.retain(|delta| match delta {
+            Delta::Returned { .. } => self != Self::ForgottenReturn || !memory.strikes(),
+            Delta::Demand { groups: Some(groups), .. } if groups.is_empty() => {
+                self != Self::ForgottenDemand || !memory.strikes()
+            }
+            _ => true,
+        });
     }
 
     /// Changes a transaction on its way into the store.
     pub fn to_store(
         self,
+        memory: &mut Memory,
         transaction: &mut Transaction,
         guard: Guard,
         stands: Option<LeaderToken>,
     ) {
-        let drop = |transaction: &mut Transaction, prefix: &[u8]| {
-            transaction.changes.retain(|key, _| !key.starts_with(prefix));
+        let mut drop = |transaction: &mut Transaction, prefix: &[u8]| {
+            let has = transaction.changes.keys().any(|key| key.starts_with(prefix));
+            if has && memory.strikes() {
+                transaction.changes.retain(|key, _| !key.starts_with(prefix));
+            }
         };
         match self {
             Self::ForgetfulStore => drop(transaction, b"state/"),
             Self::ForgottenOccupancy => drop(transaction, b"occupancy/"),
-            Self::ForgottenMark => forget_marks(transaction),
+            Self::ForgottenMark => forget_marks(memory, transaction),
             Self::StoreWithoutFence => {
-                if let Some(token) = stands {
+                if let Some(token) = stands
+                    && token != transaction.token
+                    && memory.strikes()
+                {
                     transaction.token = token;
                     transaction.expected = guard.mark;
                     transaction.mark.sequence = guard.mark.sequence + 1;
@@ -272,27 +343,17 @@ impl Planted {
             _ => {}
         }
     }
-
-    /// Whether a door that knows the client's real principal lets it in under another name.
-    #[must_use]
-    pub fn opens(self, _connection: &Connection) -> bool {
-        self == Self::OpenDoor
-    }
-
-    /// The span of a lease as a leader believes it.
-    #[must_use]
-    pub fn lease(self) -> Option<DurationMs> {
-        (self == Self::EndlessLease).then_some(DurationMs::from_secs(3_600))
-    }
 }
 
 /// Keeps the epoch and nothing else of the cluster's counters.
-fn forget_marks(transaction: &mut Transaction) {
+fn forget_marks(memory: &mut Memory, transaction: &mut Transaction) {
     for (key, value) in &mut transaction.changes {
         let (Ok(RecordKey::Cluster), Some(bytes)) = (RecordKey::decode(key), value.as_ref()) else {
             continue;
         };
-        if let Ok(Record::Cluster(mut cluster)) = Record::decode(&RecordKey::Cluster, bytes) {
+        if let Ok(Record::Cluster(mut cluster)) = Record::decode(&RecordKey::Cluster, bytes)
+            && memory.strikes()
+        {
             cluster.agent_mark = proffer_types::AgentId(0);
             cluster.framework_mark = proffer_types::FrameworkId(0);
             *value = Some(Record::Cluster(cluster).encode());

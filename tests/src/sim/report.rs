@@ -27,6 +27,10 @@ pub struct Counts {
     pub service_refusals: u64,
     /// Masters that ended themselves.
     pub stops: u64,
+    /// Processes that started to take over from another replica.
+    pub takeovers: u64,
+    /// The oldest command that a master took.
+    pub inbox_lag_ms_max: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each checker had something to look at.
@@ -54,6 +58,8 @@ impl Counts {
         self.service_calls += other.service_calls;
         self.service_refusals += other.service_refusals;
         self.stops += other.stops;
+        self.takeovers += other.takeovers;
+        self.inbox_lag_ms_max = self.inbox_lag_ms_max.max(other.inbox_lag_ms_max);
         self.seeds += other.seeds;
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -71,7 +77,7 @@ impl Counts {
         };
         format!(
             "{} seeds, {:.1} simulated minutes, {} events, {} turns, {} launches, {} terms, {} commits\n\
-             {} calls of operators, {} answered, {} service calls carried out, {} refused, {} masters ended themselves\n\
+             {} calls of operators, {} answered, {} service calls carried out, {} refused, {} masters ended themselves, {} took over, inboxes up to {} ms late\n\
              faults: {}\nlooked: {}",
             self.seeds,
             self.simulated_ms as f64 / 60_000.0,
@@ -85,6 +91,8 @@ impl Counts {
             self.service_calls,
             self.service_refusals,
             self.stops,
+            self.takeovers,
+            self.inbox_lag_ms_max,
             list(&self.faults),
             list(&self.looked),
         )

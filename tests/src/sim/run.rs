@@ -112,7 +112,7 @@ pub fn populate(world: &mut World) {
         let clock_ahead_ms = between(&mut world.chance.faults, 0, 1_000_000);
         let mut info = agent_info(node, world);
         let resources = info.resources.clone();
-        if world.planted == Some(Planted::BoastfulAgent) {
+        if world.strikes(Planted::BoastfulAgent) {
             info.resources = BOASTED.parse().expect("valid resources");
         }
         let config = agent::Config {
@@ -198,20 +198,27 @@ fn agent_info(node: usize, world: &mut World) -> AgentInfo {
 fn heal(world: &mut World) {
     world.faulty = false;
     world.network.cut.clear();
-    if world.planted == Some(Planted::NeverMends) {
-        for way in [Way::Up, Way::Down] {
-            for node in 0..world.masters.len() {
-                world.network.cut.insert((Client::Framework(0), node, way));
-            }
-        }
-        for wire in world.network.matching(|it| it.client == Client::Framework(0)) {
-            world.break_wire(wire, false);
+    for place in 0..world.frameworks.len() {
+        if world.strikes(Planted::NeverMends) {
+            never_mends(world, Client::Framework(place));
         }
     }
     for node in &mut world.masters {
         node.paused_until_ms = 0;
     }
     activate_all(world);
+}
+
+/// Cuts a client off from every master.
+fn never_mends(world: &mut World, client: Client) {
+    for way in [Way::Up, Way::Down] {
+        for node in 0..world.masters.len() {
+            world.network.cut.insert((client, node, way));
+        }
+    }
+    for wire in world.network.matching(|it| it.client == client) {
+        world.break_wire(wire, false);
+    }
 }
 
 /// Operators end what they began.

@@ -1,7 +1,7 @@
 //! The published view, built from change lists as any watcher would: what I5 and I17 are checked on.
 
-use proffer_types::operator::{AgentRow, Change, FrameworkRow, OfferRow, TaskRow};
-use proffer_types::{AgentId, Cursor, FrameworkId, OfferId, TaskKey};
+use proffer_types::operator::{AgentRow, Change, DemandRow, FrameworkRow, OfferRow, TaskRow};
+use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, OfferId, TaskKey};
 use std::collections::BTreeMap;
 
 /// Rows as of a change.
@@ -17,6 +17,8 @@ pub struct View {
     pub tasks: BTreeMap<TaskKey, TaskRow>,
     /// Rows.
     pub offers: BTreeMap<OfferId, OfferRow>,
+    /// Rows.
+    pub demand: BTreeMap<DemandKey, DemandRow>,
 }
 
 impl View {
@@ -38,7 +40,8 @@ impl View {
         Ok(())
     }
 
-    fn apply(&mut self, change: &Change) {
+    /// Takes in one row.
+    pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Agent(row) => {
                 self.agents.insert(row.id, row.clone());
@@ -64,7 +67,14 @@ impl View {
             Change::OfferRemoved(id) => {
                 self.offers.remove(id);
             }
-            Change::Role(_) | Change::Event(_) | Change::Demand(_) | Change::DemandRemoved(_) => {}
+            Change::Demand(row) => {
+                let key = DemandKey { framework: row.framework, group: row.group.name.clone() };
+                self.demand.insert(key, row.clone());
+            }
+            Change::DemandRemoved(key) => {
+                self.demand.remove(key);
+            }
+            Change::Role(_) | Change::Event(_) => {}
         }
     }
 }

@@ -9,8 +9,8 @@ use super::services;
 use super::world::Event;
 use super::world::World;
 use proffer_master_core::{Command, ReplyTo};
-use proffer_service_core::ServiceCall;
 use proffer_service_core::api::ServiceStatus;
+use proffer_service_core::{ServiceCall, ServiceCommand};
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
 use proffer_types::{PrincipalName, RoleName};
@@ -25,7 +25,6 @@ pub fn users(world: &mut World) {
     let pause = between(&mut world.chance.workload, 500, 8_000);
     world.queue.after(pause, Event::Workload);
     let node = world.chance.workload.random_range(0..world.frameworks.len());
-    let now = world.framework_clock(node);
     match world.frameworks[node].kind {
         Kind::Batch(..) => {
             let order = if one_in(&mut world.chance.workload, 600) {
@@ -33,6 +32,7 @@ pub fn users(world: &mut World) {
             } else {
                 Order::Kill(world.chance.workload.random_range(0..5))
             };
+            let now = world.framework_clock(node);
             if let Some(driver) = &mut world.frameworks[node].driver {
                 driver.order(order, now);
                 world.framework_outputs(node);
@@ -42,17 +42,14 @@ pub fn users(world: &mut World) {
             let call = services::call(&mut world.chance.workload);
             world.last_reply += 1;
             let mut told = call.clone();
-            if world.planted == Some(Planted::ImpatientRollout) {
+            let deploys = matches!(call, ServiceCall::Deploy { .. });
+            if deploys && world.strikes(Planted::ImpatientRollout) {
                 services::make_impatient(&mut told);
             }
             let command = services::command(world.last_reply, told);
             // A replica that stands by passes calls on to the active one; here they find it at once.
-            if let Some(node) = active_service(world)
-                && let Some(driver) = &mut world.frameworks[node].driver
-            {
-                driver.call(command, now);
-                world.see(&Seen::Asked { node, call: &call });
-                world.framework_outputs(node);
+            if let Some(node) = active_service(world) {
+                call_service(world, node, &call, command);
             }
         }
         Kind::Impostor => {}
@@ -74,10 +71,15 @@ pub fn try_again(world: &mut World) {
     let call = ServiceCall::Deploy { services, if_revision: BTreeMap::new(), message };
     world.last_reply += 1;
     let command = services::command(world.last_reply, call.clone());
+    call_service(world, node, &call, command);
+}
+
+/// Hands a call to a process of the service framework, at the time of its own clock.
+fn call_service(world: &mut World, node: usize, call: &ServiceCall, command: ServiceCommand) {
     let now = world.framework_clock(node);
     if let Some(driver) = &mut world.frameworks[node].driver {
         driver.call(command, now);
-        world.see(&Seen::Asked { node, call: &call });
+        world.see(&Seen::Asked { node, call });
         world.framework_outputs(node);
     }
 }
@@ -152,8 +154,8 @@ pub fn ask(world: &mut World, call: &OperatorCall) {
     let number = world.last_reply;
     world.asked.insert(number, (node, world.masters[node].life, call.clone()));
     world.counts.asked += 1;
-    let told = match (world.planted, call) {
-        (Some(Planted::ForgottenDrain), OperatorCall::DrainAgent(id)) => {
+    let told = match call {
+        OperatorCall::DrainAgent(id) if world.strikes(Planted::ForgottenDrain) => {
             OperatorCall::ActivateAgent(*id)
         }
         _ => call.clone(),

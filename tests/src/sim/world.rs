@@ -74,6 +74,8 @@ pub enum Event {
     MasterDue(Life, u64),
     /// A transaction reaches the store.
     Transact(Life, Arc<Transaction>),
+    /// A copy of a transaction reaches the store, and nobody awaits its answer.
+    Copy(Life, Arc<Transaction>),
     /// The store's answer reaches the master.
     Transacted(Life, TransactionResult),
     /// The guard is read for a master.
@@ -144,6 +146,10 @@ pub struct World {
     pub planted: Option<Planted>,
     /// What it remembers.
     pub planted_memory: Memory,
+    /// When something outside the seed strikes, for the bug that lets it.
+    pub outside_ticks: u64,
+    /// After how many more effects the process that acts now dies.
+    pub tear_in: Option<u64>,
     /// What every container was made for.
     pub made_for: BTreeMap<ContainerId, (FrameworkId, TaskName)>,
     /// The last number that a user's call was given.
@@ -200,6 +206,12 @@ impl World {
             still_clocks: false,
             planted,
             planted_memory: Memory::default(),
+            tear_in: None,
+            outside_ticks: if planted == Some(Planted::OutsideChance) {
+                super::faults::outside()
+            } else {
+                0
+            },
             made_for: BTreeMap::new(),
             last_reply: 0,
             asked: BTreeMap::new(),
@@ -210,8 +222,14 @@ impl World {
             digest: 0xcbf2_9ce4_8422_2325,
             skeleton: 0xcbf2_9ce4_8422_2325,
         };
+        world.planted_memory = Memory::drawn(&mut world.chance.planted);
         super::run::populate(&mut world);
         world
+    }
+
+    /// Whether this bug is planted and strikes now: once in a run, at an occurrence that was drawn.
+    pub fn strikes(&mut self, bug: Planted) -> bool {
+        self.planted == Some(bug) && self.planted_memory.strikes()
     }
 
     /// Runs to a moment of virtual time, or to the first broken statement.
@@ -228,11 +246,7 @@ impl World {
     pub fn clock(&self, ahead_ms: u64, wall_ahead_ms: i64) -> Now {
         let now = self.queue.now_ms() + ahead_ms;
         let wall = (WALL_MS + now).saturating_add_signed(wall_ahead_ms);
-        let monotonic = match self.planted {
-            Some(Planted::OneClock) => now.saturating_add_signed(wall_ahead_ms),
-            _ => now,
-        };
-        Now { monotonic: Monotonic(monotonic), wall: WallTime(wall) }
+        Now { monotonic: Monotonic(now), wall: WallTime(wall) }
     }
 
     /// The time on a master.
@@ -264,6 +278,7 @@ impl World {
             Event::Turn(life) => self.turn(life),
             Event::MasterDue(life, at_ms) => self.master_due(life, at_ms),
             Event::Transact(life, transaction) => self.transact(life, &transaction),
+            Event::Copy(life, transaction) => self.copied(life, &transaction),
             Event::Transacted(life, result) => self.transacted(life, result),
             Event::ReadGuard(life) => self.read_guard(life),
             Event::KeepAlive(life, sent_at) => self.keep_alive(life, sent_at),

@@ -1,7 +1,8 @@
 //! I2: no double launch. A launch has at most one process tree, ever, anywhere; a task's name at most
 //! one at a time, except where an operator gave an agent up; a service's slot has at most one published
-//! instance of each revision and restart. A second one, back with its agent after it was replaced, may
-//! serve on as long as ending it would break the promise of `min_ready`.
+//! instance of each revision and restart, and at most two in all: an old and a new one, side by side
+//! until the new one has been ready for `min_available_time`. One more, back with its agent after it was
+//! replaced, may serve on as long as ending it would break the promise of `min_ready`.
 
 use super::{given_up, holds, id_of};
 use crate::sim::observe::{Checker, Seen};
@@ -10,6 +11,9 @@ use proffer_master_core::Command;
 use proffer_service_core::instance::InstanceName;
 use proffer_types::{AgentId, ContainerId, FrameworkId, TaskName};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// An old and a new one.
+const SIDE_BY_SIDE_MAX: u32 = 2;
 
 /// See the module's description.
 #[derive(Default)]
@@ -61,12 +65,18 @@ impl Checker for NoDoubleLaunch {
                     let needed = view.spec.rollout.min_ready.of(count).min(count) as usize;
                     let is_needed = published().count() <= needed;
                     let mut slots = BTreeSet::new();
+                    let mut in_slot: BTreeMap<u32, u32> = BTreeMap::new();
                     for instance in published() {
                         self.looked += 1;
                         let restart = InstanceName::parse(&instance.name).map(|it| it.restart);
                         let is_first = slots.insert((instance.slot, instance.revision, restart));
                         holds(is_first || is_needed, || {
                             format!("slot {} of {name} is published twice", instance.slot)
+                        })?;
+                        let all = in_slot.entry(instance.slot).or_default();
+                        *all += 1;
+                        holds(*all <= SIDE_BY_SIDE_MAX || is_needed, || {
+                            format!("slot {} of {name} has {all} published", instance.slot)
                         })?;
                     }
                 }

@@ -1,11 +1,15 @@
 //! I7: status. What a framework process is told of a launch moves along the table and never on after
-//! an end; and every end that an agent has written is told at least once.
+//! an end; its framework is handed an end once in an epoch, and nothing of that launch after it; an
+//! agent reports nothing of a launch whose acknowledged end it has forgotten; and every end that an agent
+//! has written is told at least once.
 
 use super::{framework_of, holds, id_of, is_kept, statuses};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_agent_core as agent;
-use proffer_types::{AgentId, ContainerId, FrameworkEpoch, FrameworkId, TaskState};
+use proffer_types::agent::AgentMessage;
+use proffer_types::scheduler::Event;
+use proffer_types::{AgentId, ContainerId, FrameworkEpoch, FrameworkId, TaskState, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module's description.
@@ -16,7 +20,47 @@ pub(super) struct Status {
     /// Ends that were written and not told.
     ends: BTreeMap<ContainerId, (FrameworkId, Option<AgentId>)>,
     told_ends: BTreeSet<ContainerId>,
+    /// By process: its life and epoch, and the launches whose end its framework was handed.
+    handled: BTreeMap<usize, (u64, FrameworkEpoch, BTreeSet<ContainerId>)>,
+    /// Launches that an agent has no longer on its disk.
+    forgotten: BTreeSet<(usize, ContainerId)>,
     looked: u64,
+}
+
+impl Status {
+    fn handed(
+        &mut self,
+        process: (usize, u64),
+        epoch: FrameworkEpoch,
+        status: &TaskStatus,
+    ) -> Result<(), String> {
+        let (node, life) = process;
+        let (of, in_epoch, ended) = self.handled.entry(node).or_default();
+        if (*of, *in_epoch) != (life, epoch) {
+            (*of, *in_epoch) = (life, epoch);
+            ended.clear();
+        }
+        self.looked += 1;
+        let container = status.container();
+        let over = ended.contains(&container);
+        if status.state.is_terminal() {
+            ended.insert(container.clone());
+        }
+        holds(!over, || {
+            format!(
+                "framework {node} was handed the end of {} ({container}) and is handed {:?}",
+                status.key(),
+                status.state
+            )
+        })
+    }
+
+    fn reported(&mut self, node: usize, status: &TaskStatus) -> Result<(), String> {
+        self.looked += 1;
+        let container = status.container();
+        let forgotten = self.forgotten.contains(&(node, container.clone()));
+        holds(!forgotten, || format!("agent {node} reports {container}, which it has forgotten"))
+    }
 }
 
 impl Checker for Status {
@@ -34,7 +78,9 @@ impl Checker for Status {
                     states.clear();
                 }
                 // A stream that was replaced may still have said something: the driver drops it.
-                if frame.epoch < *epoch {
+                // A framework that was ended and made anew counts its epochs anew.
+                let begins = |event: &Event| matches!(event, Event::Subscribed { .. });
+                if frame.epoch < *epoch && !frame.events.iter().any(begins) {
                     return Ok(());
                 }
                 *epoch = frame.epoch;
@@ -56,8 +102,24 @@ impl Checker for Status {
                     })?;
                 }
             }
+            Seen::Handled { node, epoch, status } => {
+                self.handed((*node, world.frameworks[*node].life), *epoch, status)?;
+            }
+            Seen::Agent { node, effects, .. } => {
+                for effect in *effects {
+                    let agent::Effect::Send { frame, .. } = effect else { continue };
+                    for message in &frame.messages {
+                        if let AgentMessage::Statuses { statuses } = message {
+                            statuses.iter().try_for_each(|status| self.reported(*node, status))?;
+                        }
+                    }
+                }
+            }
             Seen::Written { node, writes } => {
                 for write in *writes {
+                    if let agent::Write::DeleteTask(container) = write {
+                        self.forgotten.insert((*node, container.clone()));
+                    }
                     if let agent::Write::PutTask(task) = write
                         && task.status.state.is_terminal()
                         && !self.told_ends.contains(&task.container())

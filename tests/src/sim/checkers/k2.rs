@@ -1,10 +1,13 @@
-//! K2: complete snapshots. Every live task that an agent has on its disk is in the snapshot that its
-//! framework is sent, or its agent is named as absent.
+//! K2: occupancy and complete snapshots. When a launch leaves, the store has it written that its
+//! framework may have tasks on that agent. Every live task that an agent has on its disk is in the
+//! snapshot that its framework is sent, or its agent is named as absent.
 
-use super::{given_up, holds, id_of, is_newest, statuses, to_frameworks};
+use super::{given_up, holds, id_of, is_newest, statuses, stored, to_agents, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
-use proffer_master_core::{Command, ConnectionId};
+use proffer_master_core::registry::{Record, RecordKey};
+use proffer_master_core::{Command, ConnectionId, Effect};
+use proffer_types::agent::AgentOrder;
 use proffer_types::scheduler::{AbsentAgent, Event};
 use proffer_types::{AgentId, ContainerId, FrameworkId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +21,27 @@ pub(super) struct CompleteSnapshots {
 }
 
 impl CompleteSnapshots {
+    /// Launches that leave the master whose term stands: what a deposed one sends nobody obeys.
+    fn launches(&mut self, effects: &[Effect], world: &World) -> Result<(), String> {
+        for (_, frame) in to_agents(effects) {
+            for order in &frame.orders {
+                let AgentOrder::Launch { tasks } = order else { continue };
+                let kept = stored(world, &RecordKey::Occupancy(frame.agent));
+                for task in tasks {
+                    self.looked += 1;
+                    let framework = task.framework;
+                    let has = matches!(
+                        &kept, Some(Record::Occupancy(it)) if it.frameworks.contains_key(&framework)
+                    );
+                    holds(has, || {
+                        format!("a launch of {framework} leaves for {}, unwritten", frame.agent)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn ended(
         &mut self,
         framework: FrameworkId,
@@ -57,6 +81,12 @@ impl Checker for CompleteSnapshots {
         let Seen::Master { node, command, effects, life } = seen else { return Ok(()) };
         if let Command::Operator { call, .. } = command {
             self.gone.extend(given_up(call));
+        }
+        let leads = world.masters[*node].leading().is_some_and(|leading| {
+            world.store.guard().leader == Some(leading.token.create_revision)
+        });
+        if leads {
+            self.launches(effects, world)?;
         }
         for (connection, frame) in to_frameworks(effects) {
             let key = (*node, *life, connection);

@@ -82,7 +82,11 @@ impl World {
 
     pub(super) fn perform_agent(&mut self, life: Life, effects: Vec<agent::Effect>) {
         let node = life.node;
+        self.tear_in = self.tears();
         for effect in effects {
+            if self.is_torn() {
+                return self.kill_agent(node, false);
+            }
             match &effect {
                 agent::Effect::Connect { connection, master } => {
                     let place = master.parse().unwrap_or(0);
@@ -127,10 +131,11 @@ impl World {
     /// Hands writes to the disk.
     fn write_down(&mut self, node: usize, effect: &agent::Effect) {
         let mut effect = effect.clone();
-        if let (Some(Planted::LostCheckpoint), agent::Effect::Checkpoint { writes, .. }) =
-            (self.planted, &mut effect)
-        {
-            writes.retain(|write| !matches!(write, agent::Write::PutTask(_)));
+        if let agent::Effect::Checkpoint { writes, .. } = &mut effect {
+            let puts = |write: &agent::Write| matches!(write, agent::Write::PutTask(_));
+            if writes.iter().any(puts) && self.strikes(Planted::LostCheckpoint) {
+                writes.retain(|write| !puts(write));
+            }
         }
         self.agents[node].machine.perform(&effect);
     }
@@ -141,12 +146,17 @@ impl World {
             let made_for = (request.framework, request.task.clone());
             self.made_for.insert(request.container.clone(), made_for);
         }
-        let facts = self.agents[node].machine.perform(effect);
+        let facts = match effect {
+            agent::Effect::Destroy { container } if self.strikes(Planted::Remains) => {
+                vec![agent::Command::Destroyed { container: container.clone() }]
+            }
+            _ => self.agents[node].machine.perform(effect),
+        };
         for fact in &facts {
             if let agent::Command::Started { container, .. } = fact {
                 self.counts.launches += 1;
                 self.see(&Seen::Started { node, container });
-                if self.planted == Some(Planted::StartedTwice) {
+                if self.strikes(Planted::StartedTwice) {
                     self.see(&Seen::Started { node, container });
                 }
                 self.schedule_end(node, container);

@@ -52,7 +52,7 @@ impl World {
             Client::Agent(node) => (Peer::Agent, format!("cert:agent-{node}")),
             Client::Framework(node) => {
                 let kind = self.frameworks[node].kind;
-                let opened = self.planted.is_some_and(|it| it.opens(&connection));
+                let opened = kind == Kind::Impostor && self.strikes(Planted::OpenDoor);
                 let kind = if opened { Kind::Batch(0, 0) } else { kind };
                 (Peer::Framework, kind.principal())
             }
@@ -67,6 +67,10 @@ impl World {
 
     pub(super) fn arrives(&mut self, wire: Wire, way: Way, bytes: &[u8]) {
         let Some(connection) = self.network.connections.get(&wire).cloned() else { return };
+        if !Network::is_readable(connection.client, way, bytes) {
+            self.counts.fault("frame_too_large");
+            return self.break_wire(wire, false);
+        }
         match way {
             Way::Up => self.arrives_at_master(wire, &connection, bytes),
             Way::Down => self.arrives_at_client(&connection, bytes, wire),
@@ -85,13 +89,21 @@ impl World {
             return;
         };
         leading.heard.insert(id);
+        let client = connection.client;
+        let open = leading.connections.values().copied();
+        let is_overtaken = open.filter(|newer| *newer > wire).any(|newer| {
+            self.network.connections.get(&newer).is_some_and(|it| it.client == client)
+        });
+        if is_overtaken {
+            self.counts.fault("overtaken");
+        }
         let command = match connection.client {
             Client::Agent(_) => pb::AgentUp::decode(bytes)
                 .map_err(|error| error.to_string())
                 .and_then(|frame| AgentUp::try_from(frame).map_err(|refusal| refusal.to_string()))
                 .map(|mut frame| {
                     if let Some(planted) = self.planted {
-                        planted.from_agent(&mut frame);
+                        planted.from_agent(&mut self.planted_memory, &mut frame);
                     }
                     Command::AgentFrame { connection: id, frame }
                 }),
@@ -137,7 +149,8 @@ impl World {
                 match frame {
                     Ok(mut frame) => {
                         if let Some(planted) = self.planted {
-                            planted.to_agent(&mut frame, self.agents[node].machine.checkpoint());
+                            let disk = self.agents[node].machine.checkpoint();
+                            planted.to_agent(&mut self.planted_memory, &mut frame, disk);
                         }
                         let origin = Some((connection.master, connection.master_life));
                         let fact = agent::Command::Frame { connection: number, frame };
@@ -244,14 +257,14 @@ impl World {
         connection: ConnectionId,
         refusal: Refusal,
     ) {
+        let now_ms = self.queue.now_ms();
         let Some(leading) = self.masters[node].leading_mut() else { return };
         let Some(wire) = leading.connections.remove(&connection) else { return };
         leading.heard.remove(&connection);
-        leading.inbox.push_back(Command::ConnectionClosed { connection });
+        leading.hear(now_ms, Command::ConnectionClosed { connection });
         if let Some(it) = self.network.connections.get_mut(&wire) {
             it.master_open = false;
         }
-        let now_ms = self.queue.now_ms();
         let at = self
             .network
             .send(wire, Way::Down, now_ms, &self.plan, &mut self.chance)

@@ -13,7 +13,11 @@ impl World {
             return self.queue.after(1_000, Event::StartFramework(node));
         }
         if self.frameworks[node].driver.is_none() {
-            self.frameworks[node].start(self.plan.seed);
+            // A process that starts again while another one is active may be told to take over.
+            let again = self.frameworks[node].life > 0;
+            let take_over = again && self.plan.take_over && self.faulty;
+            self.counts.takeovers += u64::from(take_over);
+            self.frameworks[node].start(self.plan.seed, take_over);
             self.framework_step(node, Link::Tick);
         }
     }
@@ -39,7 +43,12 @@ impl World {
         let now = self.framework_clock(node);
         let life = self.frameworks[node].life;
         let client = Client::Framework(node);
+        self.show_handled(node);
+        self.tear_in = self.tears();
         loop {
+            if self.is_torn() {
+                return self.kill_framework(node);
+            }
             let Some(driver) = &mut self.frameworks[node].driver else { return };
             let Some(output) = driver.next_output(now) else { break };
             match output {
@@ -77,10 +86,21 @@ impl World {
         }
     }
 
+    /// Shows what the SDK has handed to the framework.
+    fn show_handled(&mut self, node: usize) {
+        let Some(driver) = &mut self.frameworks[node].driver else { return };
+        for (epoch, status) in driver.take_handled() {
+            self.see(&Seen::Handled { node, epoch, status: &status });
+            if status.state.is_terminal() && self.strikes(Planted::ToldTwice) {
+                self.see(&Seen::Handled { node, epoch, status: &status });
+            }
+        }
+    }
+
     /// Callers of the service framework get their answers.
     fn take_answers(&mut self, node: usize) {
         if let Some(AnyDriver::Service(driver)) = &mut self.frameworks[node].driver {
-            for answer in driver.framework_mut().take_answers() {
+            for answer in driver.framework_mut().inner.take_answers() {
                 match answer.result {
                     Ok(_) => self.counts.service_calls += 1,
                     Err(_) => self.counts.service_refusals += 1,

@@ -69,8 +69,12 @@ impl World {
         let sent_at = self.store_clock(life.node);
         let lease = LeaderLease::new(sent_at, LEASE_TTL);
         let now = self.master_clock(life.node);
+        let endless = self.strikes(Planted::EndlessOffers);
         let config = master::Config {
             capability_secret: b"simulated".to_vec(),
+            // Often enough that a record of who has tasks where is trimmed before the last look (I15).
+            occupancy_sweep: DurationMs::from_secs(10),
+            offers_held_max: if endless { u32::MAX } else { self.plan.offers_held_max },
             ..master::Config::default()
         };
         let core = Master::recover(config, image, now).map_err(|refusal| refusal.to_string())?;
@@ -89,7 +93,7 @@ impl World {
             heard: std::collections::BTreeSet::new(),
             asking: false,
         };
-        leading.inbox.push_back(Command::LeadershipGained { lease_until });
+        leading.hear(self.queue.now_ms(), Command::LeadershipGained { lease_until });
         self.masters[life.node].state = State::Leading(Box::new(leading));
         self.counts.failovers += 1;
         self.schedule_turn(life.node);
@@ -137,8 +141,9 @@ impl World {
     }
 
     /// What a leader believes of its lease.
-    fn believed(&self, until: Monotonic) -> Monotonic {
-        let more = self.planted.and_then(Planted::lease).unwrap_or_default();
+    fn believed(&mut self, until: Monotonic) -> Monotonic {
+        let endless = self.strikes(Planted::EndlessLease);
+        let more = if endless { DurationMs::from_secs(3_600) } else { DurationMs(0) };
         until.after(more)
     }
 
@@ -154,8 +159,9 @@ impl World {
 
     /// Puts a command into a leader's inbox and lets it turn.
     pub fn push(&mut self, node: usize, command: Option<Command>) {
+        let now_ms = self.queue.now_ms();
         if let Some(leading) = self.masters[node].leading_mut() {
-            leading.inbox.extend(command);
+            command.into_iter().for_each(|command| leading.hear(now_ms, command));
             self.schedule_turn(node);
         }
     }
@@ -185,12 +191,15 @@ impl World {
         if !heard.is_empty() {
             commands.push(Command::Heard { connections: heard.into_iter().collect() });
         }
-        for _ in 0..most {
-            commands.extend(leading.inbox.pop_front());
-        }
-        let inbox_lag = DurationMs(0);
+        // The age of the oldest command that is taken, as the real loop measures it (K15).
+        let since_ms = leading.inbox.front().map_or(self.queue.now_ms(), |(since, _)| *since);
+        let inbox_lag = DurationMs(self.queue.now_ms() - since_ms);
+        let taken = leading.inbox.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        commands.extend(leading.inbox.drain(..taken).map(|(_, command)| command));
         self.counts.turns += 1;
+        self.counts.inbox_lag_ms_max = self.counts.inbox_lag_ms_max.max(inbox_lag.0);
         self.count_turn(life.node);
+        self.tear_in = self.tears();
         let Some(leading) = self.masters[life.node].leading_mut() else { return };
         if leading.core.next_deadline().is_some_and(|at| at <= now.monotonic) {
             commands.push(Command::Tick { inbox_lag });
@@ -252,7 +261,7 @@ impl World {
         let invariants = leading.core.check_invariants();
         self.hold("a master", invariants);
         if let Some(planted) = self.planted {
-            spoil(planted, &mut effects);
+            spoil(planted, &mut self.planted_memory, &mut effects);
         }
         // The view is what the world shows to everybody: checkers see it as of this command.
         for effect in &effects {
@@ -267,11 +276,33 @@ impl World {
         let (node, life_number) = (life.node, life.life);
         self.see(&Seen::Master { node, command, effects: &effects, life: life_number });
         for effect in effects {
+            if self.is_torn() {
+                self.kill_master(node);
+                return false;
+            }
             if !self.perform_master(life, effect) {
                 return false;
             }
         }
         true
+    }
+
+    /// Draws after how many effects the process dies that acts now, if it does: a turn is not atomic
+    /// to the world outside.
+    pub(super) fn tears(&mut self) -> Option<u64> {
+        let torn = self.faulty && one_in(&mut self.chance.twists, self.plan.torn_turns);
+        torn.then(|| between(&mut self.chance.twists, 1, 12))
+    }
+
+    /// Whether the process that acts now dies before its next effect.
+    pub(super) fn is_torn(&mut self) -> bool {
+        self.tear_in = self.tear_in.map(|left| left.saturating_sub(1));
+        let torn = self.tear_in == Some(0);
+        if torn {
+            self.tear_in = None;
+            self.counts.fault("torn_turn");
+        }
+        torn
     }
 
     pub(super) fn perform_master(&mut self, life: Life, effect: Effect) -> bool {
@@ -293,7 +324,8 @@ impl World {
                 let submitted = leading.queue.submit(OperationId(operation.0), lane, batch);
                 if let Err(error) = submitted {
                     let result = WriteResult::Failed { reason: error.to_string() };
-                    leading.inbox.push_back(Command::RegistryWritten { operation, result });
+                    let command = Command::RegistryWritten { operation, result };
+                    leading.hear(self.queue.now_ms(), command);
                 }
                 self.pump_store(node);
             }
@@ -346,14 +378,23 @@ impl World {
 }
 
 /// Changes what a leader is about to publish.
-fn spoil(planted: Planted, effects: &mut Vec<Effect>) {
+fn spoil(planted: Planted, memory: &mut Memory, effects: &mut Vec<Effect>) {
     let mut again = Vec::new();
     for effect in effects.iter_mut() {
-        if let Effect::Publish { changes, deltas, .. } = effect {
-            planted.published(changes, deltas);
-            if planted == Planted::RepeatedPublish {
-                again.push(effect.clone());
+        match effect {
+            Effect::Publish { changes, deltas, .. } => {
+                planted.published(memory, changes, deltas);
+                if planted == Planted::RepeatedPublish && memory.strikes() {
+                    again.push(effect.clone());
+                }
             }
+            Effect::SendFramework { frame, .. } => planted.leaves(memory, frame),
+            Effect::Persist { .. }
+            | Effect::ReadState { .. }
+            | Effect::SendAgent { .. }
+            | Effect::Reply { .. }
+            | Effect::Close { .. }
+            | Effect::Stop { .. } => {}
         }
     }
     effects.extend(again);
