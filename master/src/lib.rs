@@ -17,6 +17,7 @@ mod api;
 pub mod authorize;
 mod connections;
 mod effects;
+mod guard;
 mod inbox;
 mod leading;
 mod metrics;

@@ -5,6 +5,7 @@
 
 use crate::connections::Connections;
 use crate::effects::{After, Performer};
+use crate::guard;
 use crate::inbox::{Inbox, Next, Queues, queues};
 use crate::leading::Leading;
 use crate::metrics::LoopMetrics;
@@ -293,7 +294,8 @@ impl Turning {
     fn apply(&mut self, command: Command) -> Result<(), String> {
         let mut told = vec![command];
         while let Some(command) = told.pop() {
-            for effect in self.master.apply(command, now()) {
+            let Performer { connections, replies, .. } = &self.performer;
+            for effect in guard::apply(&mut self.master, command, connections, replies)? {
                 match self.performer.perform(effect) {
                     After::Continue => {}
                     After::Tell(command) => told.push(command),

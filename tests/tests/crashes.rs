@@ -162,7 +162,7 @@ fn story(seed: u64) {
         let state = parts.api.json("/v1/services/many")["summary"]["rollout"]["state"].clone();
         during += u32::from(state == "rolling");
         strike(&mut parts, blow);
-        println!("blow {number}: {blow:?}, the rollout to r{revision} is {state}");
+        eprintln!("blow {number}: {blow:?}, the rollout to r{revision} is {state}");
         pause(Duration::from_millis(random.random_range(0..300)));
         raise(&mut parts);
         until("services are answered for again", PATIENCE, || {

@@ -154,11 +154,12 @@ pub fn ask(world: &mut World, call: &OperatorCall) {
     let number = world.last_reply;
     world.asked.insert(number, (node, world.masters[node].life, call.clone()));
     world.counts.asked += 1;
-    let told = match call {
-        OperatorCall::DrainAgent(id) if world.strikes(Planted::ForgottenDrain) => {
-            OperatorCall::ActivateAgent(*id)
-        }
-        _ => call.clone(),
+    let told = if let OperatorCall::DrainAgent(id) = call
+        && world.strikes(Planted::ForgottenDrain)
+    {
+        OperatorCall::ActivateAgent(*id)
+    } else {
+        call.clone()
     };
     let principal = PrincipalName::new("token:operator").expect("a valid name");
     let command = Command::Operator { reply_to: ReplyTo(number), principal, call: told };

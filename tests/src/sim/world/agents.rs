@@ -146,11 +146,12 @@ impl World {
             let made_for = (request.framework, request.task.clone());
             self.made_for.insert(request.container.clone(), made_for);
         }
-        let facts = match effect {
-            agent::Effect::Destroy { container } if self.strikes(Planted::Remains) => {
-                vec![agent::Command::Destroyed { container: container.clone() }]
-            }
-            _ => self.agents[node].machine.perform(effect),
+        let facts = if let agent::Effect::Destroy { container } = effect
+            && self.strikes(Planted::Remains)
+        {
+            vec![agent::Command::Destroyed { container: container.clone() }]
+        } else {
+            self.agents[node].machine.perform(effect)
         };
         for fact in &facts {
             if let agent::Command::Started { container, .. } = fact {
