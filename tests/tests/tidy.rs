@@ -166,7 +166,7 @@ fn promises() -> BTreeMap<String, String> {
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");
         let id = cells.next().filter(|cell| ids(cell).contains(*cell))?;
-        Some((id.to_owned(), cells.next_back()?.to_owned()))
+        Some((id.to_owned(), cells.last()?.to_owned()))
     };
     page.lines().filter_map(row).collect()
 }
