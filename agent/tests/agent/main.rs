@@ -142,9 +142,14 @@ async fn every_way_to_end_is_told_with_its_reason_and_last_words() {
     let killed = agent.ended(5).await;
     assert_eq!((killed.state, killed.reason), (TaskState::Killed, StatusReason::KilledAfterGrace));
 
-    agent.launch(6, &shell("head -c 200M /dev/zero | tail")).await;
+    agent.launch(6, &shell("exec tail /dev/zero")).await;
     let hog = agent.ended(6).await;
     assert_eq!((hog.state, hog.reason), (TaskState::Failed, StatusReason::OutOfMemory), "{hog:?}");
+
+    agent.launch(7, &shell("tail /dev/zero; exit 3")).await;
+    let parent = agent.ended(7).await;
+    assert_eq!((parent.state, parent.reason), (TaskState::Failed, StatusReason::Exited));
+    assert!(parent.message.starts_with("exit code 3; one of its processes had been killed"));
 
     running.end_tasks(false).await;
     running.stop().await.unwrap();
