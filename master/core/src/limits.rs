@@ -104,8 +104,8 @@ pub const REGISTRY_WRITES_MAX: usize = 50_000;
 /// Their bytes.
 pub const REGISTRY_WRITES_BYTES_MAX: usize = 32 << 20;
 
-/// Registry writes on their way from which on those wait that nobody asked for: agents and frameworks
-/// that fell silent, occupancy that ended. Two transactions of etcd, so that the loss of half a cluster
+/// Registry writes on their way that nobody asked for: agents and frameworks that fell silent, occupancy
+/// that ended; further ones wait. Two transactions of etcd, so that the loss of half a cluster
 /// neither fills the queue nor delays what somebody waits for.
 pub const SPARE_WRITES_MAX: usize = 256;
 

@@ -81,6 +81,8 @@ pub struct Master {
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
     pub(crate) changing: bool,
+    /// What falls due is being done: nobody asked for it.
+    pub(crate) unasked: bool,
     out: Vec<Effect>,
     held: Vec<Effect>,
 }
@@ -115,6 +117,7 @@ impl Master {
             direct: BTreeMap::new(),
             counters: Counters::default(),
             changing: false,
+            unasked: false,
             out: Vec::new(),
             held: Vec::new(),
         };
@@ -257,7 +260,8 @@ impl Master {
         then: Continuation,
     ) {
         let bytes = changes.iter().map(RegistryChange::stored_bytes).sum();
-        self.pending.begin(operation, Write { lane, bytes, then: vec![then] });
+        self.pending
+            .begin(operation, Write { lane, unasked: self.unasked, bytes, then: vec![then] });
         self.effect(Effect::Persist { operation, lane, changes });
     }
 

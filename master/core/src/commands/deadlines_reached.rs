@@ -22,7 +22,9 @@ impl Master {
             } else if writes(due) && !self.pending.has_room_to_spare() {
                 self.deadlines.put_off(due);
             } else {
+                self.unasked = true;
                 self.due(due, now);
+                self.unasked = false;
             }
         }
         self.explain_put_off(waited, now);

@@ -128,3 +128,18 @@ fn f68_many_lost_agents_are_written_some_at_a_time() {
     harness.wait(DurationMs::from_secs(2));
     assert_eq!(agent_writes(&harness.take_effects()), AGENTS - limits::SPARE_WRITES_MAX);
 }
+
+#[test]
+fn k9_steady_load_does_not_keep_a_lost_agent_from_its_turn() {
+    let mut harness = Harness::new(Config::default());
+    let mut lost = AgentPeer::new("lost", "cpus:1");
+    lost.register(&mut harness, |_| true);
+    harness.muted.extend(lost.connection);
+    harness.hold_writes = true;
+    for n in 0..=limits::SPARE_WRITES_MAX {
+        AgentPeer::new(&format!("a{n}"), "cpus:1").register(&mut harness, |_| true);
+    }
+    harness.take_effects();
+    harness.wait(DurationMs::from_secs(20));
+    assert_eq!(agent_writes(&harness.take_effects()), 1);
+}
