@@ -118,6 +118,8 @@ impl Master {
         let bytes = batch.iter().map(RegistryChange::stored_bytes).sum();
         entry.state.writing_bytes += bytes;
         let epoch = entry.epoch();
+        // The row tells what counts against the budget, also while it is on its way (I17).
+        self.row(RowKey::Framework(framework));
         let then = Continuation::StateCommitted { framework, epoch, request, versions, bytes };
         self.persist(WriteLane::FrameworkState, batch, then);
         Ok(())
@@ -156,7 +158,6 @@ impl Master {
         if self.frameworks.get(framework).is_some_and(|entry| entry.epoch() == epoch) {
             let answer = StateAnswer::Committed { versions };
             self.tell(framework, Event::State { request, answer });
-            self.row(RowKey::Framework(framework));
         }
     }
 

@@ -137,6 +137,8 @@ impl Master {
         for key in keys {
             if self.frameworks.get(key.framework).is_none_or(|entry| entry.is_ended()) {
                 ended.insert(key.framework);
+                // What has ended meanwhile nobody will acknowledge.
+                self.forget_if_orphaned(&key);
             } else {
                 self.repeat_kill(&key);
                 if draining {

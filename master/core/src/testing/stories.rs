@@ -745,3 +745,29 @@ fn a_stream_may_name_any_number_of_templates() {
     let told = lines(&harness.take_effects());
     assert!(told.iter().any(|line| line.contains("write occupancy")), "{told:?}");
 }
+
+#[test]
+fn what_ended_while_its_framework_was_torn_down_leaves_no_row() {
+    // I15: nobody is left who would acknowledge it.
+    let mut harness = Harness::new(Config::default());
+    let mut one = agent(&mut harness, "one");
+    let mut web = framework(&mut harness, "web");
+    launch(&mut harness, &mut web, &["a"]);
+    one.hear_effects(&harness.take_effects());
+    one.report(&mut harness, web.id, "a", TaskState::Running);
+    harness.cut(one.connection.expect("connected"));
+    let principal = PrincipalName::new("token:operator").expect("legal");
+    let call = OperatorCall::TeardownFramework(web.id);
+    harness.turn(Command::Operator { reply_to: ReplyTo(1), principal, call });
+    harness.take_effects();
+    // It comes back with the task at its end, as after a restart of its machine.
+    let record = one.tasks.values_mut().next().expect("launched");
+    record.status.state = TaskState::Failed;
+    if let Some(id) = &mut record.status.id {
+        id.sequence += 1;
+    }
+    one.register(&mut harness, |_| true);
+    let rows = harness.master.clone().rows(Now::default());
+    let tasks: Vec<_> = rows.iter().filter(|row| matches!(row, Change::Task(_))).collect();
+    assert_eq!(tasks, Vec::<&Change>::new());
+}

@@ -6,8 +6,9 @@ use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
-use proffer_service_core::api::{ServiceStatus, ServiceView};
+use proffer_service_core::api::{InstanceView, ServiceStatus, ServiceView};
 use proffer_service_core::instance::InstanceName;
+use proffer_service_core::plan::Phase;
 use proffer_service_core::spec::ServiceName;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
@@ -22,7 +23,18 @@ type Term = (usize, u64, FrameworkEpoch);
 struct Before {
     term: Term,
     promises: Promises,
-    published: BTreeSet<TaskName>,
+    /// Published, and counted by the promise: a new one counts once it has been ready for
+    /// `min_available_time`.
+    counted: BTreeSet<TaskName>,
+}
+
+fn counts(instance: &InstanceView) -> bool {
+    instance.published
+        && match instance.phase {
+            Some(Phase::Available) => true,
+            Some(Phase::Ready) => !instance.is_current,
+            _ => false,
+        }
 }
 
 /// What the file that is aimed at promises.
@@ -132,9 +144,11 @@ impl Maintenance {
             return Ok(());
         }
         let (term, promises) = ((node, it.life, context.epoch()), Promises::of(view));
-        let published: BTreeSet<TaskName> =
-            view.instances.iter().filter(|it| it.published).map(|it| it.name.clone()).collect();
-        let now = Before { term, promises, published: published.clone() };
+        let named = |is: &dyn Fn(&InstanceView) -> bool| -> BTreeSet<TaskName> {
+            view.instances.iter().filter(|it| is(it)).map(|it| it.name.clone()).collect()
+        };
+        let published = named(&|it| it.published);
+        let now = Before { term, promises, counted: named(&counts) };
         let before = self.before.insert(name.clone(), now);
         let Some(before) = before.filter(|before| before.term == term) else {
             return Ok(());
@@ -147,7 +161,7 @@ impl Maintenance {
                     && task.record.status.ready != Some(false)
             })
         };
-        let left = before.published.difference(&published).filter(well).count();
+        let left = before.counted.difference(&published).filter(well).count();
         if held || left == 0 {
             return Ok(());
         }
