@@ -361,6 +361,9 @@ pub(crate) struct ServiceFramework {
     /// Where its API listens; the master passes requests on.
     #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// Where masters reach its API, `https://HOST:PORT`; by default at `--listen`.
+    #[arg(long, env = "PROFFER_ANNOUNCE", value_name = "URL")]
+    pub announce: Option<String>,
     #[command(flatten)]
     pub listener: Listener,
 }

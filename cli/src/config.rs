@@ -35,11 +35,8 @@ fn apply_table(mut command: Command, table: &toml::Table, above: &str) -> Result
             return Err(unknown(&command, &name, key));
         };
         let is_switch = !argument.get_action().takes_values();
-        let values = match value {
-            Value::Boolean(_) => texts(value),
-            _ if is_switch => None,
-            _ => texts(value),
-        };
+        let is_of_its_kind = !is_switch || value.is_bool();
+        let values = texts(value).filter(|_| is_of_its_kind);
         let expected = if is_switch { "true or false" } else { "text, a number or a list of them" };
         let values = values.ok_or_else(|| format!("{name}: expected {expected}"))?;
         command = command.mut_arg(id, |argument| argument.default_values(values).required(false));

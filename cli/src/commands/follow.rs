@@ -240,9 +240,10 @@ fn ended(view: &ServiceView, started: &Started) -> Option<(ExitCode, Vec<String>
         return end(ExitCode::Done, "stopped", words);
     }
     if let Some(settled) = settled(view, started.change) {
-        let words = match started.change {
-            ChangeKind::Stopped => "has stopped".to_owned(),
-            _ => format!("{} are ready", view.summary.ready),
+        let words = if started.change == ChangeKind::Stopped {
+            "has stopped".to_owned()
+        } else {
+            format!("{} are ready", view.summary.ready)
         };
         return settled.then(|| end(ExitCode::Done, "done", vec![words])).flatten();
     }

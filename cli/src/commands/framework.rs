@@ -29,7 +29,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
         },
         name: FrameworkName::new(SERVICE_FRAMEWORK)?,
         role: RoleName::new(&args.role)?,
-        announce: None,
+        announce: args.announce.clone(),
         failover_timeout: None,
     };
     let stop = shutdown::on_signal(shutdown::LastWords::default());
