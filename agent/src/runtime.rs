@@ -84,6 +84,7 @@ pub struct RunningAgent {
     loop_task: JoinHandle<Result<(), AgentError>>,
     has_ended: bool,
     remove_roots: Option<Box<dyn FnOnce() + Send>>,
+    withheld: Vec<String>,
 }
 
 impl RunningAgent {
@@ -95,11 +96,28 @@ impl RunningAgent {
         address: SocketAddr,
     ) -> Self {
         let loop_task = tokio::spawn(runtime.run(effects, inputs));
-        Self { requests, address, loop_task, has_ended: false, remove_roots: None }
+        Self {
+            requests,
+            address,
+            loop_task,
+            has_ended: false,
+            remove_roots: None,
+            withheld: Vec::new(),
+        }
     }
 
     pub(crate) fn remove_roots_at_end(&mut self, remove: impl FnOnce() + Send + 'static) {
         self.remove_roots = Some(Box::new(remove));
+    }
+
+    pub(crate) fn set_withheld(&mut self, withheld: Vec<String>) {
+        self.withheld = withheld;
+    }
+
+    /// Why tasks are not isolated in full; empty when they are.
+    #[must_use]
+    pub fn withheld(&self) -> &[String] {
+        &self.withheld
     }
 
     /// Where its sandboxes are read.

@@ -110,13 +110,12 @@ pub async fn start(config: Config) -> Result<RunningAgent, StartError> {
     for advice in unit::advice().await {
         tracing::warn!("{advice}");
     }
-    for reason in &containerizer.isolation().withheld {
-        tracing::warn!(reason, "isolation is withheld");
-    }
+    let withheld = containerizer.isolation().withheld.clone();
     let containerizer = Arc::new(containerizer);
     let roots = Arc::clone(&containerizer);
     let mut running = start_on(config, (name, machine), containerizer, events).await?;
     running.remove_roots_at_end(move || roots.remove_roots_if_empty());
+    running.set_withheld(withheld);
     Ok(running)
 }
 

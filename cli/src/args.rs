@@ -240,13 +240,13 @@ pub(crate) struct Dev {
     #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
     pub resources: Option<String>,
     /// Deploy the services of FILE and follow the rollout.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "PROFFER_DEPLOY", value_name = "FILE")]
     pub deploy: Option<PathBuf>,
     /// Keep state in DIR; by default it is temporary.
     #[arg(long, env = "PROFFER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Leave the containers running at the end, for the next `dev --data` to take over.
-    #[arg(long, requires = "data")]
+    #[arg(long, env = "PROFFER_KEEP")]
     pub keep: bool,
 }
 
@@ -355,15 +355,15 @@ pub(crate) enum BundledFramework {
 
 #[derive(Args, Debug)]
 pub(crate) struct ServiceFramework {
-    /// Name under which it subscribes.
-    #[arg(long, env = "PROFFER_NAME", value_name = "NAME", default_value = "service")]
-    pub name: String,
     /// Role that pays for its tasks.
     #[arg(long, env = "PROFFER_ROLE", value_name = "ROLE", default_value = "service")]
     pub role: String,
     /// Where its API listens; the master passes requests on.
     #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// Where masters reach its API, `https://HOST:PORT`; by default at `--listen`.
+    #[arg(long, env = "PROFFER_ANNOUNCE", value_name = "URL")]
+    pub announce: Option<String>,
     #[command(flatten)]
     pub listener: Listener,
 }
@@ -463,7 +463,10 @@ pub(crate) struct Logs {
     /// Begin this many lines before the end.
     #[arg(long, value_name = "LINES", default_value_t = 100)]
     pub tail: u64,
-    /// Standard error instead of standard output.
+    /// Only standard output; by default both.
+    #[arg(long, conflicts_with = "stderr")]
+    pub stdout: bool,
+    /// Only standard error; by default both.
     #[arg(long)]
     pub stderr: bool,
 }
@@ -533,7 +536,7 @@ pub(crate) enum AgentVerb {
     /// Tasks again.
     Activate(ObjectId),
     /// It will not return: its tasks are lost for good.
-    Gone(ConfirmedId),
+    Gone(GoneAgent),
 }
 
 #[derive(Args, Debug)]
@@ -594,6 +597,18 @@ pub(crate) struct ConfirmedId {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GoneAgent {
+    /// Which.
+    pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Also one that is connected: it ends its tasks and comes back as a new agent.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@
 
 use crate::exit::{ExitCode, Failure};
 use clap::Command;
+use proffer_service_core::spec::did_you_mean;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
@@ -34,14 +35,10 @@ fn apply_table(mut command: Command, table: &toml::Table, above: &str) -> Result
             return Err(unknown(&command, &name, key));
         };
         let is_switch = !argument.get_action().takes_values();
-        if is_switch {
-            return Err(format!(
-                "{name}: a switch is given on the command line or in the environment"
-            ));
-        }
-        let values = texts(value).ok_or_else(|| {
-            format!("{name}: expected text, a number, true, false or a list of them")
-        })?;
+        let is_of_its_kind = !is_switch || value.is_bool();
+        let values = texts(value).filter(|_| is_of_its_kind);
+        let expected = if is_switch { "true or false" } else { "text, a number or a list of them" };
+        let values = values.ok_or_else(|| format!("{name}: expected {expected}"))?;
         command = command.mut_arg(id, |argument| argument.default_values(values).required(false));
     }
     Ok(command)
@@ -52,10 +49,8 @@ fn unknown(command: &Command, name: &str, key: &str) -> String {
         .get_arguments()
         .filter_map(|argument| argument.get_long().map(str::to_owned))
         .chain(command.get_subcommands().map(|sub| sub.get_name().to_owned()));
-    let mut close: Vec<String> =
-        known.filter(|known| known.starts_with(key.get(..3).unwrap_or(key))).collect();
-    close.sort();
-    match close.first() {
+    let known: Vec<String> = known.collect();
+    match did_you_mean(key, known.iter().map(String::as_str)) {
         Some(close) => format!("{name}: no such key; did you mean {close}?"),
         None => format!("{name}: no such key; keys are the names of the flags"),
     }
@@ -110,11 +105,31 @@ mod tests {
     }
 
     #[test]
+    fn switches_are_true_or_false() {
+        let keep = |file: &str, line: &[&str]| {
+            let crate::args::Command::Dev(dev) = parse(file, line)?.command else {
+                panic!("dev");
+            };
+            Ok::<_, String>(dev.keep)
+        };
+        assert_eq!(keep("[dev]\nkeep = true\n", &["proffer", "dev"]), Ok(true));
+        assert_eq!(keep("[dev]\nkeep = false\n", &["proffer", "dev"]), Ok(false));
+        assert_eq!(keep("[dev]\nkeep = false\n", &["proffer", "dev", "--keep"]), Ok(true));
+        let wrong = keep("[dev]\nkeep = 1\n", &["proffer", "dev"]).expect_err("no truth");
+        assert!(wrong.contains("dev.keep: expected true or false"), "{wrong}");
+    }
+
+    #[test]
     fn unknown_keys_and_bad_values_are_named() {
         assert!(
             parse("[dev]\nagent = 3\n", &["proffer", "dev"])
                 .expect_err("unknown")
                 .contains("did you mean agents")
+        );
+        assert!(
+            parse("mastrs = 1\n", &["proffer", "dev"])
+                .expect_err("unknown")
+                .contains("did you mean masters")
         );
         assert!(
             parse("[dev]\nagents = \"x\"\n", &["proffer", "dev"])

@@ -24,6 +24,25 @@ pub(crate) enum ExitCode {
     Denied = 8,
     /// Wrong usage of the command line.
     Usage = 64,
+    /// Ctrl-C; what was followed goes on.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// The stable word of an error that no refusal is behind.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Done | Self::Error => "error",
+            Self::RolloutFailed => "rollout_failed",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Conflict => "version_conflict",
+            Self::NotFound => "not_found",
+            Self::Denied => "permission_denied",
+            Self::Usage => "usage",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// An error that knows how the program should end.
@@ -35,6 +54,22 @@ pub(crate) struct Failure {
     pub hint: String,
     /// The refusal behind it, for `-o json`.
     pub refusal: Option<Box<Refusal>>,
+    /// What is wrong with a file.
+    pub faults: Vec<Fault>,
+}
+
+/// A fault of a file, with its place.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Fault {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub key: String,
+    pub message: String,
+    pub hint: String,
+    /// The same for people, with the line itself.
+    #[serde(skip)]
+    pub shown: String,
 }
 
 impl Failure {
@@ -45,7 +80,13 @@ impl Failure {
             cause: String::new(),
             hint: String::new(),
             refusal: None,
+            faults: Vec::new(),
         }
+    }
+
+    pub(crate) fn faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
+        self
     }
 
     /// An error of a part of the program, with all that led to it.
@@ -114,6 +155,7 @@ impl From<Refusal> for Failure {
             cause: refusal.code.as_str().replace('_', " "),
             hint: refusal.hint.clone(),
             refusal: Some(Box::new(refusal)),
+            faults: Vec::new(),
         }
     }
 }

@@ -16,12 +16,27 @@ use args::{Cli, Command, Output};
 use clap::{CommandFactory, FromArgMatches};
 use client::Client;
 use exit::{ExitCode, Failure};
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> std::process::ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
-        Err(code) => return code,
+        Err(End::Asked) => return std::process::ExitCode::SUCCESS,
+        Err(End::Mistake(failure)) => {
+            output::failure(&failure, wants_json());
+            return std::process::ExitCode::from(failure.code as u8);
+        }
+        Err(End::Usage(error)) => {
+            if wants_json() {
+                let text = error.render().to_string();
+                let text = text.trim_start_matches("error: ").trim_end();
+                output::failure(&Failure::new(ExitCode::Usage, text), true);
+            } else {
+                drop(error.print());
+            }
+            return std::process::ExitCode::from(ExitCode::Usage as u8);
+        }
     };
     let as_json = cli.global.output == Output::Json;
     match start(cli) {
@@ -33,35 +48,50 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn parse() -> Result<Cli, std::process::ExitCode> {
-    let usage = std::process::ExitCode::from(ExitCode::Usage as u8);
+/// Why there is nothing to run.
+enum End {
+    /// Help or the version, which is printed.
+    Asked,
+    /// The configuration file.
+    Mistake(Failure),
+    /// The command line.
+    Usage(clap::Error),
+}
+
+fn parse() -> Result<Cli, End> {
     let mut command = Cli::command();
     if let Some(path) = config::named(&command) {
-        command = match config::apply(command, &path) {
-            Ok(command) => command,
-            Err(failure) => {
-                output::failure(&failure, false);
-                return Err(std::process::ExitCode::from(failure.code as u8));
-            }
-        };
+        command = config::apply(command, &path).map_err(End::Mistake)?;
     }
     let matches = command.try_get_matches().map_err(|error| {
-        // Help and version are asked for, not mistakes.
-        let mistake = error.use_stderr();
+        if error.use_stderr() {
+            return End::Usage(error);
+        }
         drop(error.print());
-        if mistake { usage } else { std::process::ExitCode::SUCCESS }
+        End::Asked
     })?;
-    Cli::from_arg_matches(&matches).map_err(|error| {
-        drop(error.print());
-        usage
-    })
+    Cli::from_arg_matches(&matches).map_err(End::Usage)
+}
+
+/// Whether the words of a command line that cannot be parsed ask for JSON.
+fn wants_json() -> bool {
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let in_one = |word: &String| matches!(word.as_str(), "-ojson" | "-o=json" | "--output=json");
+    let in_two =
+        |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
+    words.iter().any(in_one) || words.windows(2).any(in_two)
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let wrong = |why: String| Failure::new(ExitCode::Usage, why);
     let filter =
         EnvFilter::try_new(&cli.global.log).map_err(|error| wrong(format!("--log: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
             Failure::new(ExitCode::Error, "starting threads").cause(error.to_string())
@@ -94,7 +124,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Stop(args) => return c::services::stop(&client()?, output, args).await,
         Command::Start(args) => return c::services::start(&client()?, output, args).await,
         Command::Rm(args) => return c::services::remove(&client()?, output, args).await,
-        Command::Logs(args) => c::logs::run(&client()?, args).await?,
+        Command::Logs(args) => c::logs::run(&client()?, output, args).await?,
         Command::Why(args) => c::why::run(&client()?, output, args).await?,
         Command::Endpoints(args) => c::endpoints::run(&client()?, output, args).await?,
         Command::Events(args) => c::events::run(&client()?, output, args).await?,

@@ -65,7 +65,7 @@ fn terminal_width() -> Option<usize> {
     if !std::io::stdout().is_terminal() {
         return None;
     }
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).or(Some(120))
+    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
 }
 
 /// Writes to standard output; a reader that has gone away ends the program quietly.
@@ -100,19 +100,10 @@ pub(crate) fn json_line(value: &impl serde::Serialize) {
 /// `error:` what, `cause:` why, `try:` what to do.
 pub(crate) fn failure(failure: &Failure, as_json: bool) {
     if as_json {
-        let value = match &failure.refusal {
-            Some(refusal) => serde_json::json!({
-                "code": refusal.code.as_str(), "field": refusal.field,
-                "message": refusal.message, "hint": refusal.hint,
-            }),
-            None => serde_json::json!({
-                "code": "error", "field": "", "message": failure.message, "hint": failure.hint,
-                "cause": failure.cause,
-            }),
-        };
-        note(&value.to_string());
+        note(&failure_json(failure).to_string());
         return;
     }
+    failure.faults.iter().for_each(|fault| note(&fault.shown));
     note(&format!("error: {}", failure.message));
     if !failure.cause.is_empty() {
         note(&format!("cause: {}", failure.cause));
@@ -120,6 +111,27 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) {
     if !failure.hint.is_empty() {
         note(&format!("try: {}", failure.hint));
     }
+}
+
+/// `code`, `field`, `message`, `hint`; and the faults of a file.
+fn failure_json(failure: &Failure) -> serde_json::Value {
+    let mut value = match &failure.refusal {
+        Some(refusal) => serde_json::json!({
+            "code": refusal.code.as_str(), "field": refusal.field,
+            "message": refusal.message, "hint": refusal.hint,
+        }),
+        None => {
+            let cause = if failure.cause.is_empty() { "" } else { ": " };
+            let message = format!("{}{cause}{}", failure.message, failure.cause);
+            serde_json::json!({
+                "code": failure.code.word(), "field": "", "message": message, "hint": failure.hint,
+            })
+        }
+    };
+    if !failure.faults.is_empty() {
+        value["faults"] = serde_json::json!(failure.faults);
+    }
+    value
 }
 
 /// Asks for a yes on a terminal. Without one the answer is no, and the caller refuses.
@@ -154,6 +166,31 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_one_object_with_the_same_four_keys() {
+        use crate::exit::{ExitCode, Fault};
+        let keys = |failure: &Failure| {
+            let value = failure_json(failure);
+            value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>()
+        };
+        let own = Failure::new(ExitCode::Refused, "x: cannot be read").cause("gone");
+        assert_eq!(keys(&own), ["code", "field", "hint", "message"]);
+        assert_eq!(failure_json(&own)["code"], "refused");
+        assert_eq!(failure_json(&own)["message"], "x: cannot be read: gone");
+        let fault = Fault {
+            file: "x.yaml".to_owned(),
+            line: 3,
+            column: 5,
+            key: "services.a".to_owned(),
+            message: "m".to_owned(),
+            hint: String::new(),
+            shown: String::new(),
+        };
+        let faulty = failure_json(&own.faults(vec![fault]));
+        assert_eq!(faulty["faults"][0]["line"], 3);
+        assert_eq!(faulty["faults"][0]["key"], "services.a");
+    }
 
     #[test]
     fn columns_line_up_and_are_cut_to_the_width() {

@@ -391,3 +391,83 @@ fn the_shipped_units_make_a_cluster() {
         program.end(PATIENCE);
     }
 }
+
+/// The blocks of shell commands in `docs/operations.md`.
+fn documented_commands() -> Vec<String> {
+    let text = std::fs::read_to_string(tree().join("docs/operations.md")).expect("it is there");
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.filter_map(|block| Some(block.split_once("```")?.0.replace("\\\n", ""))).collect()
+}
+
+/// The commands for a cluster of several machines, exactly as the manual has them, with certificates
+/// made as it says. The machines are addresses of one loopback device that nobody else has.
+#[test]
+fn the_documented_commands_with_certificates_make_a_cluster() {
+    let _turn = turn();
+    if !is_root("the documented commands with certificates") {
+        return;
+    }
+    let place = Place::new();
+    let blocks = documented_commands();
+    let find = |word: &str| blocks.iter().find(|block| block.contains(word)).expect("documented");
+    let mut authority = Command::new("sh");
+    authority.args(["-ec", &format!("cd {}\n{}", place.path().display(), find("openssl req"))]);
+    let mut authority = Program::run(&place, "authority", authority);
+    assert!(authority.end(PATIENCE).success(), "{}", authority.err());
+    let mut machine = Command::new("unshare");
+    machine.args(["--mount", "--net", "sh", "-ec"]).arg(
+        "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && ip link set lo up
+         for last in 1 2 3; do ip address add 10.0.0.$last/32 dev lo; done
+         echo ready >&2; exec sleep 600",
+    );
+    let mut machine = Program::run(&place, "machine", machine);
+    machine.says("that its addresses are there", |line| (line == "ready").then_some(()));
+    let program = binary();
+    let path = format!(
+        "{}:{}",
+        program.parent().expect("it lies somewhere").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let run = |label: &str, words: &str| {
+        let mut command = inside(machine.pid());
+        command.arg(format!("--net=/proc/{}/ns/net", machine.pid()));
+        command.args(["sh", "-ec", &format!("cd {}; exec {words}", place.path().display())]);
+        let cgroup = format!("{}/agent", place.name);
+        command.env("PATH", &path).env("PROFFER_CGROUP_ROOT", cgroup);
+        command.env_remove("PROFFER_ADDR").env_remove("PROFFER_TOKEN_FILE");
+        Program::run(&place, label, command)
+    };
+    let lines: Vec<&str> = find("proffer master").lines().collect();
+    let [master, agent, framework, cli] = lines[..] else { panic!("four commands: {lines:?}") };
+    let mut running = Vec::new();
+    for (label, words) in [("master", master), ("agent", agent), ("framework", framework)] {
+        let mut program = run(label, words);
+        program.says("where it listens", |line| line.contains(" at ").then_some(()));
+        running.push(program);
+    }
+    let cli = |words: &str| {
+        let mut program = run("cli", &cli.replacen(" ls ", &format!(" {words} "), 1));
+        (program.end(PATIENCE).code(), program.out(), program.err())
+    };
+    until("services are answered for", PATIENCE, || (cli("ls").0 == Some(0)).then_some(()));
+    let text = "schema: service/v1
+services:
+  one:
+    instances: 1
+    command: [/bin/sh, -c, 'echo here it is; exec sleep 100000']
+    resources: {request: {cpu: 0.01, mem: 16Mi}}
+    stop: {drain: {linger: 0s}, signal: KILL, grace: 0s}
+    rollout: {min_available_time: 0s}
+";
+    let file = place.file("one.yaml", text);
+    let deployed = cli(&format!("deploy {}", file.display()));
+    assert_eq!(deployed.0, Some(0), "{deployed:?}");
+    let logs = cli("logs one");
+    assert_eq!((logs.0, logs.1.trim()), (Some(0), "here it is"), "{logs:?}");
+    let removed = cli("rm one --yes");
+    assert_eq!(removed.0, Some(0), "{removed:?}");
+    for mut program in running {
+        program.signal(nix::sys::signal::Signal::SIGTERM);
+        program.end(PATIENCE);
+    }
+}

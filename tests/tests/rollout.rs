@@ -270,3 +270,120 @@ fn completion_scripts_are_printed_for_three_shells() {
         assert!(script.contains(sign) && script.contains("rollback"), "{shell}");
     }
 }
+
+/// Two services that write to both streams.
+const PAIR: &str = "schema: service/v1
+services:
+  left:
+    instances: 1
+    command: [/bin/sh, -c, 'echo said; echo complained >&2; exec sleep 100000']
+    resources: {request: {cpu: 0.01, mem: 16Mi}}
+    stop: {drain: {linger: 0s}, signal: KILL, grace: 0s}
+    rollout: {min_available_time: 0s}
+  right:
+    instances: 1
+    command: [/bin/sh, -c, 'exec sleep 100000']
+    resources: {request: {cpu: 0.01, mem: 16Mi}}
+    stop: {drain: {linger: 0s}, signal: KILL, grace: 0s}
+    rollout: {min_available_time: 0s, on_failure: pause}
+";
+
+fn error_of(err: &str) -> Value {
+    serde_json::from_str(err).unwrap_or_else(|error| panic!("{error}: no single object: {err}"))
+}
+
+#[test]
+fn what_the_cli_says_is_the_whole_truth() {
+    let _turn = turn();
+    if !is_root("what the CLI says") {
+        return;
+    }
+    let place = Place::new();
+    let mut dev = Dev::start(&place, &[]);
+    let cli = |args: &[&str]| dev.cli(&place, args);
+    let json = |args: &[&str]| {
+        let mut all = vec!["-o", "json"];
+        all.extend(args);
+        dev.cli(&place, &all)
+    };
+    let count = |service: &str| {
+        dev.api.json(&format!("/v1/services/{service}"))["summary"]["instances"].as_u64()
+    };
+    let file = place.file("pair.yaml", PAIR);
+    let file = file.to_string_lossy();
+    let made = json(&["deploy", &file]).well().json();
+    assert_eq!(made["services"][0]["change"], "created");
+    assert_eq!(made["services"][0]["outcome"]["state"], "done", "{made}");
+
+    // Both streams, or the one that is asked for.
+    let both = cli(&["logs", "left"]).well().out;
+    assert!(both.contains("said") && both.contains("complained"), "{both}");
+    assert_eq!(cli(&["logs", "left", "--stdout"]).well().out, "said\n");
+    assert_eq!(cli(&["logs", "left", "--stderr"]).well().out, "complained\n");
+    let row = json(&["logs", "left", "--stderr"]).well().json();
+    assert_eq!(
+        (row["stream"].as_str(), row["line"].as_str()),
+        (Some("stderr"), Some("complained"))
+    );
+    let unknown = cli(&["logs", "f1/nope"]);
+    assert_eq!((unknown.code, unknown.err.matches("error:").count()), (7, 1), "{unknown:?}");
+
+    // Several are scaled, or none.
+    let refused = cli(&["scale", "left=2", "nope=3"]);
+    assert_eq!((refused.code, count("left")), (7, Some(1)), "{refused:?}");
+    cli(&["scale", "left=2", "right=2"]).well();
+    assert_eq!((count("left"), count("right")), (Some(2), Some(2)));
+
+    // The newest events, in one shape.
+    cli(&["scale", "left=1"]).well();
+    let all = json(&["events", "left"]).well().out;
+    let last: Value = serde_json::from_str(all.lines().last().expect("there are events"))
+        .expect("one object a line");
+    let shown = cli(&["status", "left"]).well().out;
+    let shown = shown.lines().last().expect("it ends with events");
+    assert!(shown.contains(last["message"].as_str().expect("words")), "{shown} but {last}");
+    for events in [all, json(&["events"]).well().out] {
+        for event in events.lines() {
+            let event: Value = serde_json::from_str(event).expect("one object a line");
+            let keys: Vec<&String> = event.as_object().expect("an object").keys().collect();
+            assert_eq!(keys, ["at_ms", "kind", "message", "subject"]);
+        }
+    }
+
+    // A stopped service is changed, and nobody waits for it to run.
+    cli(&["stop", "left"]).well();
+    for args in [vec!["scale", "left=3"], vec!["restart", "left"], vec!["deploy", &file]] {
+        let said = cli(&args).well().out;
+        assert!(said.contains("is stopped: nothing runs until"), "{args:?}: {said}");
+    }
+    let waited = cli(&["wait", "left"]);
+    assert_eq!((waited.code, waited.err.contains("left is stopped")), (5, true), "{waited:?}");
+
+    // A failed rollout says as data how it ended.
+    let crash = PAIR.replace("'exec sleep 100000'", "'echo its last words; exit 41'");
+    let crash = place.file("crash.yaml", &crash);
+    let failed = json(&["deploy", &crash.to_string_lossy()]);
+    assert_eq!(failed.code, 3, "{failed:?}");
+    let outcome = &failed.json()["services"][1]["outcome"];
+    assert_eq!(outcome["state"], "failed", "{outcome}");
+    let words = outcome["first_failure"].as_str().unwrap_or_default();
+    assert!(words.contains("41"), "{outcome}");
+
+    // Mistakes are objects with the same keys, whoever found them.
+    let bad = place.file("bad.yaml", &PAIR.replace("instances: 1", "instance: 1"));
+    let faulty = error_of(&json(&["validate", &bad.to_string_lossy()]).err);
+    let fault = &faulty["faults"][0];
+    assert_eq!((fault["line"].as_u64(), fault["column"].as_u64()), (Some(4), Some(5)), "{faulty}");
+    assert_eq!(fault["key"], "services.left.instance");
+    let usage = json(&["scale"]);
+    assert_eq!((usage.code, &error_of(&usage.err)["code"]), (64, &Value::from("usage")));
+    let config = place.file("config.toml", "mastrs = 1\n");
+    let config = json(&["--config", &config.to_string_lossy(), "ls"]);
+    assert_eq!(error_of(&config.err)["code"], "refused", "{config:?}");
+
+    // An agent that is there is not gone.
+    let refused = cli(&["agents", "gone", "agent-1", "--yes"]);
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(refused.err.contains("agents drain"), "{}", refused.err);
+    dev.interrupt();
+}

@@ -7,7 +7,8 @@ use proffer_net::client::{Endpoint, channel};
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_client::AgentServiceClient;
 use proffer_types::agent::{AgentDown, AgentUp};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,9 @@ use tonic::Status;
 /// statuses. When full the master reads nothing, and the connection is given up (K15).
 const FRAMES_MAX: usize = 1024;
 
+/// A trouble that goes on is told this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 /// For the last frames of a connection that ends.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
@@ -27,6 +31,23 @@ pub(crate) struct MasterClient {
     endpoint: Endpoint,
     commands: mpsc::Sender<Command>,
     current: Option<Current>,
+    complaints: Arc<Mutex<Complaints>>,
+}
+
+/// Says why there is no master: at once, then now and then.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
 }
 
 struct Current {
@@ -38,7 +59,7 @@ struct Current {
 
 impl MasterClient {
     pub(crate) fn new(endpoint: Endpoint, commands: mpsc::Sender<Command>) -> Self {
-        Self { endpoint, commands, current: None }
+        Self { endpoint, commands, current: None, complaints: Arc::default() }
     }
 
     /// Begins an attempt; an earlier connection ends.
@@ -47,12 +68,13 @@ impl MasterClient {
         let stop = CancellationToken::new();
         let (commands, endpoint) = (self.commands.clone(), self.endpoint.clone());
         let (master, stopped) = (master.to_owned(), stop.clone());
+        let complaints = Arc::clone(&self.complaints);
         let conversation = tokio::spawn(async move {
             let end = tokio::select! {
                 () = stopped.cancelled() => return,
                 end = converse(connection, &master, endpoint, outbound, &commands) => end,
             };
-            tracing::debug!(master, reason = end.reason, "the connection to the master ended");
+            tell(&complaints, &master, &end);
             let End { reason, leader } = end;
             let _ = commands.send(Command::Disconnected { connection, reason, leader }).await;
         });
@@ -83,6 +105,16 @@ impl MasterClient {
             self.current = None;
         }
         taken
+    }
+}
+
+/// A master that names the leader is no trouble; the end of a connection without one is.
+fn tell(complaints: &Mutex<Complaints>, master: &str, end: &End) {
+    let mut complaints = complaints.lock().unwrap_or_else(PoisonError::into_inner);
+    if end.leader.is_none() && complaints.is_due(Instant::now()) {
+        tracing::warn!(master, reason = end.reason, "not connected to a master");
+    } else {
+        tracing::debug!(master, reason = end.reason, "the connection to the master ended");
     }
 }
 
@@ -140,5 +172,19 @@ async fn converse(
         if commands.send(Command::Frame { connection, frame }).await.is_err() {
             return End::because("the agent ends");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_told_at_once_and_then_once_a_minute() {
+        let mut complaints = Complaints::default();
+        let start = Instant::now();
+        let told =
+            (0..=125).filter(|second| complaints.is_due(start + Duration::from_secs(*second)));
+        assert_eq!(told.collect::<Vec<_>>(), [0, 60, 120]);
     }
 }

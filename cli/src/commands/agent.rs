@@ -34,12 +34,25 @@ pub(crate) async fn run(global: &Global, args: Agent) -> Result<(), Failure> {
     let mut running = proffer_agent::start(config)
         .await
         .map_err(|error| Failure::chain("the agent does not start", &error))?;
+    say_withheld(running.withheld());
     output::note(&format!("agent: sandboxes at {}", running.api_address()));
     tokio::select! {
         () = stop.cancelled() => running.stop().await,
         ended = running.wait() => ended,
     }
     .map_err(|error| Failure::chain("the agent ended", &error))
+}
+
+/// Says in one line what tasks do without, why, and what to do.
+pub(crate) fn say_withheld(reasons: &[String]) {
+    if reasons.is_empty() {
+        return;
+    }
+    output::note(&format!(
+        "tasks run without namespaces of their own and without limits on memory, cpu and processes; \
+         for those run it as root where control groups can be written ({})",
+        reasons.join("; ")
+    ));
 }
 
 /// The certificates of a listener.

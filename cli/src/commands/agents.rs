@@ -1,6 +1,6 @@
 //! `proffer agents`: what the cluster is made of, and the verbs on one agent.
 
-use crate::args::{AgentVerb, Agents, Output};
+use crate::args::{AgentVerb, Agents, GoneAgent, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, age, confirm, json, line, note, now_ms};
@@ -15,8 +15,9 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
         Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
         Some(AgentVerb::Activate(args)) => (args.id, "activate"),
         Some(AgentVerb::Gone(args)) => {
+            refuse_connected(client, &args).await?;
             let question = format!(
-                "{}: its tasks are lost for good, and it will not be taken back. Go on?",
+                "{}: its tasks are lost for good; should it return, it ends them and is a new agent. Go on?",
                 args.id
             );
             if !args.yes && !confirm(&question) {
@@ -47,6 +48,19 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
         }
         after = page.next;
     }
+}
+
+/// An agent that is there would end its tasks at once and come back under a new id.
+async fn refuse_connected(client: &Client, args: &GoneAgent) -> Result<(), Failure> {
+    let id = find(client, &args.id).await?;
+    let rows = all(client).await?;
+    let condition = rows.iter().find(|row| row.id == id).map_or("", |row| row.condition.as_str());
+    if args.force || matches!(condition, "" | "awaited" | "unreachable") {
+        return Ok(());
+    }
+    let message = format!("{} is connected ({condition}), not gone", args.id);
+    Err(Failure::new(ExitCode::Refused, message)
+        .hint(format!("proffer agents drain {id} takes its tasks elsewhere; --force insists")))
 }
 
 /// An id, or the id of the agent with that name.

@@ -3,10 +3,11 @@
 use super::follow::{self, Started};
 use crate::args::{Deploy, Output, Validate};
 use crate::client::Client;
-use crate::exit::{ExitCode, Failure};
-use crate::output::{json, line, note};
+use crate::exit::{ExitCode, Failure, Fault};
+use crate::output::{json, line};
 use crate::percent;
 use proffer_service::api::types::{ChangeKind, ServiceReply};
+use proffer_service_core::spec::Diagnostic;
 use std::io::Read;
 use std::path::Path;
 
@@ -52,14 +53,21 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<Vec<String>, Failure> {
     match proffer_service::spec_file::parse(text) {
         Ok(file) => Ok(file.services.keys().map(ToString::to_string).collect()),
         Err(faults) => {
-            for fault in &faults {
-                note(&proffer_service::spec_file::render(fault, &name(path), text));
-            }
             let count = faults.len();
             let message =
                 format!("{}: {count} fault{}", name(path), if count == 1 { "" } else { "s" });
+            let fault = |it: Diagnostic| Fault {
+                shown: proffer_service::spec_file::render(&it, &name(path), text),
+                file: name(path),
+                line: it.mark.line,
+                column: it.mark.column,
+                key: it.field,
+                message: it.message,
+                hint: it.hint,
+            };
             Err(Failure::new(ExitCode::Refused, message)
-                .hint("docs/service-spec.md lists all fields"))
+                .hint("docs/service-spec.md lists all fields")
+                .faults(faults.into_iter().map(fault).collect()))
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `proffer dev`: master, agents and the service framework in one process on loopback. The same code as
 //! in production; nothing is mocked.
 
-use super::follow::follow_all;
+use super::follow;
+use super::logs::SERVICE_FRAMEWORK;
 use crate::args::{Dev, Global, Output};
 use crate::client::Client;
 use crate::dev_place::{self, Place};
 use crate::exit::{ExitCode, Failure};
-use crate::output::{json, note};
+use crate::output::{json_line, note};
 use crate::{shutdown, token};
 use futures_util::future::select_all;
 use proffer_agent::machine::Machine;
@@ -87,6 +88,10 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
             format!("dev listens on loopback only, not on {}", args.listen),
         )
         .hint("run `proffer master`, `proffer agent` and `proffer framework service`"));
+    }
+    if args.keep && args.data.is_none() {
+        let message = "--keep: there is nothing to keep containers with";
+        return Err(Failure::new(ExitCode::Usage, message).hint("add --data DIR"));
     }
     // Read first: a file that is not well should not bring up a cluster.
     let file = args.deploy.as_deref().map(read_checked).transpose()?;
@@ -186,7 +191,7 @@ async fn start_parts(
     let service = proffer_service::start(ServiceOptions {
         sdk: proffer_sdk::Options::new(endpoint),
         listen: listen(loopback),
-        name: FrameworkName::new("service")?,
+        name: FrameworkName::new(SERVICE_FRAMEWORK)?,
         role: RoleName::new("service")?,
         announce: None,
         failover_timeout: None,
@@ -195,6 +200,9 @@ async fn start_parts(
     .map_err(|error| Failure::chain("the service framework does not start", &error))?;
     let (address, url) = (master.address(), master.url().to_owned());
     let master = Some(tokio::spawn(master.ended()));
+    if let Some(agent) = agents.first() {
+        super::agent::say_withheld(agent.withheld());
+    }
     Ok(Parts { service, agents, address, url, master, master_stop })
 }
 
@@ -290,18 +298,22 @@ async fn bring_up(
                 note(&format!("CLI    export PROFFER_ADDR={address}"));
             }
         }
-        Output::Json => json(&serde_json::json!({
+        Output::Json => json_line(&serde_json::json!({
             "address": address.to_string(), "page": page, "agents": agents, "ready_in_s": took,
         })),
     }
     if let Some(text) = file {
         let reply = super::deploy::deploy(client, &text, None, "").await?;
         let started = super::deploy::describe(&reply);
-        for it in &started {
-            note(&format!("{:<16} {}", it.service, it.done));
+        if global.output == Output::Text {
+            started.iter().for_each(|it| note(&format!("{:<16} {}", it.service, it.done)));
         }
-        let code = follow_all(client, Output::Text, &started, READY_WITHIN * 10).await?;
-        if code != ExitCode::Done {
+        let followed =
+            follow::follow_all(client, global.output, &started, READY_WITHIN * 10).await?;
+        if global.output == Output::Json {
+            json_line(&follow::outcome_json(&reply, &followed));
+        }
+        if followed.code != ExitCode::Done {
             note("the cluster stays up; look with: proffer status, proffer why");
         }
     }

@@ -3,7 +3,7 @@
 use crate::args::{Events, Output};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::output::{json, json_line, line};
+use crate::output::{json_line, line};
 use proffer_proto::pb;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Events) -> Result<(), Failure> {
@@ -17,10 +17,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Events) -> Result
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let mut page: pb::ListEventsResponse = client.get("/v1/events?page_size=200").await?;
     page.events.reverse();
-    match output {
-        Output::Json => json(&page.events),
-        Output::Text => page.events.iter().for_each(print_text),
-    }
+    page.events.iter().for_each(|row| print(output, row));
     Ok(())
 }
 
@@ -30,17 +27,28 @@ async fn follow(client: &Client, output: Output) -> Result<(), Failure> {
         let Ok(frame) = serde_json::from_str::<pb::WatchFrame>(&event) else { continue };
         for change in frame.changes {
             let Some(pb::change::Kind::Event(row)) = change.kind else { continue };
-            match output {
-                Output::Json => json_line(&row),
-                Output::Text => print_text(&row),
-            }
+            print(output, &row);
         }
     }
     Ok(())
 }
 
-fn print_text(row: &pb::EventRow) {
-    line(&format!("{}  {:<24} {:<16} {}", time(row.at_ms), row.kind, row.subject, row.message));
+/// An event as JSON, of the cluster or of a service: one object a line.
+#[derive(serde::Serialize)]
+pub(crate) struct EventLine {
+    pub(crate) at_ms: u64,
+    pub(crate) kind: String,
+    /// An id, a name, or `SERVICE/SLOT`.
+    pub(crate) subject: String,
+    pub(crate) message: String,
+}
+
+fn print(output: Output, row: &pb::EventRow) {
+    let pb::EventRow { at_ms, kind, subject, message } = row.clone();
+    match output {
+        Output::Text => line(&format!("{}  {kind:<24} {subject:<16} {message}", time(at_ms))),
+        Output::Json => json_line(&EventLine { at_ms, kind, subject, message }),
+    }
 }
 
 /// UTC, to the second.

@@ -4,8 +4,10 @@ use super::deploy::describe;
 use crate::args::{Following, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{json, line};
-use proffer_service::api::types::{ChangeKind, RolloutState, ServiceReply, ServiceView};
+use crate::output::{json, line, note};
+use proffer_service::api::types::{
+    ChangeKind, RolloutState, ServiceReply, ServiceStatus, ServiceView,
+};
 use proffer_types::DurationMs;
 use std::time::{Duration, Instant};
 
@@ -20,10 +22,41 @@ pub(crate) struct Started {
 }
 
 /// How long masters that do not answer are asked again while something is followed.
-const OUTAGE_MAX: Duration = Duration::from_secs(30);
+pub(super) const OUTAGE_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait when nobody says: the default progress deadline and a minute.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(11 * 60);
+
+/// How rollouts that were followed ended, in the order of what was started.
+pub(crate) struct Followed {
+    /// The first that is not well.
+    pub(crate) code: ExitCode,
+    outcomes: Vec<Outcome>,
+}
+
+/// How one ended, for `-o json`.
+#[derive(Clone, Default, serde::Serialize)]
+struct Outcome {
+    /// `done`, `failed`, `rolled_back`, `superseded`, `stopped`, `timeout`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// What the first instance that failed said.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    first_failure: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u32>,
+}
+
+/// The answer to a call, with how each of its rollouts ended.
+pub(crate) fn outcome_json(reply: &ServiceReply, followed: &Followed) -> serde_json::Value {
+    let mut value = serde_json::json!(reply);
+    let rows = value["services"].as_array_mut().into_iter().flatten();
+    for (row, outcome) in rows.zip(&followed.outcomes) {
+        row["outcome"] = serde_json::json!(outcome);
+    }
+    value
+}
 
 /// Prints what a call did and, unless detached, follows the rollouts.
 pub(crate) async fn report(
@@ -38,15 +71,22 @@ pub(crate) async fn report(
             line(&format!("{:<16} {}", it.service, it.done));
         }
     }
-    let code = if following.detach {
-        ExitCode::Done
+    let followed = if following.detach {
+        Followed { code: ExitCode::Done, outcomes: Vec::new() }
     } else {
-        follow_all(client, output, &started, timeout(following)?).await?
+        tokio::select! {
+            followed = follow_all(client, output, &started, timeout(following)?) => followed?,
+            _ = tokio::signal::ctrl_c() => {
+                let names: Vec<_> = started.iter().map(|it| it.service.as_str()).collect();
+                note(&format!("it goes on; look with: proffer status {}", names.join(" ")));
+                return Ok(ExitCode::Interrupted);
+            }
+        }
     };
     if output == Output::Json {
-        json(&reply);
+        json(&outcome_json(&reply, &followed));
     }
-    Ok(code)
+    Ok(followed.code)
 }
 
 /// `--timeout`.
@@ -70,12 +110,12 @@ pub(crate) async fn follow_all(
     output: Output,
     started: &[Started],
     timeout: Duration,
-) -> Result<ExitCode, Failure> {
+) -> Result<Followed, Failure> {
     let until = Instant::now() + timeout;
-    let mut worst = ExitCode::Done;
+    let mut followed = Followed { code: ExitCode::Done, outcomes: Vec::new() };
     for it in started {
         let left = until.saturating_duration_since(Instant::now());
-        let code = match tokio::time::timeout(left, follow(client, output, it)).await {
+        let (code, outcome) = match tokio::time::timeout(left, follow(client, output, it)).await {
             Ok(ended) => ended?,
             Err(_) => {
                 if output == Output::Text {
@@ -84,17 +124,22 @@ pub(crate) async fn follow_all(
                         it.service, it.service
                     ));
                 }
-                ExitCode::Timeout
+                (ExitCode::Timeout, Outcome { state: "timeout", ..Outcome::default() })
             }
         };
-        if worst == ExitCode::Done {
-            worst = code;
+        followed.outcomes.push(outcome);
+        if followed.code == ExitCode::Done {
+            followed.code = code;
         }
     }
-    Ok(worst)
+    Ok(followed)
 }
 
-async fn follow(client: &Client, output: Output, started: &Started) -> Result<ExitCode, Failure> {
+async fn follow(
+    client: &Client,
+    output: Output,
+    started: &Started,
+) -> Result<(ExitCode, Outcome), Failure> {
     let mut last = String::new();
     let mut heard = Instant::now();
     loop {
@@ -102,7 +147,9 @@ async fn follow(client: &Client, output: Output, started: &Started) -> Result<Ex
         let mut events = match client.events(&path).await {
             Ok(events) => events,
             // A service that is being removed ends by not being there.
-            Err(failure) if failure.code == ExitCode::NotFound => return Ok(ExitCode::Done),
+            Err(failure) if failure.code == ExitCode::NotFound => {
+                return Ok((ExitCode::Done, Outcome { state: "done", ..Outcome::default() }));
+            }
             Err(failure) if failure.code == ExitCode::Error && heard.elapsed() < OUTAGE_MAX => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
@@ -118,8 +165,13 @@ async fn follow(client: &Client, output: Output, started: &Started) -> Result<Ex
                 line(&format!("{:<16} {now}", started.service));
                 last = now;
             }
-            if let Some(code) = ended(&view, started, output) {
-                return Ok(code);
+            if let Some((code, words, outcome)) = ended(&view, started) {
+                if output == Output::Text {
+                    words
+                        .iter()
+                        .for_each(|words| line(&format!("{:<16} {words}", started.service)));
+                }
+                return Ok((code, outcome));
             }
         }
         // The stream broke: the master or the framework restarts. Ask again.
@@ -161,41 +213,54 @@ fn settled(view: &ServiceView, change: ChangeKind) -> Option<bool> {
     }
 }
 
-fn ended(view: &ServiceView, started: &Started, output: Output) -> Option<ExitCode> {
+/// How it ended, in words and as data; `None` while it goes on.
+fn ended(view: &ServiceView, started: &Started) -> Option<(ExitCode, Vec<String>, Outcome)> {
     let rollout = &view.summary.rollout;
     if rollout.number < started.rollout {
         return None;
     }
-    if rollout.number == started.rollout
-        && let Some(settled) = settled(view, started.change)
-    {
-        return settled.then_some(ExitCode::Done);
-    }
-    let say = |text: String| {
-        if output == Output::Text {
-            line(&format!("{:<16} {text}", started.service));
-        }
+    let end = |code, state, words: Vec<String>| {
+        let outcome = Outcome {
+            state,
+            reason: rollout.reason.clone(),
+            first_failure: rollout.first_failure.iter().map(|it| it.message.clone()).collect(),
+            revision: Some(rollout.revision),
+        };
+        Some((code, words, outcome))
     };
     if rollout.number > started.rollout {
-        say("superseded by a newer change".to_owned());
-        return Some(ExitCode::Done);
+        let words = vec!["superseded by a newer change".to_owned()];
+        return end(ExitCode::Done, "superseded", words);
+    }
+    let ends_by_standing_still =
+        matches!(started.change, ChangeKind::Stopped | ChangeKind::Removed);
+    if view.summary.status == ServiceStatus::Stopped && !ends_by_standing_still {
+        let name = &started.service;
+        let words = vec![format!("is stopped: nothing runs until `proffer start {name}`")];
+        return end(ExitCode::Done, "stopped", words);
+    }
+    if let Some(settled) = settled(view, started.change) {
+        let words = if started.change == ChangeKind::Stopped {
+            "has stopped".to_owned()
+        } else {
+            format!("{} are ready", view.summary.ready)
+        };
+        return settled.then(|| end(ExitCode::Done, "done", vec![words])).flatten();
     }
     match rollout.state {
         RolloutState::Rolling | RolloutState::RollingBack => None,
         RolloutState::Succeeded => {
-            say(format!("revision {} is up", rollout.revision));
-            Some(ExitCode::Done)
+            end(ExitCode::Done, "done", vec![format!("revision {} is up", rollout.revision)])
         }
         RolloutState::Superseded => {
-            say("superseded by a newer change".to_owned());
-            Some(ExitCode::Done)
+            end(ExitCode::Done, "superseded", vec!["superseded by a newer change".to_owned()])
         }
         RolloutState::Paused | RolloutState::RolledBack => {
-            say(format!("failed: {}", rollout.reason));
-            if let Some(failure) = &rollout.first_failure {
-                say(failure.message.clone());
-            }
-            Some(ExitCode::RolloutFailed)
+            let mut words = vec![format!("failed: {}", rollout.reason)];
+            let failure = rollout.first_failure.iter().flat_map(|it| it.message.lines());
+            words.extend(failure.map(str::to_owned));
+            let is_back = rollout.state == RolloutState::RolledBack;
+            end(ExitCode::RolloutFailed, if is_back { "rolled_back" } else { "failed" }, words)
         }
     }
 }

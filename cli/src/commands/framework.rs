@@ -1,6 +1,7 @@
 //! `proffer framework service`: flags into settings, then run until a signal. Instances run on.
 
 use super::agent::listen_tls;
+use super::logs::SERVICE_FRAMEWORK;
 use crate::args::{BundledFramework, Framework, Global};
 use crate::client;
 use crate::exit::{ExitCode, Failure};
@@ -26,9 +27,9 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
             insecure: args.listener.insecure,
             tokens: Tokens::one("cluster", token),
         },
-        name: FrameworkName::new(&args.name)?,
+        name: FrameworkName::new(SERVICE_FRAMEWORK)?,
         role: RoleName::new(&args.role)?,
-        announce: None,
+        announce: args.announce.clone(),
         failover_timeout: None,
     };
     let stop = shutdown::on_signal(shutdown::LastWords::default());

@@ -1,6 +1,6 @@
 //! `proffer logs`: the output of a task, or of all instances of a service side by side.
 
-use crate::args::Logs;
+use crate::args::{Logs, Output};
 use crate::client::{Chunks, Client};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{note, print};
@@ -9,28 +9,61 @@ use proffer_service::api::types::InstanceList;
 use proffer_types::TaskKey;
 use tokio::task::JoinSet;
 
-pub(crate) async fn run(client: &Client, args: Logs) -> Result<(), Failure> {
-    let stream = if args.stderr { "stderr" } else { "stdout" };
+/// The name by which the master finds the framework that services are passed on to.
+pub(crate) const SERVICE_FRAMEWORK: &str = "service";
+
+/// One stream of one task.
+struct Source {
+    instance: String,
+    stream: &'static str,
+    style: Style,
+}
+
+/// How a line is shown.
+#[derive(Clone, Copy)]
+enum Style {
+    /// As it is: there is nothing to tell apart.
+    Bare,
+    /// After the instance; `!` instead of `|` marks standard error.
+    Named,
+    /// One object a line.
+    Json,
+}
+
+pub(crate) async fn run(client: &Client, output: Output, args: Logs) -> Result<(), Failure> {
+    let streams: &[&'static str] = match (args.stdout, args.stderr) {
+        (true, _) => &["stdout"],
+        (false, true) => &["stderr"],
+        (false, false) => &["stdout", "stderr"],
+    };
     let follow = if args.follow { "&follow=1" } else { "" };
-    let query = format!("stream={stream}&tail={}{follow}", args.tail);
-    let sources = sources(client, &args.target).await?;
-    let alone = sources.len() == 1;
+    let tasks = sources(client, &args.target).await?;
+    let alone = tasks.len() == 1;
+    let style = match output {
+        Output::Json => Style::Json,
+        Output::Text if alone => Style::Bare,
+        Output::Text => Style::Named,
+    };
     let mut readers = JoinSet::new();
-    for (prefix, key) in sources {
-        let client = client.clone();
-        let path = format!("/v1/tasks/{}/{}/logs?{query}", key.framework, key.name);
-        let prefix = if alone { String::new() } else { format!("{prefix} | ") };
-        readers.spawn(async move {
-            match client.stream(&path).await {
-                Ok(chunks) => copy(chunks, &prefix).await,
-                Err(failure) => Err(failure),
-            }
-        });
+    for (instance, key) in tasks {
+        for stream in streams {
+            let query = format!("stream={stream}&tail={}{follow}", args.tail);
+            let path = format!("/v1/tasks/{}/{}/logs?{query}", key.framework, key.name);
+            let source = Source { instance: instance.clone(), stream, style };
+            let client = client.clone();
+            let name = key.name.clone();
+            readers.spawn(async move {
+                let read = async { copy(client.stream(&path).await?, &source).await };
+                read.await.map_err(|failure: Failure| (name, failure))
+            });
+        }
     }
     let mut failed = None;
     while let Some(ended) = readers.join_next().await {
-        if let Ok(Err(failure)) = ended {
-            note(&format!("error: {failure}"));
+        if let Ok(Err((name, failure))) = ended {
+            if !alone {
+                note(&format!("{name}: {failure}"));
+            }
             failed = Some(failure);
         }
     }
@@ -42,27 +75,40 @@ pub(crate) async fn run(client: &Client, args: Logs) -> Result<(), Failure> {
 }
 
 /// Prints whole lines, so that those of several instances do not mix.
-async fn copy(mut chunks: Chunks, prefix: &str) -> Result<(), Failure> {
+async fn copy(mut chunks: Chunks, source: &Source) -> Result<(), Failure> {
     let mut rest = Vec::new();
     while let Some(chunk) = chunks.next().await? {
         rest.extend_from_slice(&chunk);
         let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
         let lines: Vec<u8> = rest.drain(..=end).collect();
-        show(&lines, prefix);
+        print(&source.shown(&lines));
     }
     if !rest.is_empty() {
         rest.push(b'\n');
-        show(&rest, prefix);
+        print(&source.shown(&rest));
     }
     Ok(())
 }
 
-fn show(lines: &[u8], prefix: &str) {
-    let text = String::from_utf8_lossy(lines);
-    if prefix.is_empty() {
-        print(&text);
-    } else {
-        print(&text.lines().map(|line| format!("{prefix}{line}\n")).collect::<String>());
+impl Source {
+    fn shown(&self, lines: &[u8]) -> String {
+        let text = String::from_utf8_lossy(lines);
+        let Self { instance, stream, .. } = self;
+        let mark = if *stream == "stderr" { '!' } else { '|' };
+        match self.style {
+            Style::Bare => text.into_owned(),
+            Style::Named => {
+                text.lines().map(|line| format!("{instance} {mark} {line}\n")).collect()
+            }
+            Style::Json => text
+                .lines()
+                .map(|line| {
+                    let row =
+                        serde_json::json!({ "instance": instance, "stream": stream, "line": line });
+                    format!("{row}\n")
+                })
+                .collect(),
+        }
     }
 }
 
@@ -102,7 +148,9 @@ pub(crate) async fn service_framework(
     client: &Client,
 ) -> Result<proffer_types::FrameworkId, Failure> {
     let rows: Vec<pb::FrameworkRow> = super::frameworks::all(client).await?;
-    let row = rows.iter().find(|row| row.info.as_ref().is_some_and(|info| info.name == "service"));
+    let row = rows
+        .iter()
+        .find(|row| row.info.as_ref().is_some_and(|info| info.name == SERVICE_FRAMEWORK));
     let row =
         row.ok_or_else(|| Failure::new(ExitCode::NotFound, "no service framework has subscribed"))?;
     Ok(row.id.parse()?)

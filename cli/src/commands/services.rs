@@ -1,18 +1,19 @@
 //! The verbs on services: list, look, change. All speak the service framework's API through the
 //! master.
 
-use super::events::time;
+use super::events::{EventLine, time};
 use super::follow;
 use crate::args::{Follow, Get, Output, Remove, Rollback, Scale};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, age, confirm, json, json_line, line, note, now_ms};
 use proffer_service::api::types::{
-    EventPage, History, InstanceList, InstanceView, RollbackRequest, ScaleRequest, ScaleTo,
+    EventPage, History, InstanceList, InstanceView, RollbackRequest, ScaleSeveralRequest, ScaleTo,
     ServiceEvent, ServiceList, ServiceName, ServiceReply, ServiceStatus, ServiceSummary,
     ServiceView, SlotView, WaitsFor, WhyView,
 };
 use proffer_types::{Bytes, Milli};
+use std::collections::BTreeMap;
 
 pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let list: ServiceList = client.get("/v1/services").await?;
@@ -66,7 +67,7 @@ pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Re
     line(&format!("{}  {}{reason}", it.name, status_word(it.status)));
     line(&format!("  revision {}, {} ready{}", it.revision, ready_words(it), next_words(&view)));
     if let Some(failure) = &it.rollout.first_failure {
-        line(&format!("  first failure: {}", failure.message));
+        line(&format!("  first failure: {}", failure.message.replace('\n', "\n    ")));
     }
     line("");
     instance_table(&view.instances).print();
@@ -81,7 +82,7 @@ pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Re
             ));
         }
     }
-    let page: EventPage = client.get(&format!("/v1/services/{service}/events?limit=5")).await?;
+    let page: EventPage = client.get(&format!("/v1/services/{service}/events?last=5")).await?;
     if !page.events.is_empty() {
         line("");
         line("events");
@@ -218,8 +219,8 @@ pub(crate) async fn history(client: &Client, output: Output, service: &str) -> R
             it.author,
             time(it.created_at.0),
             match it.rollback_of {
-                Some(of) => format!("rollback to {of} {}", it.message),
-                None => it.message,
+                Some(of) if it.message.is_empty() => format!("rollback to r{of}"),
+                Some(_) | None => it.message,
             },
         ]);
     }
@@ -269,17 +270,16 @@ pub(crate) async fn scale(
     output: Output,
     args: Scale,
 ) -> Result<ExitCode, Failure> {
-    // All are read before any is changed.
-    let targets: Vec<(String, ScaleTo)> =
-        args.targets.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
-    let mut changes = ServiceReply { services: Vec::new() };
-    for (service, to) in targets {
-        let reply =
-            post(client, &format!("/v1/services/{service}/scale"), Some(&ScaleRequest { to }))
-                .await?;
-        changes.services.extend(reply.services);
+    let mut targets = BTreeMap::new();
+    for text in &args.targets {
+        let (service, to) = target(text)?;
+        if targets.insert(ServiceName::new(&service)?, to).is_some() {
+            return Err(Failure::new(ExitCode::Usage, format!("{service} is named twice")));
+        }
     }
-    follow::report(client, output, changes, &args.following).await
+    let reply =
+        post(client, "/v1/services/-/scale", Some(&ScaleSeveralRequest { targets })).await?;
+    follow::report(client, output, reply, &args.following).await
 }
 
 /// `web=5`, `web=+2`, `web=-1`, `web=150%`.
@@ -387,7 +387,7 @@ pub(crate) async fn events(
     follow: bool,
 ) -> Result<(), Failure> {
     let print = |event: &ServiceEvent| match output {
-        Output::Json => json_line(event),
+        Output::Json => json_line(&as_line(event)),
         Output::Text => line(&format!("{}  {}", time(event.at.0), event_words(event))),
     };
     let path = format!("/v1/services/{service}/events");
@@ -407,6 +407,20 @@ pub(crate) async fn events(
         }
     }
     Ok(())
+}
+
+/// In the shape of the cluster's events.
+fn as_line(event: &ServiceEvent) -> EventLine {
+    let subject = match (&event.instance, event.slot) {
+        (Some(instance), _) => instance.to_string(),
+        (None, Some(slot)) => format!("{}/{slot}", event.service),
+        (None, None) => event.service.to_string(),
+    };
+    let kind = match serde_json::to_value(event.kind) {
+        Ok(serde_json::Value::String(kind)) => kind,
+        _ => String::new(),
+    };
+    EventLine { at_ms: event.at.0, kind, subject, message: event.message.clone() }
 }
 
 /// What an event is about, and what happened.

@@ -1,12 +1,12 @@
 //! `proffer wait`: for scripts.
 
-use super::follow::span;
+use super::follow::{OUTAGE_MAX, span};
 use crate::args::{Output, Wait};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{json, line};
-use proffer_service::api::types::{RolloutState, ServiceView};
-use std::time::Duration;
+use proffer_service::api::types::{RolloutState, ServiceStatus, ServiceView};
+use std::time::{Duration, Instant};
 
 enum Condition {
     Ready,
@@ -47,13 +47,15 @@ pub(crate) async fn run(client: &Client, output: Output, args: Wait) -> Result<E
 }
 
 async fn wait(client: &Client, service: &str, condition: &Condition) -> Result<ExitCode, Failure> {
+    let mut heard = Instant::now();
     loop {
         let path = format!("/v1/services/{service}?watch=1");
         match client.events(&path).await {
             Ok(mut events) => {
                 while let Ok(Some(event)) = events.next().await {
+                    heard = Instant::now();
                     let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
-                    if let Some(code) = met(&view, condition) {
+                    if let Some(code) = met(&view, condition)? {
                         return Ok(code);
                     }
                 }
@@ -64,25 +66,33 @@ async fn wait(client: &Client, service: &str, condition: &Condition) -> Result<E
                     Condition::Ready | Condition::Rollout | Condition::Instances(_) => Err(failure),
                 };
             }
+            // A master or a framework that is away for a moment comes back.
+            Err(failure) if failure.code == ExitCode::Error && heard.elapsed() < OUTAGE_MAX => {}
             Err(failure) => return Err(failure),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-fn met(view: &ServiceView, condition: &Condition) -> Option<ExitCode> {
+fn met(view: &ServiceView, condition: &Condition) -> Result<Option<ExitCode>, Failure> {
     let it = &view.summary;
+    if it.status == ServiceStatus::Stopped
+        && matches!(condition, Condition::Ready | Condition::Rollout)
+    {
+        return Err(Failure::new(ExitCode::Refused, format!("{} is stopped", it.name))
+            .hint(format!("proffer start {}", it.name)));
+    }
     let met = match condition {
         Condition::Ready => it.ready >= it.instances && it.old == 0,
         Condition::Instances(count) => it.ready == *count && it.old == 0,
         Condition::Deleted => false,
         Condition::Rollout => {
-            return match it.rollout.state {
+            return Ok(match it.rollout.state {
                 RolloutState::Rolling | RolloutState::RollingBack => None,
                 RolloutState::Succeeded | RolloutState::Superseded => Some(ExitCode::Done),
                 RolloutState::Paused | RolloutState::RolledBack => Some(ExitCode::RolloutFailed),
-            };
+            });
         }
     };
-    met.then_some(ExitCode::Done)
+    Ok(met.then_some(ExitCode::Done))
 }

@@ -56,6 +56,7 @@ fn paths() -> Routes<Doors> {
         .get("/v1/services", read, reads::list)
         .post("/v1/services", write, changes::deploy)
         .post("/v1/services/-/validate", write, changes::validate)
+        .post("/v1/services/-/scale", write, changes::scale_several)
         .get("/v1/services/-/events", read, streams::all_events)
         .get("/v1/services/{name}", read, reads::service)
         .get("/v1/services/{name}/instances", read, reads::instances)

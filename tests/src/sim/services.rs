@@ -67,10 +67,11 @@ pub fn call(rng: &mut ChaCha8Rng) -> ServiceCall {
             if_revision: BTreeMap::new(),
             message: String::new(),
         },
-        5 | 6 => ServiceCall::Scale {
-            service: name(rng),
-            to: ScaleTo::Count(u32::try_from(between(rng, 1, 5)).unwrap_or(1)),
-        },
+        5 | 6 => {
+            let service = name(rng);
+            let to = ScaleTo::Count(u32::try_from(between(rng, 1, 5)).unwrap_or(1));
+            ServiceCall::Scale { targets: BTreeMap::from([(service, to)]) }
+        }
         7 => ServiceCall::Rollback { service: name(rng), to: None, if_revision: None },
         8 => ServiceCall::Restart { service: name(rng) },
         9 => ServiceCall::Stop { service: name(rng) },

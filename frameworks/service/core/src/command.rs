@@ -33,12 +33,11 @@ pub enum ServiceCall {
         /// Why, in his words.
         message: String,
     },
-    /// Change the count. Not a revision; allowed during a rollout.
+    /// Change the count of each of these, or of none when one is refused. Not a revision; allowed
+    /// during a rollout.
     Scale {
-        /// Which.
-        service: ServiceName,
-        /// To what.
-        to: ScaleTo,
+        /// Which, and to what.
+        targets: BTreeMap<ServiceName, ScaleTo>,
     },
     /// Roll an earlier revision out under a new number.
     Rollback {

@@ -39,7 +39,7 @@ pub(crate) fn apply(
         ServiceCall::Deploy { services: specs, if_revision, message } => {
             deploy::apply(services, specs, &if_revision, (author, &message), now)
         }
-        ServiceCall::Scale { service, to } => scale::apply(services, &service, to),
+        ServiceCall::Scale { targets } => scale::apply(services, &targets),
         ServiceCall::Rollback { service, to, if_revision } => {
             rollback::apply(services, &service, to, if_revision, author, now)
         }

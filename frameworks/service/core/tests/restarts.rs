@@ -154,7 +154,8 @@ impl Cluster {
             }
             Happening::Scale(count) => {
                 let to = ScaleTo::Count(*count);
-                self.call(ServiceCall::Scale { service: name("web"), to }).expect("accepted");
+                self.call(ServiceCall::Scale { targets: [(name("web"), to)].into() })
+                    .expect("accepted");
             }
             Happening::Restart => {
                 self.call(ServiceCall::Restart { service: name("web") }).expect("accepted");

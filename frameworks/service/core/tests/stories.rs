@@ -156,7 +156,7 @@ fn the_count_is_a_sub_resource() {
     let mut cluster = Cluster::new();
     cluster.deploy(&web("1", 2)).expect("accepted");
     cluster.run(5);
-    let scale = |to| ServiceCall::Scale { service: name("web"), to };
+    let scale = |to| ServiceCall::Scale { targets: [(name("web"), to)].into() };
     let reply = cluster.call(scale(ScaleTo::More(3))).expect("accepted");
     assert_eq!((reply.services[0].instances, reply.services[0].revision), (5, 1));
     cluster.run(3);
@@ -276,7 +276,9 @@ fn one_refused_service_leaves_all_of_a_file_undone() {
     let mut file = web("2", 2);
     file["web"]["rollout"] = json!({"order": "stop_first", "min_ready": "50%"});
     file["api"] = file["web"].clone();
-    cluster.call(ServiceCall::Scale { service: name("web"), to: ScaleTo::Count(1) }).expect("ok");
+    cluster
+        .call(ServiceCall::Scale { targets: [(name("web"), ScaleTo::Count(1))].into() })
+        .expect("ok");
     cluster.run(3);
     // At the count of one, ceil(50%) is one: no instance may stop.
     let refusal = cluster.deploy(&file).expect_err("no progress is possible");

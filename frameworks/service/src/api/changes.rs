@@ -1,7 +1,9 @@
 //! Deploy, scale, roll back, restart, stop, start, remove: turned into commands, answered when they
 //! are durable.
 
-use super::types::{DiagnosticView, RollbackRequest, ScaleRequest, ServiceReply, Validation};
+use super::types::{
+    DiagnosticView, RollbackRequest, ScaleRequest, ScaleSeveralRequest, ServiceReply, Validation,
+};
 use super::{Doors, Refused};
 use crate::spec_file;
 use axum::body::Bytes;
@@ -71,7 +73,18 @@ pub(crate) async fn scale(
     body: Bytes,
 ) -> Answer {
     let ScaleRequest { to } = read(&body)?;
-    let call = ServiceCall::Scale { service: ServiceName::new(&name)?, to };
+    let call = ServiceCall::Scale { targets: BTreeMap::from([(ServiceName::new(&name)?, to)]) };
+    Ok(Json(doors.caller.call(author(&peer, &headers), call).await?))
+}
+
+pub(crate) async fn scale_several(
+    State(doors): State<Doors>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let ScaleSeveralRequest { targets } = read(&body)?;
+    let call = ServiceCall::Scale { targets };
     Ok(Json(doors.caller.call(author(&peer, &headers), call).await?))
 }
 

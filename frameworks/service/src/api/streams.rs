@@ -78,7 +78,7 @@ where
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-/// `?after=CURSOR&limit=N&watch=1`.
+/// `?after=CURSOR&limit=N&watch=1`; `last=N`: only the newest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventQuery {
@@ -88,6 +88,8 @@ pub(crate) struct EventQuery {
     limit: Option<usize>,
     #[serde(default)]
     watch: Option<String>,
+    #[serde(default)]
+    last: Option<usize>,
 }
 
 pub(crate) async fn all_events(
@@ -120,8 +122,11 @@ fn answer(
     let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let accepts = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if query.watch.is_none() && !accepts.contains("text/event-stream") {
-        return Json(doors.board.events(after.as_deref(), service.as_deref(), limit))
-            .into_response();
+        let limit = if query.last.is_some() { usize::MAX } else { limit };
+        let mut page = doors.board.events(after.as_deref(), service.as_deref(), limit);
+        let last = query.last.unwrap_or(PAGE_MAX).min(PAGE_MAX);
+        page.events.drain(..page.events.len().saturating_sub(last));
+        return Json(page).into_response();
     }
     let changes = doors.board.changes();
     let start = (doors, changes, service, after, Vec::new());

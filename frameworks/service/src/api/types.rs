@@ -38,6 +38,14 @@ pub struct ScaleRequest {
     pub to: ScaleTo,
 }
 
+/// `POST /v1/services/-/scale`: all of them, or none when one is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleSeveralRequest {
+    /// Which, and to what.
+    pub targets: std::collections::BTreeMap<ServiceName, ScaleTo>,
+}
+
 /// `POST /v1/services/{name}/rollback`; all of it may be left out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
