@@ -294,10 +294,16 @@ pub const ROUTES: &[Route] = &[
         "says what is wrong with a file; deploys nothing",
     ),
     service(
+        Method::Post,
+        "/v1/services/-/scale",
+        Verb::Change,
+        "sets how many instances several services have; all of them or none",
+    ),
+    service(
         Method::Get,
         "/v1/services/-/events",
         Verb::Read,
-        "the event log of all services; `watch=1` follows it",
+        "the event log of all services; `watch=1` follows it, `last=N` is its end",
     ),
     service(
         Method::Get,
@@ -319,7 +325,7 @@ pub const ROUTES: &[Route] = &[
         Method::Get,
         "/v1/services/{name}/events",
         Verb::Read,
-        "its event log; `watch=1` follows it",
+        "its event log; `watch=1` follows it, `last=N` is its end",
     ),
     service(
         Method::Post,

@@ -20,6 +20,8 @@ pub(crate) const GATE: &[Need] = &[
     Need { program: "/usr/bin/perl", package: "perl-base" },
     Need { program: "/bin/busybox", package: "busybox-static" },
     Need { program: "/usr/bin/curl", package: "curl" },
+    Need { program: "/usr/bin/openssl", package: "openssl" },
+    Need { program: "/sbin/ip", package: "iproute2" },
 ];
 
 /// What `--long` needs besides: the small guest with a pure cgroup v2.
