@@ -136,11 +136,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The memory of a run.
-    pub fn drawn(rng: &mut ChaCha8Rng) -> Self {
-        /// Occurrences among which the one that strikes is drawn.
-        const AMONG: u64 = 8;
-        Self { strikes_at: between(rng, 1, AMONG), ..Self::default() }
+    /// The memory of a run with this bug.
+    pub fn drawn(planted: Option<Planted>, rng: &mut ChaCha8Rng) -> Self {
+        let among = planted.map_or(1, Planted::occurrences);
+        Self { strikes_at: between(rng, 1, among), ..Self::default() }
     }
 
     /// Called at each occurrence; whether this is the one.
@@ -148,15 +147,17 @@ impl Memory {
         self.occurrences += 1;
         self.occurrences == self.strikes_at
     }
-
-    /// The number that was drawn.
-    #[must_use]
-    pub fn drawn_number(&self) -> u64 {
-        self.strikes_at
-    }
 }
 
 impl Planted {
+    /// Occurrences among which the one that strikes is drawn: about as many as every run has.
+    fn occurrences(self) -> u64 {
+        match self {
+            Self::ImpatientRollout | Self::BoastfulAgent | Self::NeverMends => 2,
+            _ => 8,
+        }
+    }
+
     /// Makes the faults frequent without which the bug cannot show.
     pub fn favour(self, plan: &mut Plan) {
         match self {

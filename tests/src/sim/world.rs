@@ -222,7 +222,7 @@ impl World {
             digest: 0xcbf2_9ce4_8422_2325,
             skeleton: 0xcbf2_9ce4_8422_2325,
         };
-        world.planted_memory = Memory::drawn(&mut world.chance.planted);
+        world.planted_memory = Memory::drawn(planted, &mut world.chance.planted);
         super::run::populate(&mut world);
         world
     }

@@ -6,10 +6,12 @@ use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
+use proffer_service_core::ServiceCall;
 use proffer_service_core::api::{InstanceView, ServiceStatus, ServiceView};
 use proffer_service_core::instance::InstanceName;
 use proffer_service_core::plan::Phase;
 use proffer_service_core::spec::ServiceName;
+use proffer_service_core::spec::model::RolloutSpec;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
 use proffer_types::scheduler::Call;
@@ -37,6 +39,10 @@ fn counts(instance: &InstanceView) -> bool {
         }
 }
 
+/// What the files that users have sent for a service promise, by what tells them apart besides their
+/// rollout: the framework's own idea of its promise is not asked.
+type Asked = BTreeMap<(ServiceName, Vec<String>, Option<u32>), Vec<RolloutSpec>>;
+
 /// What the file that is aimed at promises.
 #[derive(Clone, Copy)]
 struct Promises {
@@ -47,12 +53,13 @@ struct Promises {
 }
 
 impl Promises {
-    fn of(view: &ServiceView) -> Self {
-        let (count, rollout) = (view.summary.instances, &view.spec.rollout);
-        Self {
-            least: rollout.min_ready.of(count).min(count),
-            most: count.saturating_add(rollout.surge.of(count)),
-        }
+    fn of(view: &ServiceView, asked: &Asked) -> Self {
+        let (count, spec) = (view.summary.instances, &view.spec);
+        let key = (view.summary.name.clone(), spec.command.clone(), spec.instances);
+        let rollouts = asked.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let least = rollouts.iter().map(|it| it.min_ready.of(count).min(count)).min();
+        let most = rollouts.iter().map(|it| count.saturating_add(it.surge.of(count))).max();
+        Self { least: least.unwrap_or(0), most: most.unwrap_or(u32::MAX) }
     }
 }
 
@@ -63,6 +70,7 @@ pub(super) struct Maintenance {
     drained: BTreeSet<AgentId>,
     /// Calls under way, by agent.
     open: BTreeMap<AgentId, u32>,
+    asked: Asked,
     /// By service, as of the turn before.
     before: BTreeMap<ServiceName, Before>,
     looked: u64,
@@ -143,7 +151,7 @@ impl Maintenance {
             self.before.remove(name);
             return Ok(());
         }
-        let (term, promises) = ((node, it.life, context.epoch()), Promises::of(view));
+        let (term, promises) = ((node, it.life, context.epoch()), Promises::of(view, &self.asked));
         let named = |is: &dyn Fn(&InstanceView) -> bool| -> BTreeSet<TaskName> {
             view.instances.iter().filter(|it| is(it)).map(|it| it.name.clone()).collect()
         };
@@ -204,7 +212,7 @@ impl Maintenance {
                 .count();
             self.looked += 1;
             let before = self.before.get(&name).map_or(0, |before| before.promises.most);
-            let most = Promises::of(view).most.max(before) as usize;
+            let most = Promises::of(view, &self.asked).most.max(before) as usize;
             holds(alive <= most, || format!("{name}: {alive} instances are alive, {most} may be"))?;
         }
         Ok(())
@@ -221,6 +229,13 @@ impl Checker for Maintenance {
             Seen::Master { node, command, effects, .. } if is_newest(world, *node) => {
                 self.offers(effects)?;
                 self.operators(command, effects, world);
+                Ok(())
+            }
+            Seen::Asked { call: ServiceCall::Deploy { services, .. }, .. } => {
+                for (name, spec) in services {
+                    let key = (name.clone(), spec.command.clone(), spec.instances);
+                    self.asked.entry(key).or_default().push(spec.rollout.clone());
+                }
                 Ok(())
             }
             Seen::Served { node } => self.served(*node, world),
