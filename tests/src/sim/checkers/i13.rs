@@ -234,7 +234,7 @@ impl Checker for Maintenance {
             Seen::Asked { call: ServiceCall::Deploy { services, .. }, .. } => {
                 for (name, spec) in services {
                     let key = (name.clone(), spec.command.clone(), spec.instances);
-                    self.asked.entry(key).or_default().push(spec.rollout.clone());
+                    self.asked.entry(key).or_default().push(spec.rollout);
                 }
                 Ok(())
             }
