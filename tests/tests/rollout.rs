@@ -369,6 +369,13 @@ fn what_the_cli_says_is_the_whole_truth() {
     let words = outcome["first_failure"].as_str().unwrap_or_default();
     assert!(words.contains("41"), "{outcome}");
 
+    // What an instance said can be read after its end; of a stopped service without being asked.
+    let last = cli(&["logs", "right", "--previous"]).well().out;
+    assert!(last.contains("its last words"), "{last}");
+    assert!(cli(&["logs", "left"]).well().out.contains("said"));
+    let ended = cli(&["tasks", "--ended"]).well().out;
+    assert!(ended.contains("right.0.r2"), "{ended}");
+
     // Mistakes are objects with the same keys, whoever found them.
     let bad = place.file("bad.yaml", &PAIR.replace("instances: 1", "instance: 1"));
     let faulty = error_of(&json(&["validate", &bad.to_string_lossy()]).err);

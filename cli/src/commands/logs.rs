@@ -6,7 +6,9 @@ use crate::exit::{ExitCode, Failure};
 use crate::output::{note, print};
 use proffer_proto::pb;
 use proffer_service::api::types::InstanceList;
-use proffer_types::TaskKey;
+use proffer_service_core::instance::InstanceName;
+use proffer_types::{FrameworkId, TaskKey, TaskName};
+use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
 /// The name by which the master finds the framework that services are passed on to.
@@ -37,7 +39,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Logs) -> Result<(
         (false, false) => &["stdout", "stderr"],
     };
     let follow = if args.follow { "&follow=1" } else { "" };
-    let tasks = sources(client, &args.target).await?;
+    let tasks = sources(client, &args.target, args.previous).await?;
     let alone = tasks.len() == 1;
     let style = match output {
         Output::Json => Style::Json,
@@ -113,7 +115,11 @@ impl Source {
 }
 
 /// What a target means: a task, a service, or one slot of a service.
-async fn sources(client: &Client, target: &str) -> Result<Vec<(String, TaskKey)>, Failure> {
+async fn sources(
+    client: &Client,
+    target: &str,
+    previous: bool,
+) -> Result<Vec<(String, TaskKey)>, Failure> {
     if let Ok(key) = target.parse::<TaskKey>() {
         return Ok(vec![(key.name.to_string(), key)]);
     }
@@ -128,25 +134,56 @@ async fn sources(client: &Client, target: &str) -> Result<Vec<(String, TaskKey)>
     };
     let framework = service_framework(client).await?;
     let list: InstanceList = client.get(&format!("/v1/services/{service}/instances")).await?;
-    let found: Vec<_> = list
+    let is_asked = |of: u32| slot.is_none_or(|slot| of == slot);
+    let running: Vec<TaskName> = list
         .instances
         .into_iter()
-        .filter(|it| it.agent.is_some() && slot.is_none_or(|slot| it.slot == slot))
-        .map(|it| (it.name.to_string(), TaskKey { framework, name: it.name }))
+        .filter(|it| !previous && it.agent.is_some() && is_asked(it.slot))
+        .map(|it| it.name)
         .collect();
-    if found.is_empty() {
-        let message = format!("{target} has no instance that has run");
+    let shown = if running.is_empty() {
+        let ended = last_ended(client, framework, service).await?;
+        ended.into_iter().filter(|(of, _)| is_asked(*of)).map(|(_, name)| name).collect()
+    } else {
+        running
+    };
+    if shown.is_empty() {
+        let message = format!("{target} has no instance whose output is still known");
         return Err(
             Failure::new(ExitCode::NotFound, message).hint(format!("proffer why {service}"))
         );
     }
-    Ok(found)
+    Ok(shown.into_iter().map(|name| (name.to_string(), TaskKey { framework, name })).collect())
+}
+
+/// Of each slot the instance that ended last.
+async fn last_ended(
+    client: &Client,
+    framework: FrameworkId,
+    service: &str,
+) -> Result<BTreeMap<u32, TaskName>, Failure> {
+    let mut last: BTreeMap<u32, (u64, TaskName)> = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/tasks?ended=true&framework={framework}&after={after}");
+        let page: pb::ListTasksResponse = client.get(&path).await?;
+        for row in page.tasks {
+            let name: TaskName = row.name.parse()?;
+            let Some(instance) = InstanceName::parse(&name) else { continue };
+            let is_newest = last.get(&instance.slot).is_none_or(|(at_ms, _)| *at_ms <= row.at_ms);
+            if instance.service.as_str() == service && is_newest {
+                last.insert(instance.slot, (row.at_ms, name));
+            }
+        }
+        if page.next.is_empty() {
+            return Ok(last.into_iter().map(|(slot, (_, name))| (slot, name)).collect());
+        }
+        after = page.next;
+    }
 }
 
 /// The id of the framework whose services these are.
-pub(crate) async fn service_framework(
-    client: &Client,
-) -> Result<proffer_types::FrameworkId, Failure> {
+pub(crate) async fn service_framework(client: &Client) -> Result<FrameworkId, Failure> {
     let rows: Vec<pb::FrameworkRow> = super::frameworks::all(client).await?;
     let row = rows
         .iter()
