@@ -110,6 +110,7 @@ impl Context {
             })
             .map(|task| (task.name().clone(), task.agent()))
             .collect();
+        let before = std::mem::take(&mut self.absent);
         self.note_absent(&absent);
         self.forget_ends_except(&snapshot.records);
         for (_, record) in snapshot.records {
@@ -122,11 +123,27 @@ impl Context {
                 self.missing(&name, gone.contains(&agent));
             }
         }
-        for agent in gone {
-            self.tell_agent(agent, Some(Absence::Gone));
-        }
+        self.tell_absences(&before, &gone);
         if self.absent.is_empty() {
             self.requests.release_held();
+        }
+    }
+
+    /// What a snapshot says otherwise than before of which agents can speak for their tasks.
+    fn tell_absences(&mut self, before: &BTreeMap<AgentId, Absence>, gone: &BTreeSet<AgentId>) {
+        let now = self.absent.clone();
+        for agent in gone {
+            self.tell_agent(*agent, Some(Absence::Gone));
+        }
+        for (agent, absence) in &now {
+            if before.get(agent) != Some(absence) {
+                self.tell_agent(*agent, Some(*absence));
+            }
+        }
+        for agent in before.keys() {
+            if !now.contains_key(agent) && !gone.contains(agent) {
+                self.tell_agent(*agent, None);
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 
 mod support;
 
-use proffer_service_core::command::{ScaleTo, ServiceCall};
+use proffer_service_core::command::{ScaleTo, ServiceCall, ServiceReply};
 use proffer_service_core::record::RolloutState;
-use proffer_types::{DurationMs, TaskName, TaskState};
+use proffer_types::{DurationMs, Refusal, RefusalCode, TaskName, TaskState};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -117,6 +117,32 @@ fn i7_an_end_that_no_instance_is_known_for_is_not_held_against_its_slot() {
     assert_eq!(cluster.running().len(), 4, "and it is filled again without a pause");
 }
 
+/// An agent that returns while the framework has no connection is told by the next snapshot, also in
+/// the same epoch; otherwise its slots would be held for ever (K2).
+#[test]
+fn an_agent_that_returns_during_a_cut_is_absent_no_more() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1")).expect("accepted");
+    cluster.run(5);
+    cluster.kill_framework();
+    let agents = cluster.bench.master().agents();
+    cluster.bench.fail_over();
+    for agent in &agents[1..] {
+        cluster.bench.master().return_agent(*agent);
+    }
+    cluster.bench.advance(DurationMs(5_000));
+    assert!(cluster.bench.context().absent().contains_key(&agents[0]), "it is awaited");
+    cluster.bench.cut();
+    cluster.bench.master().return_agent(agents[0]);
+    cluster.bench.advance(DurationMs(1_000));
+    cluster.bench.mend();
+    cluster.deploy(&web("2")).expect("accepted");
+    cluster.run(60);
+    let view = cluster.view("web");
+    assert_eq!((view.summary.rollout.state, view.summary.available), (RolloutState::Succeeded, 4));
+    assert_eq!(cluster.bench.master().violations(), &[] as &[String]);
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Deploy(u8),
@@ -127,6 +153,7 @@ enum Happening {
     ReturnAgents,
     KillFramework,
     CutAndMend,
+    FailOver,
     Run(u64),
 }
 
@@ -140,9 +167,17 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Happening::ReturnAgents),
         3 => Just(Happening::KillFramework),
         1 => Just(Happening::CutAndMend),
+        1 => Just(Happening::FailOver),
         6 => (1u64..8).prop_map(Happening::Run),
     ];
     prop::collection::vec(happening, 0..25)
+}
+
+/// A call whose outcome the connection took with it is refused as unavailable; all others hold.
+fn accepted_or_cut_off(reply: Result<ServiceReply, Refusal>) {
+    if let Err(refusal) = reply {
+        assert_eq!(refusal.code, RefusalCode::Unavailable, "{refusal}");
+    }
 }
 
 impl Cluster {
@@ -150,15 +185,15 @@ impl Cluster {
         let pick = |count: usize, place: usize| (count > 0).then(|| place % count);
         match happening {
             Happening::Deploy(version) => {
-                drop(self.deploy(&web(&version.to_string())).expect("accepted"));
+                let reply = self.deploy(&web(&version.to_string()));
+                accepted_or_cut_off(reply);
             }
             Happening::Scale(count) => {
-                let to = ScaleTo::Count(*count);
-                self.call(ServiceCall::Scale { targets: [(name("web"), to)].into() })
-                    .expect("accepted");
+                let targets = BTreeMap::from([(name("web"), ScaleTo::Count(*count))]);
+                accepted_or_cut_off(self.call(ServiceCall::Scale { targets }));
             }
             Happening::Restart => {
-                self.call(ServiceCall::Restart { service: name("web") }).expect("accepted");
+                accepted_or_cut_off(self.call(ServiceCall::Restart { service: name("web") }));
             }
             Happening::Crash(place) => {
                 let live = self.bench.live();
@@ -180,6 +215,10 @@ impl Cluster {
                 self.bench.cut();
                 self.bench.advance(DurationMs(2_000));
                 self.bench.mend();
+            }
+            Happening::FailOver => {
+                self.bench.fail_over();
+                self.bench.settle();
             }
             Happening::Run(seconds) => self.run(*seconds),
         }
