@@ -2,8 +2,12 @@
 
 use crate::output;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Signals within this time of the first one are the first one.
+const TOGETHER: Duration = Duration::from_millis(300);
 
 /// What is said when someone insists: what is left then, and how to mend it.
 #[derive(Clone, Default)]
@@ -42,6 +46,11 @@ pub(crate) fn on_signal(last_words: LastWords) -> CancellationToken {
             _ = hang_up.recv() => nix::sys::signal::Signal::SIGHUP,
         };
         asked.cancel();
+        // What comes together is one wish: `timeout`, for example, signals a process and then its group.
+        tokio::time::sleep(TOGETHER).await;
+        for signal in [&mut interrupt, &mut terminate] {
+            let _ = tokio::time::timeout(Duration::ZERO, signal.recv()).await;
+        }
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -125,6 +125,8 @@ fn several_agents_divide_the_machine() {
     let place = Place::new();
     let mut one = Dev::start(&place, &[]);
     let whole = agents(&one);
+    // Two signals at once are one wish, not an insisting one.
+    one.program.signal(Signal::SIGTERM);
     one.interrupt();
     let mut three = Dev::start(&place, &["--agents", "3"]);
     let parts = agents(&three);
