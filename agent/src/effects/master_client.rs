@@ -19,7 +19,10 @@ use tonic::Status;
 /// statuses. When full the master reads nothing, and the connection is given up (K15).
 const FRAMES_MAX: usize = 1024;
 
-/// A trouble that goes on is told this often.
+/// A trouble that is over sooner is not spoken of.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// One that goes on is told this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// For the last frames of a connection that ends.
@@ -34,15 +37,21 @@ pub(crate) struct MasterClient {
     complaints: Arc<Mutex<Complaints>>,
 }
 
-/// Says why there is no master: at once, then now and then.
+/// Says why there is no master: soon, then now and then. Not at the first attempt, which may only be
+/// earlier than the master.
 #[derive(Default)]
 struct Complaints {
+    first: Option<Instant>,
     last: Option<Instant>,
 }
 
 impl Complaints {
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
+        let first = *self.first.get_or_insert(now);
+        let is_due = match self.last {
+            None => now.duration_since(first) >= COMPLAIN_AFTER,
+            Some(last) => now.duration_since(last) >= COMPLAIN_EVERY,
+        };
         if is_due {
             self.last = Some(now);
         }
@@ -180,11 +189,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_told_at_once_and_then_once_a_minute() {
+    fn a_trouble_is_told_soon_and_then_once_a_minute() {
         let mut complaints = Complaints::default();
         let start = Instant::now();
         let told =
             (0..=125).filter(|second| complaints.is_due(start + Duration::from_secs(*second)));
-        assert_eq!(told.collect::<Vec<_>>(), [0, 60, 120]);
+        assert_eq!(told.collect::<Vec<_>>(), [2, 62, 122]);
     }
 }
