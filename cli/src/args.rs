@@ -463,8 +463,8 @@ pub(crate) struct Logs {
     /// Begin this many lines before the end.
     #[arg(long, value_name = "LINES", default_value_t = 100)]
     pub tail: u64,
-    /// Of each slot the last instance that has ended, as long as the master remembers it. Also shown
-    /// when nothing runs.
+    /// Of each slot the last instance that failed, or else the last that ended, as long as the master
+    /// remembers it. Also shown when nothing runs.
     #[arg(short, long, conflicts_with = "follow")]
     pub previous: bool,
     /// Only standard output; by default both.

@@ -7,7 +7,7 @@ use crate::output::{note, print};
 use proffer_proto::pb;
 use proffer_service::api::types::InstanceList;
 use proffer_service_core::instance::InstanceName;
-use proffer_types::{FrameworkId, TaskKey, TaskName};
+use proffer_types::{FrameworkId, TaskKey, TaskName, TaskState};
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
@@ -156,13 +156,14 @@ async fn sources(
     Ok(shown.into_iter().map(|name| (name.to_string(), TaskKey { framework, name })).collect())
 }
 
-/// Of each slot the instance that ended last.
+/// Of each slot the instance that failed last, or else the one that ended last: what was taken back in
+/// its first moments has nothing to say.
 async fn last_ended(
     client: &Client,
     framework: FrameworkId,
     service: &str,
 ) -> Result<BTreeMap<u32, TaskName>, Failure> {
-    let mut last: BTreeMap<u32, (u64, TaskName)> = BTreeMap::new();
+    let mut last: BTreeMap<u32, ((bool, u64), TaskName)> = BTreeMap::new();
     let mut after = String::new();
     loop {
         let path = format!("/v1/tasks?ended=true&framework={framework}&after={after}");
@@ -170,9 +171,10 @@ async fn last_ended(
         for row in page.tasks {
             let name: TaskName = row.name.parse()?;
             let Some(instance) = InstanceName::parse(&name) else { continue };
-            let is_newest = last.get(&instance.slot).is_none_or(|(at_ms, _)| *at_ms <= row.at_ms);
-            if instance.service.as_str() == service && is_newest {
-                last.insert(instance.slot, (row.at_ms, name));
+            let rank = (row.state == TaskState::Failed.as_str(), row.at_ms);
+            let is_last = last.get(&instance.slot).is_none_or(|(known, _)| *known <= rank);
+            if instance.service.as_str() == service && is_last {
+                last.insert(instance.slot, (rank, name));
             }
         }
         if page.next.is_empty() {
