@@ -20,7 +20,10 @@ impl Master {
         let key = TaskKey { framework, name };
         match self.check_kill(&key, policy) {
             Err(refusal) => self.refuse_call(framework, "kill", refusal),
-            Ok(()) => self.kill_task(&key, KillOrder { policy, by_operator: false }, now),
+            Ok(()) => {
+                self.changing = true;
+                self.kill_task(&key, KillOrder { policy, by_operator: false }, now);
+            }
         }
     }
 
