@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// Slots of the service, and blows during its rolling updates.
+/// Slots of the service, and blows during its rolling updates: twenty that kill, four that ask.
 const INSTANCES: u32 = 50;
-const BLOWS: usize = 20;
+const BLOWS: usize = 24;
 /// Runs of the long suite, each with a seed of its own.
 const LONG_RUNS: u64 = 10;
 
@@ -62,6 +62,8 @@ enum Blow {
     Agent(usize),
     Framework,
     All,
+    /// One agent is not killed but asked to end (SIGTERM), in the middle of what it does.
+    Stop(usize),
 }
 
 fn strike(parts: &mut Parts, blow: Blow) {
@@ -70,6 +72,12 @@ fn strike(parts: &mut Parts, blow: Blow) {
     }
     if let Blow::Framework | Blow::All = blow {
         parts.framework.take().into_iter().for_each(|mut it| it.kill());
+    }
+    if let Blow::Stop(number) = blow
+        && let Some(mut agent) = parts.agents[number].take()
+    {
+        agent.signal(nix::sys::signal::Signal::SIGTERM);
+        agent.end(PATIENCE);
     }
     for number in 0..parts.agents.len() {
         if matches!(blow, Blow::All) || matches!(blow, Blow::Agent(it) if it == number) {
@@ -128,7 +136,7 @@ fn killed_processes_change_nothing_about_how_a_rolling_update_ends() {
     }
 }
 
-/// Twenty blows of one seed, then what must be true.
+/// The blows of one seed, then what must be true.
 fn story(seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut parts = Parts::start(2, "cpus:4;mem:4GiB");
@@ -152,11 +160,12 @@ fn story(seed: u64) {
             let file = parts.place.file("next.yaml", &service(&log, version));
             let _ = parts.cli(&["deploy", "-d", &file.to_string_lossy()]).well();
         }
-        let blow = match number % 4 {
+        let blow = match number % 6 {
             0 => Blow::Framework,
-            1 => Blow::Agent(random.random_range(0..2)),
+            1 | 4 => Blow::Agent(random.random_range(0..2)),
             2 => Blow::Master,
-            _ => Blow::All,
+            3 => Blow::All,
+            _ => Blow::Stop(random.random_range(0..2)),
         };
         pause(Duration::from_millis(random.random_range(0..600)));
         let state = parts.api.json("/v1/services/many")["summary"]["rollout"]["state"].clone();

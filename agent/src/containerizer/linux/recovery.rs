@@ -43,7 +43,7 @@ impl Shared {
     }
 
     async fn recover_one(self: &Arc<Self>, id: &ContainerId) -> RecoveredState {
-        if !self.run_dirs.exists(id) || !self.run_dirs.is_of_this_boot(id) {
+        if !self.run_dirs.exists(id) || self.run_dirs.is_of_earlier_boot(id) {
             return RecoveredState::Absent;
         }
         let begin = Instant::now();

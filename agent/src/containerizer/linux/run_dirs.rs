@@ -117,11 +117,11 @@ impl RunDirs {
         text.trim().parse().ok().filter(|pid| *pid > 1)
     }
 
-    /// Whether it was made in this boot; one of an earlier boot is nothing but files.
-    pub(super) fn is_of_this_boot(&self, id: &ContainerId) -> bool {
+    /// Whether it was made in an earlier boot and is nothing but files. One without a readable spec is
+    /// half made or half removed, and may have a supervisor that has read it.
+    pub(super) fn is_of_earlier_boot(&self, id: &ContainerId) -> bool {
         let spec = run_dir::read::<LaunchSpec>(&self.path(id).join(SPEC));
-        // Without a readable spec no supervisor can have started anything.
-        spec.is_ok_and(|s| s.boot_id == self.boot_id)
+        spec.is_ok_and(|s| s.boot_id != self.boot_id)
     }
 
     /// Whether the task may have run.
