@@ -90,6 +90,19 @@ impl Bed {
         }
     }
 
+    /// As the core does with a task that was promised and never started: what is left is removed if
+    /// there is anything, and it is prepared again.
+    async fn keep_the_promise(&self, id: &ContainerId, found: &RecoveredState) {
+        match found {
+            RecoveredState::Exited(exit) if exit.outcome == Outcome::NeverStarted => {
+                self.get().destroy(id).await.unwrap();
+            }
+            RecoveredState::Absent => {}
+            RecoveredState::Exited(_) | RecoveredState::Running { .. } => return,
+        }
+        self.get().prepare(self.shell(id.as_str(), "true")).await.unwrap();
+    }
+
     fn spec(&self, id: &str, argv: &[&str]) -> ContainerSpec {
         let sandbox = self.temp.path().join(format!("sandbox-{id}"));
         fs::create_dir_all(&sandbox).unwrap();
@@ -724,6 +737,7 @@ async fn a_crash_at_any_moment_of_a_launch_is_recovered_from() {
                 }
                 RecoveredState::Absent => assert!(!ran.exists(), "seed {seed} round {round}"),
             }
+            bed.keep_the_promise(&id, &recovery.containers[0].state).await;
         }
         bed.get().destroy(&id).await.unwrap();
         let times = fs::read_to_string(&ran).unwrap_or_default().lines().count();
@@ -731,6 +745,43 @@ async fn a_crash_at_any_moment_of_a_launch_is_recovered_from() {
     }
     let orphans = bed.get().cleanup_orphans(&[]).await.unwrap();
     assert_eq!(orphans, [], "seed {seed}");
+    bed.assert_clean().await;
+}
+
+/// What the agent's unit gives the agent, so that it outlives its tasks, is not for the tasks.
+#[tokio::test]
+async fn a_task_is_not_spared_as_its_agent_is() {
+    let Some(mut bed) = Bed::new() else { return };
+    let own = "/proc/self/oom_score_adj";
+    let before = fs::read_to_string(own).unwrap();
+    if let Err(error) = fs::write(own, "-500") {
+        eprintln!("no process may be spared here ({error}): that it is taken back is not shown");
+    }
+    let spec = bed.shell("killable", "cat /proc/self/oom_score_adj; ulimit -Sn");
+    let (exit, said) = bed.run(spec).await;
+    fs::write(own, before).unwrap();
+    assert_eq!(exit.outcome, Outcome::Code(0));
+    assert_eq!(said, "0\n1024\n");
+    bed.assert_clean().await;
+}
+
+/// K1, K14: what a preparation or a removal that was cut off leaves is no task that ran, and no reason not
+/// to keep the promise.
+#[tokio::test]
+async fn half_a_preparation_or_removal_is_made_again() {
+    let Some(mut bed) = Bed::new() else { return };
+    let only_directory = bed.shell("only-directory", "true").id;
+    fs::create_dir(bed.run_dir(&only_directory)).unwrap();
+    let spec = bed.shell("half-removed", "true");
+    let half_removed = spec.id.clone();
+    bed.get().prepare(spec).await.unwrap();
+    fs::remove_file(bed.run_dir(&half_removed).join("spec")).unwrap();
+    bed.restart().await;
+    for id in [only_directory, half_removed] {
+        let recovery = bed.get().recover(std::slice::from_ref(&id)).await.unwrap();
+        bed.keep_the_promise(&id, &recovery.containers[0].state).await;
+        bed.get().destroy(&id).await.unwrap();
+    }
     bed.assert_clean().await;
 }
 

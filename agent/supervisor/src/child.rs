@@ -18,6 +18,9 @@ use proffer_supervisor::wire::{LaunchSpec, Rlimit};
 use crate::image::Image;
 use crate::sys;
 
+/// How readily the kernel kills this process when memory runs out: -1000 to 1000.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
 /// Highest capability number the kernel may know; the loop ends at its own highest.
 const CAPABILITY_NUMBER_MAX: u32 = 63;
 
@@ -71,6 +74,8 @@ pub(crate) struct Identity {
     pub(crate) capabilities: Option<u64>,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) working_dir: CString,
+    /// The agent's unit spares it, and us with it, when memory runs out. The task is not to be.
+    pub(crate) is_spared: bool,
 }
 
 impl Identity {
@@ -85,6 +90,7 @@ impl Identity {
             capabilities: spec.isolate.then(|| spec.capabilities.iter().fold(0, bit)),
             rlimits: spec.rlimits.clone(),
             working_dir: CString::new(spec.working_dir.as_slice())?,
+            is_spared: std::fs::read_to_string(OOM_SCORE)?.starts_with('-'),
         })
     }
 }
@@ -110,6 +116,9 @@ impl Child<'_> {
     }
 
     fn steps(&self) -> Result<std::convert::Infallible, Failed> {
+        if self.identity.is_spared {
+            std::fs::write(OOM_SCORE, "0").at(Step::ResetOomScore)?;
+        }
         // Nobody inside the namespaces may look into this copy of the supervisor before execve.
         sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Step::EnterNamespaces)?;
         self.cgroup.join_v1()?;
