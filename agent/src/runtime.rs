@@ -196,6 +196,8 @@ pub(crate) struct Runtime {
     pub(crate) prober: Prober,
     pub(crate) shared: Arc<Shared>,
     pub(crate) capability_key: Arc<ArcSwap<Vec<u8>>>,
+    /// The last reason not to be taken that was spoken of.
+    pub(crate) told_refusal: Option<Refusal>,
     /// Ends everything else with the loop.
     pub(crate) _stop: DropGuard,
 }
@@ -305,10 +307,23 @@ impl Runtime {
             | Command::EndTasks { .. } => None,
         };
         let effects = self.agent.apply(command, clock_now());
+        self.tell_refusal();
         self.perform(effects).await;
         if let Some(container) = destroyed {
             self.containers.destroyed(&container);
         }
+    }
+
+    /// Why a master does not take this agent, once for each reason; one that names the leader is none.
+    fn tell_refusal(&mut self) {
+        let refusal = self.agent.last_refusal();
+        if refusal == self.told_refusal.as_ref() {
+            return;
+        }
+        if let Some(refusal) = refusal.filter(|refusal| refusal.leader().is_none()) {
+            tracing::warn!(%refusal, hint = refusal.hint, "the master does not take this agent");
+        }
+        self.told_refusal = refusal.cloned();
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) {

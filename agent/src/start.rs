@@ -210,6 +210,7 @@ async fn start_on(
         prober: Prober::new(containerizer, commands, stop.clone()),
         shared,
         capability_key,
+        told_refusal: None,
         _stop: stop.drop_guard(),
     };
     Ok(RunningAgent::spawn(runtime, effects, (waiting, asked), requests, address))

@@ -9,8 +9,9 @@
 use crate::connection::{self, Connection, Report};
 use proffer_net::Endpoint;
 use proffer_net::client::Address;
+use proffer_net::complaints::Complaints;
 use proffer_proto::pb;
-use proffer_sdk_core::driver::Status;
+use proffer_sdk_core::driver::{Standing, Status};
 use proffer_sdk_core::{Command, Config, Driver, Framework, Output};
 use proffer_types::{Monotonic, Now, ReplicaId, WallTime};
 use std::time::{Duration, SystemTime};
@@ -157,6 +158,7 @@ where
         unsent: None,
         reporter,
         status: status_sender,
+        complaints: Complaints::default(),
         is_ended: false,
     };
     let ended = CancellationToken::new();
@@ -182,6 +184,7 @@ struct Runtime<F: Framework, A> {
     unsent: Option<pb::SchedulerUp>,
     reporter: mpsc::Sender<(u64, Report)>,
     status: watch::Sender<Status>,
+    complaints: Complaints,
     is_ended: bool,
 }
 
@@ -237,17 +240,23 @@ where
     }
 
     fn report(&mut self, connection: u64, report: Report) {
-        self.apply(match report {
+        let command = match report {
             Report::Frame(frame) => Command::Frame { connection, frame: *frame },
             Report::Rejected(refusal) => {
-                tracing::warn!(%refusal, "the master refused the stream");
+                // A master that names the leader is no trouble.
+                if refusal.leader().is_none() && self.complaints.is_due(Instant::now().into_std()) {
+                    tracing::warn!(%refusal, hint = refusal.hint, "a master refuses the framework");
+                }
                 Command::Rejected { connection, refusal }
             }
             Report::Ended(why) => {
-                tracing::info!(%why, "connection to the master lost");
+                if self.complaints.is_due(Instant::now().into_std()) {
+                    tracing::warn!(%why, "not connected to a master");
+                }
                 Command::Disconnected { connection, why }
             }
-        });
+        };
+        self.apply(command);
     }
 
     /// Does what the driver wants, as long as there is room for it.
@@ -263,6 +272,9 @@ where
             }
         }
         let status = self.driver.status();
+        if matches!(status.standing, Standing::Active | Standing::StandingBy) {
+            self.complaints.end();
+        }
         self.status.send_if_modified(|last| {
             let is_new = *last != status;
             if is_new {

@@ -4,6 +4,7 @@
 use proffer_agent_core::Command;
 use proffer_agent_core::command::ConnectionId;
 use proffer_net::client::{Endpoint, channel};
+use proffer_net::complaints::Complaints;
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_client::AgentServiceClient;
 use proffer_types::agent::{AgentDown, AgentUp};
@@ -19,12 +20,6 @@ use tonic::Status;
 /// statuses. When full the master reads nothing, and the connection is given up (K15).
 const FRAMES_MAX: usize = 1024;
 
-/// A trouble that is over sooner is not spoken of.
-const COMPLAIN_AFTER: Duration = Duration::from_secs(2);
-
-/// One that goes on is told this often.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
-
 /// For the last frames of a connection that ends.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
@@ -35,28 +30,6 @@ pub(crate) struct MasterClient {
     commands: mpsc::Sender<Command>,
     current: Option<Current>,
     complaints: Arc<Mutex<Complaints>>,
-}
-
-/// Says why there is no master: soon, then now and then. Not at the first attempt, which may only be
-/// earlier than the master.
-#[derive(Default)]
-struct Complaints {
-    first: Option<Instant>,
-    last: Option<Instant>,
-}
-
-impl Complaints {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let first = *self.first.get_or_insert(now);
-        let is_due = match self.last {
-            None => now.duration_since(first) >= COMPLAIN_AFTER,
-            Some(last) => now.duration_since(last) >= COMPLAIN_EVERY,
-        };
-        if is_due {
-            self.last = Some(now);
-        }
-        is_due
-    }
 }
 
 struct Current {
@@ -181,19 +154,5 @@ async fn converse(
         if commands.send(Command::Frame { connection, frame }).await.is_err() {
             return End::because("the agent ends");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trouble_is_told_soon_and_then_once_a_minute() {
-        let mut complaints = Complaints::default();
-        let start = Instant::now();
-        let told =
-            (0..=125).filter(|second| complaints.is_due(start + Duration::from_secs(*second)));
-        assert_eq!(told.collect::<Vec<_>>(), [2, 62, 122]);
     }
 }

@@ -73,8 +73,19 @@ impl Prober {
     }
 }
 
-/// What was seen: `Ok` when it passes.
+/// What was seen: `Ok` when it passes. Who reads why it does not also wants to know what was asked.
 async fn answer(question: &Question, containerizer: &dyn Containerizer) -> Result<String, String> {
+    let seen = look(question, containerizer).await;
+    seen.map_err(|seen| match &question.request {
+        ProbeRequest::Tcp { port } => format!("tcp 127.0.0.1:{port}: {seen}"),
+        ProbeRequest::Http { port, path, .. } => {
+            format!("GET http://127.0.0.1:{port}{path}: {seen}")
+        }
+        ProbeRequest::Command { command } => format!("`{}`: {seen}", command.join(" ")),
+    })
+}
+
+async fn look(question: &Question, containerizer: &dyn Containerizer) -> Result<String, String> {
     let timeout = Duration::from_millis(question.timeout.0);
     let asked = async {
         match &question.request {
@@ -173,7 +184,7 @@ mod tests {
     async fn http_goes_by_the_status_and_tcp_by_the_connection() {
         let cases = [
             ("HTTP/1.1 204 No Content\r\n\r\n", vec![], Ok("status 204")),
-            ("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", vec![], Err("status 503")),
+            ("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", vec![], Err("/ready: status 503")),
             ("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", vec![503], Ok("status 503")),
         ];
         for (text, status, expected) in cases {
@@ -182,7 +193,10 @@ mod tests {
             let server = tokio::spawn(serve(listener, text));
             let path = "/ready".to_owned();
             let seen = ask(ProbeRequest::Http { port, path, status }).await;
-            assert_eq!(seen.as_deref().map_err(String::as_str), expected);
+            match expected {
+                Ok(expected) => assert_eq!(seen.as_deref(), Ok(expected)),
+                Err(end) => assert!(seen.as_ref().is_err_and(|it| it.ends_with(end)), "{seen:?}"),
+            }
             server.await.unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,6 +17,7 @@
 pub mod body;
 pub mod capability;
 pub mod client;
+pub mod complaints;
 pub mod gate;
 pub mod listen;
 pub mod local;
