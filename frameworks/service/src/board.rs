@@ -5,11 +5,53 @@ use proffer_service_core::api::{ServiceSummary, ServiceView};
 use proffer_service_core::events::{EventPage, EventRing};
 use proffer_service_core::spec::{ServiceName, did_you_mean};
 use proffer_types::{Refusal, RefusalCode};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 use tokio::sync::watch;
 
-type Views = BTreeMap<ServiceName, Arc<ServiceView>>;
+type Views = BTreeMap<ServiceName, Published>;
+
+/// A view and since when it stands. Equal only to itself; shown with what is counted down gone on.
+#[derive(Clone)]
+pub(crate) struct Published {
+    view: Arc<ServiceView>,
+    since: Instant,
+}
+
+impl Published {
+    /// As it was published: for what is not counted down.
+    pub(crate) fn view(&self) -> &ServiceView {
+        &self.view
+    }
+
+    /// As it is now.
+    pub(crate) fn now(&self) -> ServiceView {
+        self.view.seen_after(self.while_ms())
+    }
+
+    /// At a glance, as it is now.
+    fn summary_now(&self) -> ServiceSummary {
+        self.view.summary.seen_after(self.while_ms())
+    }
+
+    fn while_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.view, &other.view)
+    }
+}
+
+impl Serialize for Published {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.now().serialize(serializer)
+    }
+}
 
 /// The present views and the last events.
 pub(crate) struct Board {
@@ -38,7 +80,7 @@ impl Board {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             let views_differ = inner.views_changed != framework.views_changed();
             if views_differ {
-                inner.views = Arc::new(framework.views().clone());
+                inner.views = Arc::new(take_over(&inner.views, framework));
                 inner.views_changed = framework.views_changed();
             }
             let has_news = inner.events.mirror(framework.events());
@@ -75,17 +117,26 @@ impl Board {
         Err(Refusal::new(RefusalCode::Unavailable, "", message).hint("try again"))
     }
 
-    pub(crate) fn summaries(&self) -> Vec<ServiceSummary> {
-        self.views().values().map(|view| view.summary.clone()).collect()
+    /// All at a glance, as they are now.
+    pub(crate) fn summaries_now(&self) -> Vec<ServiceSummary> {
+        self.views().values().map(Published::summary_now).collect()
     }
 
-    pub(crate) fn find(&self, name: &str) -> Result<Arc<ServiceView>, Refusal> {
+    /// The same as published: equal as long as nothing but time has gone on.
+    pub(crate) fn summaries(&self) -> Vec<ServiceSummary> {
+        self.views().values().map(|it| it.view.summary.clone()).collect()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Published, Refusal> {
         self.ready()?;
         let views = self.views();
         let name = ServiceName::new(name)?;
         views.get(&name).cloned().ok_or_else(|| {
             let near = did_you_mean(name.as_str(), views.keys().map(ServiceName::as_str));
-            let hint = near.map(|near| format!("did you mean {near}?")).unwrap_or_default();
+            let hint = near.map_or_else(
+                || "`proffer ls` lists the services there are".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
             Refusal::new(RefusalCode::NotFound, name.as_str(), "is not a service").hint(hint)
         })
     }
@@ -104,4 +155,15 @@ impl Board {
     pub(crate) fn views(&self) -> Arc<Views> {
         Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).views)
     }
+}
+
+/// What stands unchanged keeps its moment.
+fn take_over(known: &Views, framework: &ServiceFramework) -> Views {
+    let since = Instant::now();
+    let published = |(name, view): (&ServiceName, &Arc<ServiceView>)| {
+        let new = Published { view: Arc::clone(view), since };
+        let same = known.get(name).filter(|known| **known == new);
+        (name.clone(), same.cloned().unwrap_or(new))
+    };
+    framework.views().iter().map(published).collect()
 }

@@ -1,7 +1,7 @@
 //! Names and units of what the framework exports. Gauges are read from the published views at each
 //! scrape: nothing is kept twice.
 
-use crate::board::Board;
+use crate::board::{Board, Published};
 use proffer_service_core::ServiceFramework;
 use proffer_service_core::record::RolloutState;
 use proffer_service_core::spec::ServiceName;
@@ -147,7 +147,7 @@ impl std::fmt::Debug for ServiceGauges {
 impl Collector for ServiceGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
-        for view in self.board.views().values() {
+        for view in self.board.views().values().map(Published::view) {
             *services.entry(word(&view.summary.status)).or_default() += 1;
             for instance in &view.instances {
                 let phase = instance.phase.as_ref().map_or_else(|| "ending".to_owned(), word);

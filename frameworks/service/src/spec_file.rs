@@ -4,7 +4,7 @@
 mod render;
 mod yaml;
 
-pub use render::{render, to_yaml};
+pub use render::{render, to_file, to_yaml};
 
 use proffer_service_core::spec::{Diagnostic, ServiceFile, decode};
 

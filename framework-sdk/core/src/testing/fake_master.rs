@@ -11,7 +11,7 @@ use proffer_types::offer::Offer;
 use proffer_types::scheduler::{
     Absence, AbsentAgent, Call, Event, FrameworkInfo, SchedulerDown, SchedulerUp, TaskRecord,
 };
-use proffer_types::state_store::{CommitRate, StateBudget};
+use proffer_types::state_store::{CommitRate, StateBudget, StateCall};
 use proffer_types::{
     AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GroupName,
     Incarnation, LaunchToken, MasterEpoch, OfferId, Refusal, ReplicaId, Resources, TaskName,
@@ -73,6 +73,9 @@ pub struct FakeMaster {
     state_version: u64,
     budget: StateBudget,
     rate: CommitRate,
+    holds_state: bool,
+    /// What was asked of the state store meanwhile, with its number.
+    held_state: Vec<(u64, StateCall)>,
     /// Kills for agents that were out of reach; delivered when they return.
     kills_kept: BTreeSet<TaskName>,
     is_torn_down: bool,
@@ -117,6 +120,8 @@ impl FakeMaster {
             state_version: 0,
             budget: StateBudget::default(),
             rate: CommitRate::default(),
+            holds_state: false,
+            held_state: Vec::new(),
             kills_kept: BTreeSet::new(),
             is_torn_down: false,
             out: Vec::new(),
@@ -186,6 +191,21 @@ impl FakeMaster {
     pub fn set_state_budget(&mut self, budget: StateBudget) {
         self.budget = budget;
         self.rate = CommitRate::default();
+    }
+
+    /// The store stands still: what is asked of the framework's durable state waits, and is lost with
+    /// its stream.
+    pub fn hold_state(&mut self) {
+        self.holds_state = true;
+    }
+
+    /// It goes on: what waits is carried out and answered.
+    pub fn release_state(&mut self) {
+        self.holds_state = false;
+        for (request, call) in std::mem::take(&mut self.held_state) {
+            let answer = self.state_call(call);
+            self.say(Event::State { request, answer });
+        }
     }
 
     /// A value of the framework's durable state.
@@ -262,6 +282,7 @@ impl FakeMaster {
         self.demand.clear();
         self.has_stated_demand = false;
         self.templates.clear();
+        self.held_state.clear();
     }
 
     /// A heartbeat to every stream.

@@ -5,7 +5,7 @@ use crate::plan::Phase;
 use crate::record::{FailureNote, RolloutKind, RolloutState};
 use crate::spec::{ServiceName, ServiceSpec};
 use proffer_types::task::{Exit, IsolationLevel, StatusReason};
-use proffer_types::{AgentId, AgentName, DurationMs, GroupName, TaskName, TaskState, WallTime};
+use proffer_types::{AgentName, DurationMs, GroupName, TaskName, TaskState, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub struct ServiceSummary {
     pub request: RequestView,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The first of its endpoints, `ADDRESS:PORT`.
+    pub endpoint: Option<String>,
     /// The rollout that goes on, or the last one.
     pub rollout: RolloutView,
     /// When the revision was made.
@@ -113,8 +115,8 @@ pub struct ServiceView {
     pub spec: ServiceSpec,
     /// Its instances, by slot, oldest first.
     pub instances: Vec<InstanceView>,
-    /// Slots that wait for something.
-    pub slots: Vec<SlotView>,
+    /// What slots wait for, the worst first.
+    pub waits: Vec<WaitView>,
     /// Remembered revisions, newest first.
     pub history: Vec<RevisionView>,
     /// Ready instances.
@@ -150,8 +152,8 @@ pub struct InstanceView {
     pub ready: Option<bool>,
     /// Whether it is in the endpoints.
     pub published: bool,
-    /// Its agent.
-    pub agent: Option<AgentId>,
+    /// Its agent's id, `a1`.
+    pub agent: Option<String>,
     /// Its agent's name.
     pub agent_name: Option<AgentName>,
     /// Where it is reached.
@@ -166,41 +168,55 @@ pub struct InstanceView {
     pub exit: Option<Exit>,
 }
 
-/// A slot that waits for something.
+/// Slots that wait for the same.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SlotView {
-    /// Which.
-    pub slot: u32,
+pub struct WaitView {
+    /// Which: `0-3,7`.
+    pub slots: String,
+    /// How many they are.
+    pub count: u32,
     /// For what.
     pub waits_for: WaitsFor,
     /// In a sentence.
     pub reason: String,
-    /// Crashes in a row.
+    /// What the ready check of the first of them saw last; empty when there is nothing to tell.
+    pub detail: String,
+    /// Crashes in a row, of the slot that has most.
     pub crashes: u32,
-    /// Time until it goes on by itself, if that is known.
+    /// Time until the first of them goes on by itself, if that is known.
     pub in_ms: Option<u64>,
-    /// How its last instance ended.
+    /// How the last instance of the first of them that failed ended.
     pub last_failure: Option<FailureNote>,
 }
 
-/// What a slot waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+impl WaitView {
+    /// Which slots, and why.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let word = if self.count == 1 { "slot" } else { "slots" };
+        let detail = if self.detail.is_empty() { "" } else { ": " };
+        format!("{word} {}: {}{detail}{}", self.slots, self.reason, self.detail)
+    }
+}
+
+/// What a slot waits for, the worst first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
-    /// Resources that fit: the master explains it.
-    Capacity,
-    /// Its instance to become ready.
-    Readiness,
-    /// Its instance to have been ready for long enough.
-    Soak,
     /// Its back-off.
     BackOff,
-    /// Its turn in the rollout.
-    Turn,
+    /// Resources that fit: the master explains it.
+    Capacity,
     /// An agent that may hold an instance of it.
     Agent,
+    /// Its instance to become ready.
+    Readiness,
     /// Its old instance to end.
     Ending,
+    /// Its turn in the rollout.
+    Turn,
+    /// Its instance to have been ready for long enough.
+    Soak,
 }
 
 /// A revision.
@@ -228,13 +244,16 @@ pub struct RevisionView {
     pub spec: ServiceSpec,
 }
 
-/// Ready instances of a service.
+/// Where ready instances of a service answer; nowhere, if it has no ports.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointsView {
     /// Which service.
     pub service: ServiceName,
     /// Grows with each change, also across restarts of the framework.
     pub change: u64,
+    /// Whether all agents that may hold an instance have been heard of since this framework began. As
+    /// long as they have not, instances may be missing that serve (K2).
+    pub complete: bool,
     /// By slot, then port.
     pub endpoints: Vec<Endpoint>,
 }
@@ -248,7 +267,7 @@ pub struct Endpoint {
     pub slot: u32,
     /// Its revision.
     pub revision: u32,
-    /// Name of the port; empty for a service without ports.
+    /// Name of the port.
     pub port_name: String,
     /// What is spoken there.
     pub protocol: String,
@@ -256,8 +275,10 @@ pub struct Endpoint {
     pub address: String,
     /// At which port.
     pub port: u16,
-    /// On which agent.
-    pub agent: AgentId,
+    /// The id of its agent, `a1`.
+    pub agent: String,
+    /// Its agent's name.
+    pub agent_name: AgentName,
 }
 
 /// Something happened.
@@ -314,8 +335,8 @@ pub struct WhyView {
     pub status: ServiceStatus,
     /// In a sentence.
     pub summary: String,
-    /// Slot by slot.
-    pub slots: Vec<SlotView>,
+    /// What slots wait for, the worst first.
+    pub waits: Vec<WaitView>,
     /// To be asked about at the master, when slots wait for capacity.
     pub demand_groups: Vec<GroupName>,
     /// Time until the next action, if one is planned.
@@ -324,30 +345,48 @@ pub struct WhyView {
     pub next: String,
 }
 
+impl ServiceSummary {
+    /// The same as it is seen a while after it was published: what is counted down has gone on.
+    #[must_use]
+    pub fn seen_after(&self, while_ms: u64) -> Self {
+        let mut summary = self.clone();
+        if let Some(left_ms) = &mut summary.rollout.deadline_in_ms {
+            *left_ms = left_ms.saturating_sub(while_ms);
+        }
+        summary
+    }
+}
+
 impl ServiceView {
+    /// The same as it is seen a while after it was published: what is counted down has gone on.
+    #[must_use]
+    pub fn seen_after(&self, while_ms: u64) -> Self {
+        let mut view = self.clone();
+        view.summary = view.summary.seen_after(while_ms);
+        let waits = view.waits.iter_mut().filter_map(|wait| wait.in_ms.as_mut());
+        for left_ms in waits.chain(&mut view.next_in_ms) {
+            *left_ms = left_ms.saturating_sub(while_ms);
+        }
+        view
+    }
+
     /// What it waits for.
     #[must_use]
     pub fn why(&self) -> WhyView {
         let summary = &self.summary;
-        let sentence = if !summary.reason.is_empty() {
-            summary.reason.clone()
-        } else if self.slots.is_empty() {
-            format!("nothing is waited for: {}/{} ready", summary.ready, summary.instances)
-        } else {
-            let slot = &self.slots[0];
-            format!(
-                "{} of {} slots wait; slot {}: {}",
-                self.slots.len(),
-                summary.instances,
-                slot.slot,
-                slot.reason
-            )
+        let sentence = match self.waits.first() {
+            _ if !summary.reason.is_empty() => summary.reason.clone(),
+            None => format!("nothing is waited for: {}/{} ready", summary.ready, summary.instances),
+            Some(worst) => {
+                let waiting: u32 = self.waits.iter().map(|wait| wait.count).sum();
+                format!("{waiting} of {} slots wait; {}", summary.instances, worst.sentence())
+            }
         };
         WhyView {
             service: summary.name.clone(),
             status: summary.status,
             summary: sentence,
-            slots: self.slots.clone(),
+            waits: self.waits.clone(),
             demand_groups: self.demand_groups.clone(),
             next_in_ms: self.next_in_ms,
             next: self.next.clone(),

@@ -1,6 +1,5 @@
 //! A call from a person or tool: carried out in memory, stored, then answered.
 
-use crate::api::EventKind;
 use crate::command::{ChangeKind, ReplyTo, ServiceChange, ServiceCommand, ServiceReply};
 use crate::commands;
 use crate::framework::{Answer, PendingCommit, ServiceFramework};
@@ -26,14 +25,14 @@ impl ServiceFramework {
         if outcome.writes.is_empty() {
             return self.answer(reply, Ok(answer));
         }
-        for change in answer.services.iter().filter(|c| c.change != ChangeKind::Unchanged) {
-            let message = format!("{} by {author}", describe(change));
-            self.events.push(self.now.wall, EventKind::Changed, &change.service, None, message);
-        }
+        let changed = answer.services.iter().filter(|it| it.change != ChangeKind::Unchanged);
+        let note =
+            |it: &ServiceChange| (it.service.clone(), format!("{} by {author}", describe(it)));
         let pending = PendingCommit {
-            services: answer.services.iter().map(|change| change.service.clone()).collect(),
-            removes: std::collections::BTreeSet::new(),
+            records: self.records_of(answer.services.iter().map(|change| &change.service)),
+            notes: changed.map(note).collect(),
             answer: Some((reply, answer)),
+            ..PendingCommit::default()
         };
         if let Err(refusal) = self.commit(outcome.writes, pending, ctx) {
             self.answer(reply, Err(refusal));

@@ -70,6 +70,28 @@ pub enum ServiceCall {
     },
 }
 
+impl ServiceCall {
+    /// The services that it changes.
+    #[must_use]
+    pub fn services(&self) -> Vec<&ServiceName> {
+        match self {
+            Self::Deploy { services, .. } => services.keys().collect(),
+            Self::Scale { targets } => targets.keys().collect(),
+            Self::Rollback { service, .. }
+            | Self::Restart { service }
+            | Self::Stop { service }
+            | Self::Start { service }
+            | Self::Remove { service } => vec![service],
+        }
+    }
+
+    /// Whether it changes this service.
+    #[must_use]
+    pub fn concerns(&self, name: &ServiceName) -> bool {
+        self.services().contains(&name)
+    }
+}
+
 /// A new count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,9 +2,10 @@
 //! is to be done is chosen in `reconcile.rs`, once a turn, for the services that changed.
 
 use crate::api::ServiceView;
-use crate::command::{ReplyTo, ServiceCommand, ServiceReply};
+use crate::command::{ReplyTo, ServiceCall, ServiceCommand, ServiceReply};
 use crate::commands::Services;
 use crate::events::EventRing;
+use crate::record::ServiceRecord;
 use crate::spec::ServiceName;
 use proffer_sdk_core::{Context, Framework, FrameworkEvent};
 use proffer_types::scheduler::{Absence, FrameworkInfo};
@@ -32,11 +33,14 @@ pub struct Answer {
 }
 
 /// What waits for a commit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PendingCommit {
-    pub(crate) services: BTreeSet<ServiceName>,
+    /// The records as they are stored with it, of all services that it concerns.
+    pub(crate) records: BTreeMap<ServiceName, ServiceRecord>,
     /// Services that are forgotten when it is durable.
     pub(crate) removes: BTreeSet<ServiceName>,
+    /// What has happened when it is durable, in words.
+    pub(crate) notes: Vec<(ServiceName, String)>,
     pub(crate) answer: Option<(ReplyTo, ServiceReply)>,
 }
 
@@ -50,8 +54,9 @@ pub struct ServiceFramework {
     pub(crate) commits: BTreeMap<u64, PendingCommit>,
     pub(crate) next_ticket: u64,
     pub(crate) next_attempt: u64,
-    /// Calls that came before the framework was ready to decide.
-    pub(crate) early: VecDeque<ServiceCommand>,
+    /// Calls that came before the framework was ready to decide, or while a service that they concern
+    /// was being stored; in their order.
+    pub(crate) waiting: VecDeque<ServiceCommand>,
     pub(crate) is_loaded: bool,
     pub(crate) is_online: bool,
     /// Absent agents, with the moment they were first seen in their state (K2).
@@ -66,8 +71,8 @@ pub struct ServiceFramework {
     pub(crate) fault: Option<Refusal>,
 }
 
-/// Calls that are kept until the framework is connected for the first time.
-const EARLY_MAX: usize = 64;
+/// Calls that are kept until they can be carried out.
+const WAITING_MAX: usize = 64;
 
 impl ServiceFramework {
     /// A framework that knows nothing yet.
@@ -80,7 +85,7 @@ impl ServiceFramework {
             commits: BTreeMap::new(),
             next_ticket: 0,
             next_attempt: 0,
-            early: VecDeque::new(),
+            waiting: VecDeque::new(),
             is_loaded: false,
             is_online: false,
             absent: BTreeMap::new(),
@@ -138,18 +143,34 @@ impl ServiceFramework {
         self.dirty.extend(self.services.keys().cloned());
     }
 
-    fn take_in(&mut self, command: ServiceCommand, ctx: &mut Context) {
-        if self.is_loaded {
+    /// Carries a call out, or keeps it until it can be.
+    pub(crate) fn take_in(&mut self, command: ServiceCommand, ctx: &mut Context) {
+        if self.is_loaded && !self.must_wait(&command.call) {
             self.carry_out(command, ctx);
-        } else if self.early.len() < EARLY_MAX {
-            self.early.push_back(command);
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(command);
         } else {
-            let refusal = Refusal::new(
-                proffer_types::RefusalCode::Unavailable,
-                "",
-                "the service framework is not connected to a master yet",
-            );
+            let message = if self.is_loaded {
+                "the state store is slow, and too many calls wait for it"
+            } else {
+                "the service framework is not connected to a master yet"
+            };
+            let refusal = Refusal::new(proffer_types::RefusalCode::Unavailable, "", message);
             self.answers.push(Answer { reply: command.reply, result: Err(refusal) });
+        }
+    }
+
+    /// Whether a service that it concerns is being stored, or an earlier call on one waits.
+    fn must_wait(&self, call: &ServiceCall) -> bool {
+        let waits = |name: &ServiceName| self.waiting.iter().any(|it| it.call.concerns(name));
+        self.services.iter().any(|(name, it)| it.is_storing && call.concerns(name))
+            || call.services().into_iter().any(waits)
+    }
+
+    /// Takes in again what waited.
+    pub(crate) fn go_on(&mut self, ctx: &mut Context) {
+        for command in std::mem::take(&mut self.waiting) {
+            self.take_in(command, ctx);
         }
     }
 }
@@ -167,9 +188,7 @@ impl Framework for ServiceFramework {
             FrameworkEvent::Active { .. } => {
                 self.is_online = true;
                 self.rebuild(ctx);
-                for command in std::mem::take(&mut self.early) {
-                    self.take_in(command, ctx);
-                }
+                self.go_on(ctx);
             }
             FrameworkEvent::Resumed => {
                 self.is_online = true;

@@ -2,7 +2,7 @@
 
 use crate::api::{
     Endpoint, EndpointsView, EventKind, InstanceView, RequestView, RevisionView, RolloutView,
-    ServiceStatus, ServiceSummary, ServiceView, SlotView, WaitsFor, millis,
+    ServiceStatus, ServiceSummary, ServiceView, WaitView, WaitsFor, millis,
 };
 use crate::framework::ServiceFramework;
 use crate::plan::{Member, Phase};
@@ -10,23 +10,31 @@ use crate::record::RolloutState;
 use crate::service::{Ending, Service};
 use crate::spec::ServiceName;
 use proffer_sdk_core::{Context, Task};
-use proffer_types::{DurationMs, GroupName, Monotonic, TaskName};
+use proffer_types::scheduler::Absence;
+use proffer_types::{DurationMs, GroupName, Monotonic, TaskName, TaskState};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Slots that a view explains one by one.
-const SLOTS_MAX: usize = 100;
+/// Different things that slots wait for and a view tells apart.
+const WAITS_MAX: usize = 100;
 /// A slot that crashed so often in a row makes its service a crash loop.
 const CRASH_LOOP_MIN: u32 = 3;
 
 impl ServiceFramework {
-    /// Publishes the present state of a service, or that it is gone.
+    /// Publishes the state of a service, or that it is gone: what of it is durable, with its instances
+    /// as they are now.
     pub(crate) fn publish(&mut self, name: &ServiceName, ctx: &Context) {
-        if !self.services.contains_key(name) {
+        let durable = self.services.get(name).and_then(|service| service.stored.as_ref());
+        if durable.is_none() {
             if self.views.remove(name).is_some() {
                 self.views_changed += 1;
             }
             return;
+        }
+        let is_awaited = self.absent.values().any(|(absence, _)| *absence == Absence::Awaited);
+        if let Some(service) = self.services.get_mut(name) {
+            service.knows_all |= service.is_new || !is_awaited;
         }
         self.note_publications(name, ctx);
         let endpoints = self.endpoints(name, ctx);
@@ -40,9 +48,11 @@ impl ServiceFramework {
                 (ctx.epoch().0 << 32) | self.endpoint_changes
             }
         };
-        let endpoints = EndpointsView { service: name.clone(), change, endpoints };
+        let complete = self.services.get(name).is_some_and(|service| service.knows_all);
+        let endpoints = EndpointsView { service: name.clone(), change, complete, endpoints };
         let Some(service) = self.services.get(name) else { return };
-        let view = View { service, framework: self, ctx, now: self.now.monotonic };
+        let service = as_stored(service);
+        let view = View { service: &service, framework: self, ctx, now: self.now.monotonic };
         let view = view.build(endpoints);
         if self.views.get(name).is_none_or(|known| **known != view) {
             self.views.insert(name.clone(), Arc::new(view));
@@ -66,14 +76,12 @@ impl ServiceFramework {
                 protocol: protocol.to_owned(),
                 address: task.record.address.clone(),
                 port,
-                agent: task.agent(),
+                agent: task.agent().to_string(),
+                agent_name: task.record.agent_name.clone(),
             };
-            let spec = service.spec_of(instance);
-            if spec.ports.is_empty() {
-                endpoints.push(endpoint("", "", 0));
-            }
-            for (port_name, port) in &spec.ports {
-                let number = task.port(port_name).unwrap_or(0);
+            for (port_name, port) in &service.spec_of(instance).ports {
+                // An instance that was taken over without a number for a port cannot be reached there.
+                let Some(number) = task.port(port_name) else { continue };
                 endpoints.push(endpoint(port_name, port.protocol.as_str(), number));
             }
         }
@@ -121,6 +129,45 @@ impl ServiceFramework {
     }
 }
 
+/// The service as it would be after a restart of the framework. Copied only while it is being stored.
+fn as_stored(service: &Service) -> Cow<'_, Service> {
+    match &service.stored {
+        Some(stored) if *stored != service.record => {
+            Cow::Owned(Service { record: stored.clone(), ..service.clone() })
+        }
+        Some(_) | None => Cow::Borrowed(service),
+    }
+}
+
+/// A slot that waits.
+struct Waiting {
+    slot: u32,
+    waits_for: WaitsFor,
+    reason: String,
+    detail: String,
+    /// Until it goes on by itself.
+    left: Option<DurationMs>,
+}
+
+/// What the check of a task that runs and is not ready saw last.
+pub(crate) fn check_message(task: &Arc<Task>) -> Option<String> {
+    let status = &task.record.status;
+    let is_told = status.state == TaskState::Running && status.ready == Some(false);
+    is_told.then(|| status.message.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Ascending numbers as `0-3,7`.
+fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|one, next| next - one == 1);
+    let words: Vec<String> = runs
+        .map(|run| match run {
+            [first, .., last] => format!("{first}-{last}"),
+            one => one.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    words.join(",")
+}
+
 /// One service at one moment.
 struct View<'a> {
     service: &'a Service,
@@ -134,8 +181,8 @@ impl View<'_> {
         let service = self.service;
         let members = service.members(self.ctx.tasks(), self.now);
         let instances = self.instances();
-        let slots = self.slots(&members);
-        let summary = self.summary(&members, &instances, &slots);
+        let waits = self.waits(&members);
+        let summary = self.summary(&members, &instances, &waits, &endpoints);
         let (next_in_ms, next) = self.next();
         ServiceView {
             latest: service.record.latest,
@@ -145,7 +192,7 @@ impl View<'_> {
             demand_groups: self.demand_groups(),
             summary,
             instances,
-            slots,
+            waits,
             endpoints,
             next_in_ms,
             next,
@@ -156,7 +203,8 @@ impl View<'_> {
         &self,
         members: &[Member<TaskName>],
         instances: &[InstanceView],
-        slots: &[SlotView],
+        waits: &[WaitView],
+        endpoints: &EndpointsView,
     ) -> ServiceSummary {
         let service = self.service;
         let count = |is: &dyn Fn(&Member<TaskName>) -> bool| {
@@ -170,7 +218,7 @@ impl View<'_> {
         ServiceSummary {
             name: service.record.name.clone(),
             status,
-            reason: self.reason(status, slots),
+            reason: self.reason(status, waits),
             instances: service.record.count,
             ready: u32::try_from(published).unwrap_or(u32::MAX),
             available,
@@ -183,6 +231,7 @@ impl View<'_> {
                 disk_bytes: request.disk.0,
             },
             labels: service.target().labels.clone(),
+            endpoint: endpoints.endpoints.first().map(|it| format!("{}:{}", it.address, it.port)),
             rollout: self.rollout(),
             updated_at: target.created_at,
         }
@@ -217,7 +266,7 @@ impl View<'_> {
         slots.max_by_key(|(_, crashes)| *crashes)
     }
 
-    fn reason(&self, status: ServiceStatus, slots: &[SlotView]) -> String {
+    fn reason(&self, status: ServiceStatus, waits: &[WaitView]) -> String {
         let rollout = &self.service.record.rollout;
         match status {
             ServiceStatus::Running | ServiceStatus::Rolling if rollout.reason.is_empty() => {
@@ -234,10 +283,9 @@ impl View<'_> {
             ServiceStatus::Removing => {
                 format!("{} instances are ending", self.service.instances.len())
             }
-            ServiceStatus::Degraded | ServiceStatus::CrashLooping => slots
-                .first()
-                .map(|slot| format!("slot {}: {}", slot.slot, slot.reason))
-                .unwrap_or_default(),
+            ServiceStatus::Degraded | ServiceStatus::CrashLooping => {
+                waits.first().map(WaitView::sentence).unwrap_or_default()
+            }
         }
     }
 
@@ -282,7 +330,7 @@ impl View<'_> {
                     message: status.map(|status| status.message.clone()).unwrap_or_default(),
                     ready: status.and_then(|status| status.ready),
                     published: task.is_some_and(|task| service.is_published(instance, task)),
-                    agent: status.map(|status| status.agent),
+                    agent: status.map(|status| status.agent.to_string()),
                     agent_name: record.map(|record| record.agent_name.clone()),
                     address: record.map(|record| record.address.clone()).unwrap_or_default(),
                     ports: ports
@@ -299,31 +347,53 @@ impl View<'_> {
         views.into_iter().map(|(_, view)| view).collect()
     }
 
-    /// Slots that do not hold an available instance of what is aimed at, and why.
-    fn slots(&self, members: &[Member<TaskName>]) -> Vec<SlotView> {
+    /// Slots that do not hold an available instance of what is aimed at, by what they wait for.
+    fn waits(&self, members: &[Member<TaskName>]) -> Vec<WaitView> {
         let mut by_slot: BTreeMap<u32, Vec<&Member<TaskName>>> = BTreeMap::new();
         for member in members {
             by_slot.entry(member.slot).or_default().push(member);
         }
-        (0..self.service.count())
-            .filter_map(|slot| self.slot(slot, by_slot.get(&slot).map_or(&[], Vec::as_slice)))
-            .take(SLOTS_MAX)
-            .collect()
+        let mut groups: BTreeMap<(WaitsFor, String), Vec<Waiting>> = BTreeMap::new();
+        for slot in 0..self.service.count() {
+            let members = by_slot.get(&slot).map_or(&[][..], Vec::as_slice);
+            if let Some(waiting) = self.slot(slot, members) {
+                let group = (waiting.waits_for, waiting.reason.clone());
+                groups.entry(group).or_default().push(waiting);
+            }
+        }
+        groups.into_values().take(WAITS_MAX).map(|group| self.wait(&group)).collect()
     }
 
-    fn slot(&self, slot: u32, members: &[&Member<TaskName>]) -> Option<SlotView> {
+    /// Slots that wait for the same, in one row; there is at least one.
+    fn wait(&self, group: &[Waiting]) -> WaitView {
+        let slots: Vec<u32> = group.iter().map(|waiting| waiting.slot).collect();
+        let failure = |slot: &u32| self.service.last_failures.get(slot).cloned();
+        let crashes = |slot: &u32| self.service.slots.get(slot).map(|it| it.crashes);
+        WaitView {
+            waits_for: group[0].waits_for,
+            reason: group[0].reason.clone(),
+            detail: group[0].detail.clone(),
+            count: u32::try_from(group.len()).unwrap_or(u32::MAX),
+            crashes: slots.iter().filter_map(crashes).max().unwrap_or(0),
+            in_ms: group.iter().filter_map(|waiting| waiting.left).min().map(millis),
+            last_failure: slots.iter().find_map(failure),
+            slots: ranges(&slots),
+        }
+    }
+
+    fn slot(&self, slot: u32, members: &[&Member<TaskName>]) -> Option<Waiting> {
         let service = self.service;
         let has = |phase: Phase| members.iter().any(|m| m.is_current && m.phase == phase);
         if has(Phase::Available) {
             return None;
         }
         let back_off = service.slots.get(&slot).copied().unwrap_or_default();
-        let last_failure = service.last_failures.get(&slot).cloned();
-        let ended = last_failure.as_ref().map(|note| format!("; the last one: {}", note.reason));
+        let last_failure = service.last_failures.get(&slot);
+        let ended = last_failure.map(|note| format!("; the last one: {}", note.reason));
         let ended = ended.unwrap_or_default();
         let left = |at: Monotonic| Some(at.since(self.now)).filter(|left| *left > DurationMs(0));
         let until = back_off.until.and_then(left);
-        let (waits_for, reason, wait) = if has(Phase::Waiting) {
+        let (waits_for, reason, left) = if has(Phase::Waiting) {
             (WaitsFor::Capacity, "no offer fits yet".to_owned(), None)
         } else if has(Phase::Starting) {
             (WaitsFor::Readiness, format!("is not ready yet{ended}"), None)
@@ -335,9 +405,11 @@ impl View<'_> {
         } else if service.is_held(&self.framework.absent, self.now) {
             (WaitsFor::Agent, "an agent that has not reported may hold it".to_owned(), None)
         } else if let Some(until) = until {
-            let reason = format!("crashed {} times in a row{ended}", back_off.crashes);
-            let reason =
-                if back_off.crashes == 0 { format!("is filled again soon{ended}") } else { reason };
+            let reason = match back_off.crashes {
+                0 => format!("is filled again soon{ended}"),
+                1 => format!("crashed{ended}"),
+                times => format!("crashed {times} times in a row{ended}"),
+            };
             (WaitsFor::BackOff, reason, Some(until))
         } else if members.iter().any(|m| m.phase.occupies()) {
             (WaitsFor::Turn, "runs an older revision until its turn".to_owned(), None)
@@ -346,9 +418,10 @@ impl View<'_> {
         } else {
             (WaitsFor::Turn, "waits until others have ended".to_owned(), None)
         };
-        let crashes = back_off.crashes;
-        let in_ms = wait.map(millis);
-        Some(SlotView { slot, waits_for, reason, crashes, in_ms, last_failure })
+        let is_starting = |m: &&&Member<TaskName>| m.is_current && m.phase == Phase::Starting;
+        let starting = members.iter().find(is_starting).map(|member| &member.id);
+        let detail = starting.and_then(|id| check_message(self.ctx.tasks().get(id)?));
+        Some(Waiting { slot, waits_for, reason, detail: detail.unwrap_or_default(), left })
     }
 
     fn soak(&self, members: &[&Member<TaskName>]) -> Option<DurationMs> {
@@ -382,9 +455,9 @@ impl View<'_> {
         let record = &self.service.record;
         self.service
             .revisions
-            .values()
+            .range(..=record.latest)
             .rev()
-            .map(|revision| RevisionView {
+            .map(|(_, revision)| RevisionView {
                 revision: revision.record.number,
                 outcome: record.outcomes.get(&revision.record.number).copied(),
                 is_target: record.target == revision.record.number,
@@ -439,5 +512,14 @@ impl View<'_> {
             "instances out of reach are replaced"
         };
         (Some(left), words.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn slots_that_follow_each_other_are_one_range() {
+        assert_eq!(super::ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+        assert_eq!(super::ranges(&[4]), "4");
     }
 }

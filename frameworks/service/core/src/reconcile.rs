@@ -7,6 +7,7 @@ use crate::commands::write_service;
 use crate::framework::{PendingCommit, SOON, ServiceFramework};
 use crate::instance::InstanceName;
 use crate::plan::{Member, Phase, Step, plan};
+use crate::publish::check_message;
 use crate::record::{RolloutState, revision_key, revision_prefix, service_key};
 use crate::service::{Ending, Instance, Service};
 use crate::spec::model::HostPort;
@@ -50,7 +51,7 @@ impl ServiceFramework {
         let Some(service) = self.services.get_mut(name) else { return };
         service.wake_at = None;
         // Without a connection, and until what was decided is durable, nothing is started or ended.
-        if service.commits_in_flight > 0 || !self.is_online {
+        if service.is_storing || !self.is_online {
             return;
         }
         self.finish_endings(name, ctx);
@@ -255,7 +256,7 @@ impl ServiceFramework {
     ) {
         let now = self.now;
         let Some(service) = self.services.get_mut(name) else { return };
-        if service.record.is_stopped || service.record.is_removed || service.commits_in_flight > 0 {
+        if service.record.is_stopped || service.record.is_removed || service.is_storing {
             service.progress_at = now.monotonic;
             return;
         }
@@ -278,7 +279,11 @@ impl ServiceFramework {
         }
         let deadline = service.target().rollout.progress_deadline;
         if now.monotonic.since(service.progress_at) >= deadline {
-            let why = why_no_progress(service, members, available, deadline);
+            let mut why = why_no_progress(service, members, available, deadline);
+            let is_starting = |m: &&Member<TaskName>| m.is_current && m.phase == Phase::Starting;
+            let mut starting = members.iter().filter(is_starting);
+            let seen = starting.find_map(|m| check_message(ctx.tasks().get(&m.id)?));
+            why.extend(seen.map(|seen| format!("; {seen}")));
             self.fail_rollout(name, &why);
             self.store_record(name, ctx);
         }
@@ -308,11 +313,8 @@ impl ServiceFramework {
             forgotten.iter().map(|n| StateWrite { key: revision_key(name, *n), value: None }),
         );
         self.events.push(self.now.wall, EventKind::Rollout, name, None, message);
-        let pending = PendingCommit {
-            services: BTreeSet::from([name.clone()]),
-            removes: BTreeSet::new(),
-            answer: None,
-        };
+        let pending =
+            PendingCommit { records: self.records_of([name]), ..PendingCommit::default() };
         if let Err(refusal) = self.commit(writes, pending, ctx) {
             let message = format!("could not be stored: {refusal}");
             self.events.push(self.now.wall, EventKind::Changed, name, None, message);
@@ -332,7 +334,7 @@ impl ServiceFramework {
         let is_early = service
             .crashes_stored_at
             .is_some_and(|at| now.since(at) < CRASHES_STORED_EVERY && !crashes.is_empty());
-        if crashes == service.record.crashes || is_early || service.commits_in_flight > 0 {
+        if crashes == service.record.crashes || is_early || service.is_storing {
             return;
         }
         service.record.crashes = crashes;
@@ -343,10 +345,7 @@ impl ServiceFramework {
     /// A removed service is forgotten once nothing of it runs.
     fn finish_removal(&mut self, name: &ServiceName, ctx: &mut Context) {
         let Some(service) = self.services.get(name) else { return };
-        if !service.record.is_removed
-            || !service.instances.is_empty()
-            || service.commits_in_flight > 0
-        {
+        if !service.record.is_removed || !service.instances.is_empty() || service.is_storing {
             return;
         }
         let delete = |key: String| StateWrite { key, value: None };
@@ -366,7 +365,7 @@ impl ServiceFramework {
             removes.insert(name.clone());
         }
         let pending =
-            PendingCommit { services: BTreeSet::from([name.clone()]), removes, answer: None };
+            PendingCommit { records: self.records_of([name]), removes, ..PendingCommit::default() };
         if let Err(refusal) = self.commit(writes, pending, ctx) {
             let message = format!("could not be removed: {refusal}");
             self.events.push(self.now.wall, EventKind::Changed, name, None, message);

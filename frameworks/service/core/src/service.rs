@@ -65,15 +65,22 @@ pub(crate) struct Service {
     pub(crate) instances: BTreeMap<TaskName, Instance>,
     pub(crate) slots: BTreeMap<u32, BackOff>,
     pub(crate) last_failures: BTreeMap<u32, FailureNote>,
-    /// Commits that are not durable yet. Nothing is started or ended meanwhile, so that nothing
-    /// happens on the ground of what may yet be lost.
-    pub(crate) commits_in_flight: u32,
+    /// A commit of it is not durable yet, and it is the only one. Nothing is started or ended
+    /// meanwhile, and no further call is carried out: nothing happens on the ground of what may yet be
+    /// lost, and no later commit rests on one that may be refused.
+    pub(crate) is_storing: bool,
+    /// The record has changed while it was being stored: it is stored again then.
+    pub(crate) is_ahead: bool,
+    /// The record as it is durable, which is what readers see; `None`: the service is new.
+    pub(crate) stored: Option<ServiceRecord>,
     /// Since when the rollout has made no progress.
     pub(crate) progress_at: Monotonic,
     /// Most new instances that were available at once in this rollout.
     pub(crate) available_max: u32,
     /// It was made in this session, so no absent agent can hold an instance of it.
     pub(crate) is_new: bool,
+    /// Every agent that may hold an instance was heard of since this process began.
+    pub(crate) knows_all: bool,
     /// When it wants to be looked at again.
     pub(crate) wake_at: Option<Monotonic>,
     /// When crash counts were stored last.
@@ -88,10 +95,13 @@ impl Service {
             instances: BTreeMap::new(),
             slots: BTreeMap::new(),
             last_failures: BTreeMap::new(),
-            commits_in_flight: 0,
+            is_storing: false,
+            is_ahead: false,
+            stored: None,
             progress_at: now,
             available_max: 0,
             is_new: false,
+            knows_all: false,
             wake_at: None,
             crashes_stored_at: None,
         }

@@ -66,6 +66,7 @@ impl ServiceFramework {
             let message = format!("revision r{} is missing", service.record.target);
             return Err(Refusal::new(RefusalCode::InternalBug, key, message));
         }
+        service.stored = Some(service.record.clone());
         service.restore_crashes(self.now.monotonic);
         Ok(service)
     }
@@ -103,6 +104,7 @@ impl ServiceFramework {
                 service.slots = std::mem::take(&mut old.slots);
                 service.last_failures = std::mem::take(&mut old.last_failures);
                 service.is_new = old.is_new;
+                service.knows_all = old.knows_all;
                 if service.record.rollout.number == old.record.rollout.number {
                     service.available_max = old.available_max;
                 }
@@ -110,7 +112,17 @@ impl ServiceFramework {
         }
     }
 
-    /// Issues a commit that concerns `services`.
+    /// The present records of services, for a commit that stores them.
+    pub(crate) fn records_of<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> BTreeMap<ServiceName, ServiceRecord> {
+        let record =
+            |name: &ServiceName| Some((name.clone(), self.services.get(name)?.record.clone()));
+        names.into_iter().filter_map(record).collect()
+    }
+
+    /// Issues a commit. None of the services that it concerns may be being stored.
     ///
     /// # Errors
     /// The SDK's refusal; memory was made to agree with the store again.
@@ -122,59 +134,70 @@ impl ServiceFramework {
     ) -> Result<(), Refusal> {
         self.next_ticket += 1;
         if let Err(refusal) = ctx.commit(writes, self.next_ticket) {
-            self.reload(&pending.services, ctx);
+            self.reload(pending.records.keys(), ctx);
             return Err(refusal);
         }
-        for name in &pending.services {
+        for name in pending.records.keys() {
             if let Some(service) = self.services.get_mut(name) {
-                service.commits_in_flight += 1;
+                service.is_storing = true;
             }
         }
         self.commits.insert(self.next_ticket, pending);
         Ok(())
     }
 
-    pub(crate) fn committed(&mut self, ticket: u64, ctx: &Context) {
+    pub(crate) fn committed(&mut self, ticket: u64, ctx: &mut Context) {
         let Some(pending) = self.commits.remove(&ticket) else { return };
-        self.settle(&pending.services);
+        for (name, message) in pending.notes {
+            self.events.push(self.now.wall, EventKind::Changed, &name, None, message);
+        }
         for name in &pending.removes {
             self.services.remove(name);
-            self.dirty.insert(name.clone());
             self.events.push(self.now.wall, EventKind::Changed, name, None, "removed");
         }
-        // Whoever is answered must find what he asked for when he looks.
-        for name in &pending.services {
-            self.publish(name, ctx);
+        for (name, record) in pending.records {
+            self.dirty.insert(name.clone());
+            if let Some(service) = self.services.get_mut(&name) {
+                service.is_storing = false;
+                service.stored = Some(record);
+                if std::mem::take(&mut service.is_ahead) {
+                    self.store_record(&name, ctx);
+                }
+            }
+            // Whoever is answered must find what he asked for when he looks.
+            self.publish(&name, ctx);
         }
         if let Some((reply, result)) = pending.answer {
             self.answers.push(Answer { reply, result: Ok(result) });
         }
+        self.go_on(ctx);
     }
 
     pub(crate) fn commit_refused(&mut self, ticket: u64, refusal: &Refusal, ctx: &mut Context) {
         let Some(pending) = self.commits.remove(&ticket) else { return };
-        self.settle(&pending.services);
-        self.reload(&pending.services, ctx);
-        for name in &pending.services {
+        for name in pending.records.keys() {
+            if let Some(service) = self.services.get_mut(name) {
+                service.is_storing = false;
+                service.is_ahead = false;
+            }
+        }
+        self.reload(pending.records.keys(), ctx);
+        for name in pending.records.keys() {
             let message = format!("could not be stored: {refusal}");
             self.events.push(self.now.wall, EventKind::Changed, name, None, message);
         }
         if let Some((reply, _)) = pending.answer {
             self.answers.push(Answer { reply, result: Err(refusal.clone()) });
         }
-    }
-
-    fn settle(&mut self, services: &BTreeSet<ServiceName>) {
-        for name in services {
-            if let Some(service) = self.services.get_mut(name) {
-                service.commits_in_flight = service.commits_in_flight.saturating_sub(1);
-            }
-            self.dirty.insert(name.clone());
-        }
+        self.go_on(ctx);
     }
 
     /// Makes memory agree with the store; what is known of instances is kept.
-    fn reload(&mut self, services: &BTreeSet<ServiceName>, ctx: &mut Context) {
+    fn reload<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+        ctx: &mut Context,
+    ) {
         for name in services {
             let key = record::service_key(name);
             self.dirty.insert(name.clone());
@@ -187,6 +210,7 @@ impl ServiceFramework {
                     let entry = self.services.entry(name.clone());
                     let service = entry.or_insert_with(|| stored.clone());
                     service.record = stored.record;
+                    service.stored = stored.stored;
                     service.revisions = stored.revisions;
                 }
                 Err(refusal) => self.fault = Some(refusal),
@@ -197,7 +221,7 @@ impl ServiceFramework {
     /// Another replica is active: nothing known here counts any more.
     pub(crate) fn step_down(&mut self) {
         self.refuse_pending("another replica of the service framework took over");
-        for command in std::mem::take(&mut self.early) {
+        for command in std::mem::take(&mut self.waiting) {
             self.answers.push(Answer {
                 reply: command.reply,
                 result: Err(unavailable("this replica stands by")),

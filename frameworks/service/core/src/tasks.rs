@@ -12,7 +12,6 @@ use proffer_sdk_core::{Context, Task};
 use proffer_types::scheduler::Absence;
 use proffer_types::task::StatusReason;
 use proffer_types::{AgentId, Monotonic, Refusal, TaskName, TaskState};
-use std::collections::BTreeSet;
 
 /// What an end says about the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,13 +209,14 @@ impl ServiceFramework {
 
     /// Makes a change of the framework's own durable.
     pub(crate) fn store_record(&mut self, name: &ServiceName, ctx: &mut Context) {
-        let Some(service) = self.services.get(name) else { return };
+        let Some(service) = self.services.get_mut(name) else { return };
+        if service.is_storing {
+            service.is_ahead = true;
+            return;
+        }
         let writes = vec![write_service(&service.record)];
-        let pending = PendingCommit {
-            services: BTreeSet::from([name.clone()]),
-            removes: BTreeSet::new(),
-            answer: None,
-        };
+        let pending =
+            PendingCommit { records: self.records_of([name]), ..PendingCommit::default() };
         if let Err(refusal) = self.commit(writes, pending, ctx) {
             let message = format!("could not be stored: {refusal}");
             self.events.push(self.now.wall, EventKind::Changed, name, None, message);

@@ -113,7 +113,7 @@ fn i7_an_end_that_no_instance_is_known_for_is_not_held_against_its_slot() {
     cluster.kill_framework();
     cluster.step();
     let view = cluster.view("web");
-    assert!(view.slots.iter().all(|slot| slot.crashes == 0), "{:?}", view.slots);
+    assert!(view.waits.iter().all(|wait| wait.crashes == 0), "{:?}", view.waits);
     assert_eq!(cluster.running().len(), 4, "and it is filled again without a pause");
 }
 
@@ -246,7 +246,7 @@ fn ends_with_one_instance_a_slot(events: &[Happening]) {
     cluster.run(200);
     let view = cluster.view("web");
     let count = view.summary.instances;
-    assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.slots);
+    assert_eq!(view.summary.ready, count, "{:?} {:?}", view.summary, view.waits);
     // A rollout that failed with nothing good to go back to stands still: all serve, some of them
     // still the revision before.
     if view.summary.rollout.state != RolloutState::Paused {

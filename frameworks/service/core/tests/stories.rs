@@ -8,7 +8,7 @@ use proffer_service_core::record::RolloutState;
 use proffer_types::scheduler::Call;
 use proffer_types::{RefusalCode, TaskState};
 use serde_json::{Value as Json, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use support::{Cluster, name, specs};
 
 /// A service whose instances are ready as soon as they run.
@@ -36,7 +36,8 @@ fn a_new_service_starts_and_is_good_once_every_slot_was_ready_long_enough() {
     assert!(succeeded(&cluster), "{:?}", view.summary);
     assert_eq!((view.summary.ready, view.summary.available), (3, 3));
     assert_eq!(view.good, Some(1));
-    assert_eq!(view.endpoints.endpoints.len(), 3);
+    assert_eq!(cluster.published("web").len(), 3);
+    assert_eq!(view.endpoints.endpoints, [], "without ports there is nothing to connect to");
     assert_eq!(cluster.running(), [(0, 1), (1, 1), (2, 1)]);
     assert_eq!(view.summary.status, ServiceStatus::Running);
 }
@@ -55,8 +56,7 @@ fn a_changed_service_rolls_start_first_and_lingers_before_the_kill() {
         let view = cluster.view("web");
         assert!(view.summary.ready >= 4, "{} ready", view.summary.ready);
         assert!(cluster.bench.live().len() <= 5, "one above the count");
-        let live: BTreeSet<String> =
-            view.endpoints.endpoints.iter().map(|e| e.instance.to_string()).collect();
+        let live = cluster.published("web");
         for (task, _, _) in cluster.bench.live() {
             if task.contains(".r1.") && !live.contains(&task) {
                 unpublished_at.entry(task).or_insert(quarter);
@@ -118,8 +118,8 @@ fn without_progress_a_rollout_fails_at_its_deadline_and_says_what_lacked() {
     file["web"]["resources"] = json!({"request": {"cpu": 1000}});
     cluster.deploy(&file).expect("accepted");
     cluster.run(5);
-    let slots = &cluster.view("web").slots;
-    assert_eq!(slots[0].waits_for, WaitsFor::Capacity);
+    let waits = &cluster.view("web").waits;
+    assert_eq!(waits[0].waits_for, WaitsFor::Capacity, "the worst first: {waits:?}");
     assert_eq!(cluster.view("web").demand_groups.len(), 2, "to be asked about at the master");
     cluster.run(60);
     let view = cluster.view("web");
@@ -138,7 +138,7 @@ fn a_crash_loop_backs_off_per_slot_and_survives_a_failover() {
     cluster.run(60);
     let view = cluster.view("web");
     assert_eq!(view.summary.status, ServiceStatus::CrashLooping, "{:?}", view.summary);
-    let slot = view.slots.iter().find(|slot| slot.slot == 1).expect("waits");
+    let slot = view.waits.iter().find(|wait| wait.slots == "1").expect("waits");
     assert_eq!(slot.waits_for, WaitsFor::BackOff);
     assert!(slot.crashes >= 5, "{slot:?}");
     let crashes = slot.crashes;
@@ -146,7 +146,7 @@ fn a_crash_loop_backs_off_per_slot_and_survives_a_failover() {
     cluster.kill_framework();
     cluster.run(2);
     let view = cluster.view("web");
-    let slot = view.slots.iter().find(|slot| slot.slot == 1).expect("waits");
+    let slot = view.waits.iter().find(|wait| wait.slots == "1").expect("waits");
     assert!(slot.crashes >= crashes - 1 && slot.in_ms.is_some_and(|ms| ms > 5000), "{slot:?}");
 }
 
@@ -391,6 +391,29 @@ fn without_a_count_in_the_file_the_present_one_decides() {
     assert_eq!(refusal.field, "services.api.rollout.min_ready");
 }
 
+/// K2: a framework that has just begun knows of nothing that runs on agents which have not reported; it
+/// does not say that nothing serves.
+#[test]
+fn k2_endpoints_are_complete_when_every_agent_was_heard_of() {
+    let mut cluster = Cluster::new();
+    cluster.deploy(&web("1", 3)).expect("accepted");
+    cluster.run(5);
+    assert!(cluster.view("web").endpoints.complete);
+    cluster.bench.fail_over();
+    cluster.run(1);
+    assert!(cluster.view("web").endpoints.complete, "this process remembers");
+    cluster.kill_framework();
+    cluster.run(1);
+    assert_eq!(cluster.published("web").len(), 0);
+    assert!(!cluster.view("web").endpoints.complete);
+    for agent in cluster.bench.master().agents() {
+        cluster.bench.master().return_agent(agent);
+    }
+    cluster.run(5);
+    assert_eq!(cluster.published("web").len(), 3);
+    assert!(cluster.view("web").endpoints.complete);
+}
+
 /// A new master that has not heard of its agents yet is no reason to stop serving: what was ready
 /// stays in the endpoints, and nothing is started or ended.
 #[test]
@@ -399,14 +422,14 @@ fn a_master_failover_alone_takes_nothing_out_of_the_endpoints() {
     cluster.deploy(&web("1", 3)).expect("accepted");
     cluster.run(5);
     let launched = cluster.bench.master().launched().len();
-    let endpoints = cluster.view("web").endpoints.endpoints.clone();
+    let published = cluster.published("web");
     cluster.bench.fail_over();
     cluster.bench.advance(proffer_types::DurationMs(5_000));
-    assert_eq!(cluster.view("web").endpoints.endpoints, endpoints);
+    assert_eq!(cluster.published("web"), published);
     for agent in cluster.bench.master().agents() {
         cluster.bench.master().return_agent(agent);
     }
     cluster.run(5);
-    assert_eq!(cluster.view("web").endpoints.endpoints, endpoints);
+    assert_eq!(cluster.published("web"), published);
     assert_eq!(cluster.bench.master().launched().len(), launched);
 }

@@ -30,10 +30,10 @@ pub(crate) async fn list(
     doors.board.ready()?;
     if watch.is_on() {
         return Ok(streams::follow(doors, |board| {
-            Ok((String::new(), ServiceList { services: board.summaries() }))
+            Ok(Some((String::new(), ServiceList { services: board.summaries() })))
         }));
     }
-    Ok(Json(ServiceList { services: doors.board.summaries() }).into_response())
+    Ok(Json(ServiceList { services: doors.board.summaries_now() }).into_response())
 }
 
 pub(crate) async fn service(
@@ -44,10 +44,10 @@ pub(crate) async fn service(
     let view = doors.board.find(&name)?;
     if watch.is_on() {
         return Ok(streams::follow(doors, move |board| {
-            Ok((String::new(), board.find(&name)?.as_ref().clone()))
+            Ok(Some((String::new(), board.find(&name)?)))
         }));
     }
-    Ok(Json(view.as_ref()).into_response())
+    Ok(Json(view).into_response())
 }
 
 pub(crate) async fn instances(
@@ -55,7 +55,7 @@ pub(crate) async fn instances(
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
-    Ok(Json(InstanceList { instances: view.instances.clone() }).into_response())
+    Ok(Json(InstanceList { instances: view.view().instances.clone() }).into_response())
 }
 
 pub(crate) async fn history(
@@ -63,14 +63,14 @@ pub(crate) async fn history(
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
-    Ok(Json(History { revisions: view.history.clone() }).into_response())
+    Ok(Json(History { revisions: view.view().history.clone() }).into_response())
 }
 
 pub(crate) async fn why(
     State(doors): State<Doors>,
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
-    Ok(Json(doors.board.find(&name)?.why()).into_response())
+    Ok(Json(doors.board.find(&name)?.now().why()).into_response())
 }
 
 pub(crate) async fn endpoints(
@@ -81,9 +81,10 @@ pub(crate) async fn endpoints(
     let view = doors.board.find(&name)?;
     if watch.is_on() {
         return Ok(streams::follow(doors, move |board| {
-            let endpoints = board.find(&name)?.endpoints.clone();
-            Ok((endpoints.change.to_string(), endpoints))
+            let endpoints = board.find(&name)?.view().endpoints.clone();
+            // Whoever feeds a balancer keeps what he has until all that serves is known (K2).
+            Ok(endpoints.complete.then(|| (endpoints.change.to_string(), endpoints)))
         }));
     }
-    Ok(Json(view.endpoints.clone()).into_response())
+    Ok(Json(view.view().endpoints.clone()).into_response())
 }

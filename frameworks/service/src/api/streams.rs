@@ -20,12 +20,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Events of one page.
 const PAGE_MAX: usize = 1000;
 
-/// Sends `look`'s value now and whenever it is another one; ends with the program, and with a last
-/// event `gone` when there is nothing to look at any more.
+/// Sends `look`'s value now and whenever it is another one; nothing while there is none. Ends with the
+/// program, and with a last event `gone` when there is nothing to look at any more.
 pub(super) fn follow<T, L>(doors: Doors, look: L) -> Response
 where
     T: Serialize + PartialEq + Send + 'static,
-    L: Fn(&Board) -> Result<(String, T), Refusal> + Send + 'static,
+    L: Fn(&Board) -> Result<Option<(String, T)>, Refusal> + Send + 'static,
 {
     let changes = doors.board.changes();
     let start = (doors, changes, look, None::<T>, false);
@@ -36,7 +36,7 @@ where
             }
             loop {
                 match look(&doors.board) {
-                    Ok((id, value)) if last.as_ref() != Some(&value) => {
+                    Ok(Some((id, value))) if last.as_ref() != Some(&value) => {
                         let event = to_event(&id, "", &value);
                         last = Some(value);
                         return Some((

@@ -51,13 +51,17 @@ fn visible(c: char) -> char {
 
 /// A file with one service, every default written out; it reads back as the same service.
 #[must_use]
-pub fn to_yaml(name: &ServiceName, spec: &ServiceSpec) -> String {
+pub fn to_file(name: &ServiceName, spec: &ServiceSpec) -> Value {
     let spec = serde_json::to_value(spec).expect("plain data with string keys serialises");
-    let spec = tidy(escape(spec));
-    let file = json!({"schema": SCHEMA, "services": {name.as_str(): spec}});
+    json!({"schema": SCHEMA, "services": {name.as_str(): tidy(escape(spec))}})
+}
+
+/// The same as YAML.
+#[must_use]
+pub fn to_yaml(name: &ServiceName, spec: &ServiceSpec) -> String {
     let mut out = String::new();
     // `schema` first: JSON objects are ordered by key, and so it is.
-    write_value(&mut out, &file, 0);
+    write_value(&mut out, &to_file(name, spec), 0);
     out
 }
 

@@ -45,6 +45,9 @@ impl FakeMaster {
                 }
             }
             Call::Snapshot => self.snapshot(),
+            Call::State { request, call } if self.holds_state => {
+                self.held_state.push((request, call));
+            }
             Call::State { request, call } => {
                 let answer = self.state_call(call);
                 self.say(Event::State { request, answer });

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use proffer_sdk_core::testing::Bench;
-use proffer_service_core::api::ServiceView;
+use proffer_service_core::api::{InstanceView, ServiceView};
 use proffer_service_core::command::{ServiceCall, ServiceReply};
 use proffer_service_core::spec::node::{Entry, Mark, Node, Value};
 use proffer_service_core::spec::{ServiceName, ServiceSpec, decode};
@@ -92,6 +92,14 @@ impl Cluster {
         panic!("no answer");
     }
 
+    /// Calls without waiting for the answer.
+    pub(crate) fn ask(&mut self, call: ServiceCall) -> ReplyTo {
+        self.replies += 1;
+        let reply = ReplyTo(self.replies);
+        self.bench.input(ServiceCommand { reply, author: "token:dev".to_owned(), call });
+        reply
+    }
+
     pub(crate) fn deploy(&mut self, services: &Json) -> Result<ServiceReply, Refusal> {
         self.call(ServiceCall::Deploy {
             services: specs(services),
@@ -127,6 +135,13 @@ impl Cluster {
         self.bench.restart(framework());
         self.bench.settle();
         self.bench.advance(DurationMs(1));
+    }
+
+    /// Instances that are served to.
+    pub(crate) fn published(&self, service: &str) -> BTreeSet<String> {
+        let is_published = |it: &&InstanceView| it.published;
+        let view = self.view(service);
+        view.instances.iter().filter(is_published).map(|it| it.name.to_string()).collect()
     }
 
     pub(crate) fn view(&self, service: &str) -> &ServiceView {
