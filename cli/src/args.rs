@@ -2,6 +2,7 @@
 //! have one name; a flag wins over the environment, the environment over the file.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use proffer_service::api::types::ServiceName;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -137,16 +138,16 @@ pub(crate) enum Command {
     Ls,
     /// Show one service: rollout, instances, what happens next.
     #[command(display_order = 13)]
-    Status(ServiceName),
+    Status(OneService),
     /// List the instances of one service, or of all.
     #[command(display_order = 14)]
-    Ps(OptionalServiceName),
+    Ps(OptionalService),
     /// Print a service as it is stored.
     #[command(display_order = 15)]
     Get(Get),
     /// List the revisions of a service.
     #[command(display_order = 16)]
-    History(ServiceName),
+    History(OneService),
     /// Go back to an earlier revision.
     #[command(display_order = 17)]
     Rollback(Rollback),
@@ -405,21 +406,24 @@ pub(crate) struct Validate {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ServiceName {
+pub(crate) struct OneService {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct OptionalServiceName {
+pub(crate) struct OptionalService {
     /// The service; all of them if not given.
-    pub service: Option<String>,
+    #[arg(value_parser = service_name)]
+    pub service: Option<ServiceName>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Get {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     /// An earlier revision.
     #[arg(long, value_name = "N")]
     pub revision: Option<u64>,
@@ -428,7 +432,8 @@ pub(crate) struct Get {
 #[derive(Args, Debug)]
 pub(crate) struct Rollback {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     /// The revision; by default the last good one before the present.
     #[arg(long, value_name = "N")]
     pub to: Option<u64>,
@@ -448,7 +453,8 @@ pub(crate) struct Scale {
 #[derive(Args, Debug)]
 pub(crate) struct Follow {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     #[command(flatten)]
     pub following: Following,
 }
@@ -478,7 +484,8 @@ pub(crate) struct Logs {
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
@@ -495,7 +502,8 @@ pub(crate) struct Why {
 #[derive(Args, Debug)]
 pub(crate) struct Endpoints {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     /// Only this port.
     #[arg(long, value_name = "NAME")]
     pub port: Option<String>,
@@ -507,7 +515,8 @@ pub(crate) struct Endpoints {
 #[derive(Args, Debug)]
 pub(crate) struct Events {
     /// Only this service; by default the cluster's events.
-    pub service: Option<String>,
+    #[arg(value_parser = service_name)]
+    pub service: Option<ServiceName>,
     /// Go on as they happen.
     #[arg(short, long)]
     pub follow: bool,
@@ -516,7 +525,8 @@ pub(crate) struct Events {
 #[derive(Args, Debug)]
 pub(crate) struct Wait {
     /// The service.
-    pub service: String,
+    #[arg(value_parser = service_name)]
+    pub service: ServiceName,
     /// `ready`, `rollout`, `deleted` or `instances=N`.
     #[arg(long = "for", value_name = "CONDITION", default_value = "ready")]
     pub condition: String,
@@ -623,4 +633,11 @@ pub(crate) struct Cleanup {
     /// Kill tasks at once instead of giving them their grace.
     #[arg(long)]
     pub force: bool,
+    /// Also end the containers that `dev --keep` has left running.
+    #[arg(long)]
+    pub kept: bool,
+}
+
+fn service_name(text: &str) -> Result<ServiceName, String> {
+    ServiceName::new(text).map_err(|refusal| refusal.message)
 }

@@ -9,6 +9,7 @@ use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{ClientError, Endpoint, HttpClient};
 use serde::de::DeserializeOwned;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 /// A way to the masters that the flags name.
 #[derive(Clone)]
@@ -78,10 +79,79 @@ impl Client {
         Ok(Chunks(Box::pin(stream.map(|chunk| chunk.map(|bytes| bytes.to_vec())))))
     }
 
-    /// The data of server-sent events.
-    pub(crate) async fn events(&self, path: &str) -> Result<Events, Failure> {
-        let stream = self.http.events(path, None).await.map_err(failure)?;
-        Ok(Events(Box::pin(stream.map(|event| event.map(|event| event.data)))))
+    /// Server-sent events of a path that can be read now.
+    ///
+    /// # Errors
+    /// When it cannot: there is no master, nothing to see, or not for this caller.
+    pub(crate) async fn follow(&self, path: &str) -> Result<Followed, Failure> {
+        let mut followed = self.follow_patiently(path);
+        followed.events = Some(followed.open().await?);
+        Ok(followed)
+    }
+
+    /// The same, beginning when there is something to begin with.
+    pub(crate) fn follow_patiently(&self, path: &str) -> Followed {
+        let client = self.clone();
+        let path = path.to_owned();
+        Followed { client, path, last_id: None, events: None, heard: Instant::now() }
+    }
+}
+
+/// Events of a stream that is taken up again where it broke: a master or a framework that is away for a
+/// moment comes back.
+pub(crate) struct Followed {
+    client: Client,
+    path: String,
+    last_id: Option<String>,
+    events: Option<Events>,
+    heard: Instant,
+}
+
+/// How long masters that do not answer are asked again while something is followed.
+const OUTAGE_MAX: Duration = Duration::from_secs(30);
+/// Between two attempts.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+type Events = Pin<Box<dyn Stream<Item = Result<proffer_net::client::Event, ClientError>> + Send>>;
+
+impl Followed {
+    /// The data of the next event.
+    ///
+    /// # Errors
+    /// When what is followed is not there (any more), or nobody has answered for too long.
+    pub(crate) async fn next(&mut self) -> Result<String, Failure> {
+        loop {
+            let Some(events) = &mut self.events else {
+                match self.open().await {
+                    Ok(events) => self.events = Some(events),
+                    Err(failure) if self.may_pass(&failure) => tokio::time::sleep(ASK_AGAIN).await,
+                    Err(failure) => return Err(failure),
+                }
+                continue;
+            };
+            match events.next().await {
+                Some(Ok(event)) => {
+                    self.heard = Instant::now();
+                    self.last_id = event.id.or(self.last_id.take());
+                    return Ok(event.data);
+                }
+                Some(Err(_)) | None => {
+                    self.events = None;
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Events, Failure> {
+        let events = self.client.http.events(&self.path, self.last_id.as_deref()).await;
+        Ok(Box::pin(events.map_err(failure)?))
+    }
+
+    /// A master that starts again on this machine leaves its token a moment after it listens.
+    fn may_pass(&self, failure: &Failure) -> bool {
+        let no_token_yet = failure.code == ExitCode::Denied && !self.client.http.shows_token();
+        (failure.code == ExitCode::Error || no_token_yet) && self.heard.elapsed() < OUTAGE_MAX
     }
 }
 
@@ -90,15 +160,6 @@ pub(crate) struct Chunks(Pin<Box<dyn Stream<Item = Result<Vec<u8>, ClientError>>
 
 impl Chunks {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        self.0.next().await.transpose().map_err(failure)
-    }
-}
-
-/// Events of a stream.
-pub(crate) struct Events(Pin<Box<dyn Stream<Item = Result<String, ClientError>> + Send>>);
-
-impl Events {
-    pub(crate) async fn next(&mut self) -> Result<Option<String>, Failure> {
         self.0.next().await.transpose().map_err(failure)
     }
 }

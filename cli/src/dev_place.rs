@@ -31,6 +31,20 @@ pub(crate) struct Record {
     /// Its block of ports: what a killed one has left may still listen there.
     #[serde(default)]
     pub(crate) block: Option<u64>,
+    /// It ended and left its containers running because it was told to (`--keep`).
+    #[serde(default)]
+    pub(crate) kept: bool,
+}
+
+/// What a `dev` leaves when it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// Nothing.
+    Nothing,
+    /// Its containers, to be found by the next start with its data.
+    Containers,
+    /// What it could not end.
+    Rest,
 }
 
 /// What one agent of a `dev` occupies.
@@ -112,6 +126,7 @@ pub(crate) fn take(data: Option<&Path>, agents: u32) -> Result<Place, Failure> {
         temporary,
         agents: (1..=agents as usize).map(place).collect(),
         block: Some(block),
+        kept: false,
     };
     let first = PORT_FIRST + block * PORT_BLOCK;
     let place = Place {
@@ -222,15 +237,22 @@ impl Place {
         match &self.earlier {
             // It was there before; when it cannot be written, the present record still names the place.
             Some(earlier) => drop(write_record(&self.record_path, earlier)),
-            None => self.give_back(false),
+            None => self.give_back(Leaves::Nothing),
         }
     }
 
-    /// Gives the place back: what is temporary is removed. With `keep` the record stays: containers
-    /// run on, and a `cleanup` that is asked to can end them.
-    pub(crate) fn give_back(self, keep: bool) {
-        if keep {
-            return;
+    /// Gives the place back: what is temporary is removed. As long as anything is left the record stays,
+    /// and a `cleanup` finds it.
+    pub(crate) fn give_back(mut self, leaves: Leaves) {
+        match leaves {
+            Leaves::Nothing => {}
+            Leaves::Rest => return,
+            Leaves::Containers => {
+                self.record.kept = true;
+                // Without that word a `cleanup` takes it for killed, as it took those of before.
+                let _ = write_record(&self.record_path, &self.record);
+                return;
+            }
         }
         // What could not be removed is found by `cleanup`: its record then stays as well.
         if self.record.temporary && std::fs::remove_dir_all(&self.record.data).is_err() {

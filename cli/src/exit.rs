@@ -152,7 +152,7 @@ impl From<Refusal> for Failure {
         Self {
             code,
             message,
-            cause: refusal.code.as_str().replace('_', " "),
+            cause: String::new(),
             hint: refusal.hint.clone(),
             refusal: Some(Box::new(refusal)),
             faults: Vec::new(),

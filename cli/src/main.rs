@@ -83,6 +83,14 @@ fn wants_json() -> bool {
     words.iter().any(in_one) || words.windows(2).any(in_two)
 }
 
+/// File work is short; more threads for it than this would only wait for the same disk.
+fn threads() -> tokio::runtime::Builder {
+    const FILE_THREADS_MAX: usize = 64;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.enable_all().max_blocking_threads(FILE_THREADS_MAX);
+    threads
+}
+
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let wrong = |why: String| Failure::new(ExitCode::Usage, why);
     let filter =
@@ -92,10 +100,9 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            Failure::new(ExitCode::Error, "starting threads").cause(error.to_string())
-        })?;
+    let runtime = threads().build().map_err(|error| {
+        Failure::new(ExitCode::Error, "starting threads").cause(error.to_string())
+    })?;
     runtime.block_on(run(cli))
 }
 
@@ -114,7 +121,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ls => c::services::list(&client()?, output).await?,
         Command::Status(args) => c::services::status(&client()?, output, &args.service).await?,
         Command::Ps(args) => {
-            c::services::instances(&client()?, output, args.service.as_deref()).await?;
+            c::services::instances(&client()?, output, args.service).await?;
         }
         Command::Get(args) => c::services::get(&client()?, output, args).await?,
         Command::History(args) => c::services::history(&client()?, output, &args.service).await?,

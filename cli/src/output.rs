@@ -79,6 +79,29 @@ pub(crate) fn line(text: &str) {
     print(&format!("{text}\n"));
 }
 
+/// A step of something that is followed: with its time where nobody watches (a log of CI).
+pub(crate) fn step(text: &str) {
+    if std::io::stdout().is_terminal() {
+        line(text);
+    } else {
+        line(&format!("{}  {text}", time(now_ms())));
+    }
+}
+
+/// UTC, to the second.
+pub(crate) fn time(at_ms: u64) -> String {
+    i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// A text of several lines under one head: the others stand back, so that each line that does not is a
+/// head.
+pub(crate) fn hanging(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
 /// Says to people what is going on, where it does not disturb what programs read.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

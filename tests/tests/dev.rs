@@ -304,6 +304,11 @@ fn kept_containers_survive_a_failed_start_and_fewer_agents_leave_none_behind() {
     first.leave();
     first.interrupt();
 
+    // A cleanup leaves alone what was kept on purpose.
+    let cleaned = proffer(&place, &[], &["cleanup"]).well();
+    assert!(cleaned.out.contains("kept dev in"), "{cleaned:?}");
+    assert!(!left_of(&instance).is_empty(), "it was ended");
+
     // A start that fails does not forget them.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("it is bound").to_string();

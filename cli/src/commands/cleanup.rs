@@ -1,5 +1,5 @@
 //! `proffer cleanup`: removes what a killed `dev` has left, and tokens of killed masters. Touches nothing
-//! of those that run.
+//! of those that run, nor what `dev --keep` has kept.
 
 use super::ending::end_tasks;
 use crate::args::{Cleanup, Output};
@@ -10,10 +10,14 @@ use proffer_agent::Config as AgentConfig;
 use proffer_types::AgentName;
 
 pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
-    let mut removed = Vec::new();
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
     let mut failed = None;
     for (path, record) in dev_place::records() {
         if record.is_alive() {
+            continue;
+        }
+        if record.kept && !args.kept {
+            kept.push(format!("dev in {}", record.data.display()));
             continue;
         }
         let what = format!("dev in {} (process {}, gone)", record.data.display(), record.pid);
@@ -33,12 +37,18 @@ pub(crate) async fn run(output: Output, args: &Cleanup) -> Result<(), Failure> {
         }
     }
     match output {
-        Output::Json => json(&serde_json::json!({ "removed": removed, "dry_run": args.dry_run })),
+        Output::Json => {
+            json(&serde_json::json!({ "removed": removed, "kept": kept, "dry_run": args.dry_run }));
+        }
         Output::Text if removed.is_empty() && failed.is_none() => line("nothing was left behind"),
         Output::Text => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             removed.iter().for_each(|what| line(&format!("{verb} {what}")));
         }
+    }
+    if output == Output::Text && !kept.is_empty() {
+        kept.iter().for_each(|what| line(&format!("kept {what}, as it was told to")));
+        line("`proffer cleanup --kept` ends their containers");
     }
     failed.map_or(Ok(()), Err)
 }

@@ -5,7 +5,7 @@ use super::follow;
 use super::logs::SERVICE_FRAMEWORK;
 use crate::args::{Dev, Global, Output};
 use crate::client::Client;
-use crate::dev_place::{self, Place};
+use crate::dev_place::{self, Leaves, Place};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{json_line, note};
 use crate::{shutdown, token};
@@ -128,7 +128,11 @@ pub(crate) async fn run(global: &Global, args: Dev) -> Result<ExitCode, Failure>
     note(if keep { "leaving the containers running" } else { "ending the tasks" });
     let is_clean = end(parts, &place, keep).await;
     drop(left);
-    place.give_back(keep || !is_clean);
+    place.give_back(match (keep, is_clean) {
+        (true, _) => Leaves::Containers,
+        (false, true) => Leaves::Nothing,
+        (false, false) => Leaves::Rest,
+    });
     outcome
 }
 

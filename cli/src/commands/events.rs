@@ -3,7 +3,7 @@
 use crate::args::{Events, Output};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::output::{json_line, line};
+use crate::output::{hanging, json_line, line, time};
 use proffer_proto::pb;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Events) -> Result<(), Failure> {
@@ -22,15 +22,15 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 async fn follow(client: &Client, output: Output) -> Result<(), Failure> {
-    let mut events = client.events("/v1/watch?kinds=event").await?;
-    while let Some(event) = events.next().await? {
+    let mut events = client.follow("/v1/watch?kinds=event").await?;
+    loop {
+        let event = events.next().await?;
         let Ok(frame) = serde_json::from_str::<pb::WatchFrame>(&event) else { continue };
         for change in frame.changes {
             let Some(pb::change::Kind::Event(row)) = change.kind else { continue };
             print(output, &row);
         }
     }
-    Ok(())
 }
 
 /// An event as JSON, of the cluster or of a service: one object a line.
@@ -46,15 +46,9 @@ pub(crate) struct EventLine {
 fn print(output: Output, row: &pb::EventRow) {
     let pb::EventRow { at_ms, kind, subject, message } = row.clone();
     match output {
-        Output::Text => line(&format!("{}  {kind:<24} {subject:<16} {message}", time(at_ms))),
+        Output::Text => {
+            line(&hanging(&format!("{}  {kind:<24} {subject:<16} {message}", time(at_ms))));
+        }
         Output::Json => json_line(&EventLine { at_ms, kind, subject, message }),
     }
-}
-
-/// UTC, to the second.
-pub(crate) fn time(at_ms: u64) -> String {
-    i64::try_from(at_ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

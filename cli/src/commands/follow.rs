@@ -4,7 +4,7 @@ use super::deploy::describe;
 use crate::args::{Following, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{json, line, note};
+use crate::output::{json, line, note, step};
 use proffer_service::api::types::{
     ChangeKind, RolloutState, ServiceReply, ServiceStatus, ServiceView,
 };
@@ -20,9 +20,6 @@ pub(crate) struct Started {
     /// The same in words.
     pub(crate) done: String,
 }
-
-/// How long masters that do not answer are asked again while something is followed.
-pub(super) const OUTAGE_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait when nobody says: the default progress deadline and a minute.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(11 * 60);
@@ -141,41 +138,31 @@ async fn follow(
     started: &Started,
 ) -> Result<(ExitCode, Outcome), Failure> {
     let mut last = String::new();
-    let mut heard = Instant::now();
+    let mut events = client.follow_patiently(&format!("/v1/services/{}?watch=1", started.service));
     loop {
-        let path = format!("/v1/services/{}?watch=1", started.service);
-        let mut events = match client.events(&path).await {
-            Ok(events) => events,
+        let event = match events.next().await {
+            Ok(event) => event,
             // A service that is being removed ends by not being there.
             Err(failure) if failure.code == ExitCode::NotFound => {
+                if output == Output::Text {
+                    step(&format!("{:<16} is gone", started.service));
+                }
                 return Ok((ExitCode::Done, Outcome { state: "done", ..Outcome::default() }));
-            }
-            Err(failure) if failure.code == ExitCode::Error && heard.elapsed() < OUTAGE_MAX => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
             }
             Err(failure) => return Err(failure),
         };
-        heard = Instant::now();
-        while let Ok(Some(event)) = events.next().await {
-            let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
-            heard = Instant::now();
-            let now = progress(&view);
-            if output == Output::Text && now != last {
-                line(&format!("{:<16} {now}", started.service));
-                last = now;
-            }
-            if let Some((code, words, outcome)) = ended(&view, started) {
-                if output == Output::Text {
-                    words
-                        .iter()
-                        .for_each(|words| line(&format!("{:<16} {words}", started.service)));
-                }
-                return Ok((code, outcome));
-            }
+        let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
+        let now = progress(&view);
+        if output == Output::Text && now != last {
+            step(&format!("{:<16} {now}", started.service));
+            last = now;
         }
-        // The stream broke: the master or the framework restarts. Ask again.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Some((code, words, outcome)) = ended(&view, started) {
+            if output == Output::Text {
+                words.iter().for_each(|words| step(&format!("{:<16} {words}", started.service)));
+            }
+            return Ok((code, outcome));
+        }
     }
 }
 
@@ -183,10 +170,8 @@ async fn follow(
 pub(crate) fn progress(view: &ServiceView) -> String {
     let it = &view.summary;
     let old = if it.old > 0 { format!(", {} old", it.old) } else { String::new() };
-    let waits = match view.slots.first() {
-        Some(slot) => format!("; slot {}: {}", slot.slot, slot.reason),
-        None => String::new(),
-    };
+    let waits = view.waits.first().map(|wait| format!("; {}", wait.sentence()));
+    let waits = waits.unwrap_or_default();
     format!("{}/{} ready{old}{waits}", it.ready, it.instances)
 }
 

@@ -7,8 +7,10 @@ use crate::client;
 use crate::exit::{ExitCode, Failure};
 use crate::{output, shutdown};
 use proffer_net::{ListenConfig, Token, Tokens};
+use proffer_sdk::{Standing, Status};
 use proffer_service::ServiceOptions;
 use proffer_types::{FrameworkName, RoleName};
+use tokio::sync::watch;
 
 pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure> {
     let BundledFramework::Service(args) = args.framework;
@@ -40,6 +42,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
     let torn_down = tokio::select! {
         () = stop.cancelled() => false,
         () = running.ended() => true,
+        () = tell(running.status()) => true,
     };
     running.shutdown().await;
     if torn_down {
@@ -47,4 +50,26 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
         output::note("the framework was torn down");
     }
     Ok(())
+}
+
+/// Says whenever this replica begins to decide, or to wait for another one's end.
+async fn tell(mut status: watch::Receiver<Status>) {
+    let mut told = Standing::Disconnected;
+    loop {
+        let standing = status.borrow_and_update().standing;
+        if standing != told {
+            match standing {
+                Standing::Active => output::note("active: this replica decides"),
+                Standing::StandingBy => output::note("standby: another replica decides"),
+                Standing::Disconnected
+                | Standing::Connecting
+                | Standing::Loading
+                | Standing::Ended => {}
+            }
+            told = standing;
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
 }

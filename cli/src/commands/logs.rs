@@ -5,10 +5,10 @@ use crate::client::{Chunks, Client};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{note, print};
 use proffer_proto::pb;
-use proffer_service::api::types::InstanceList;
+use proffer_service::api::types::{InstanceList, InstanceView, ServiceName, ServiceView};
 use proffer_service_core::instance::InstanceName;
 use proffer_types::{FrameworkId, TaskKey, TaskName, TaskState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
 /// The name by which the master finds the framework that services are passed on to.
@@ -33,36 +33,23 @@ enum Style {
 }
 
 pub(crate) async fn run(client: &Client, output: Output, args: Logs) -> Result<(), Failure> {
-    let streams: &[&'static str] = match (args.stdout, args.stderr) {
-        (true, _) => &["stdout"],
-        (false, true) => &["stderr"],
-        (false, false) => &["stdout", "stderr"],
-    };
-    let follow = if args.follow { "&follow=1" } else { "" };
-    let tasks = sources(client, &args.target, args.previous).await?;
+    let target = Target::parse(&args.target)?;
+    let mut readers = Readers::new(client, &args);
+    if let (true, Target::Service { service, slot }) = (args.follow, &target) {
+        let style = if output == Output::Json { Style::Json } else { Style::Named };
+        return follow(client, service, *slot, style, &mut readers).await;
+    }
+    let tasks = sources(client, &target, &args).await?;
     let alone = tasks.len() == 1;
     let style = match output {
         Output::Json => Style::Json,
         Output::Text if alone => Style::Bare,
         Output::Text => Style::Named,
     };
-    let mut readers = JoinSet::new();
-    for (instance, key) in tasks {
-        for stream in streams {
-            let query = format!("stream={stream}&tail={}{follow}", args.tail);
-            let path = format!("/v1/tasks/{}/{}/logs?{query}", key.framework, key.name);
-            let source = Source { instance: instance.clone(), stream, style };
-            let client = client.clone();
-            let name = key.name.clone();
-            readers.spawn(async move {
-                let read = async { copy(client.stream(&path).await?, &source).await };
-                read.await.map_err(|failure: Failure| (name, failure))
-            });
-        }
-    }
+    tasks.iter().for_each(|key| readers.begin(key, style));
     let mut failed = None;
-    while let Some(ended) = readers.join_next().await {
-        if let Ok(Err((name, failure))) = ended {
+    while let Some(ended) = readers.next_end().await {
+        if let Some((name, failure)) = ended {
             if !alone {
                 note(&format!("{name}: {failure}"));
             }
@@ -73,6 +60,82 @@ pub(crate) async fn run(client: &Client, output: Output, args: Logs) -> Result<(
     match failed {
         Some(failure) if alone => Err(failure),
         _ => Ok(()),
+    }
+}
+
+/// The instances of a service as they come and go.
+async fn follow(
+    client: &Client,
+    service: &ServiceName,
+    slot: Option<u32>,
+    style: Style,
+    readers: &mut Readers,
+) -> Result<(), Failure> {
+    let framework = service_framework(client).await?;
+    let mut views = client.follow(&format!("/v1/services/{service}?watch=1")).await?;
+    let mut known = BTreeSet::new();
+    loop {
+        tokio::select! {
+            view = views.next() => {
+                let Ok(view) = serde_json::from_str::<ServiceView>(&view?) else { continue };
+                let is_asked = |it: &&InstanceView| {
+                    let has_output = it.state.is_some_and(|state| {
+                        matches!(state, TaskState::Running | TaskState::Killing) || state.is_terminal()
+                    });
+                    has_output && slot.is_none_or(|slot| it.slot == slot)
+                };
+                for it in view.instances.iter().filter(is_asked) {
+                    if known.insert(it.name.clone()) {
+                        readers.begin(&TaskKey { framework, name: it.name.clone() }, style);
+                    }
+                }
+            }
+            Some(ended) = readers.next_end() => {
+                if let Some((name, failure)) = ended {
+                    note(&format!("{name}: {failure}"));
+                }
+            }
+        }
+    }
+}
+
+/// What reads side by side, one for each stream of each task.
+struct Readers {
+    client: Client,
+    streams: &'static [&'static str],
+    query: String,
+    running: JoinSet<Option<(TaskName, Failure)>>,
+}
+
+impl Readers {
+    fn new(client: &Client, args: &Logs) -> Self {
+        let streams: &'static [&'static str] = match (args.stdout, args.stderr) {
+            (true, _) => &["stdout"],
+            (false, true) => &["stderr"],
+            (false, false) => &["stdout", "stderr"],
+        };
+        let follow = if args.follow { "&follow=1" } else { "" };
+        let query = format!("tail={}{follow}", args.tail);
+        Self { client: client.clone(), streams, query, running: JoinSet::new() }
+    }
+
+    fn begin(&mut self, key: &TaskKey, style: Style) {
+        for stream in self.streams {
+            let query = format!("stream={stream}&{}", self.query);
+            let path = format!("/v1/tasks/{}/{}/logs?{query}", key.framework, key.name);
+            let source = Source { instance: key.name.to_string(), stream, style };
+            let (client, name) = (self.client.clone(), key.name.clone());
+            self.running.spawn(async move {
+                let read = async { copy(client.stream(&path).await?, &source).await };
+                read.await.err().map(|failure: Failure| (name, failure))
+            });
+        }
+    }
+
+    /// Why the next of them that ends could not read on, if so; `None` when none runs.
+    async fn next_end(&mut self) -> Option<Option<(TaskName, Failure)>> {
+        let ended = self.running.join_next().await?;
+        Some(ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
     }
 }
 
@@ -114,23 +177,36 @@ impl Source {
     }
 }
 
-/// What a target means: a task, a service, or one slot of a service.
-async fn sources(
-    client: &Client,
-    target: &str,
-    previous: bool,
-) -> Result<Vec<(String, TaskKey)>, Failure> {
-    if let Ok(key) = target.parse::<TaskKey>() {
-        return Ok(vec![(key.name.to_string(), key)]);
-    }
-    let (service, slot) = match target.split_once('/') {
-        Some((service, slot)) => {
-            let slot: u32 = slot.parse().map_err(|_| {
-                Failure::new(ExitCode::Usage, format!("{slot:?} is not the number of a slot"))
-            })?;
-            (service, Some(slot))
+/// Whose output is asked for.
+enum Target {
+    Task(TaskKey),
+    /// All instances of a service, or those of one slot.
+    Service {
+        service: ServiceName,
+        slot: Option<u32>,
+    },
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if let Ok(key) = text.parse::<TaskKey>() {
+            return Ok(Self::Task(key));
         }
-        None => (target, None),
+        let Some((service, slot)) = text.split_once('/') else {
+            return Ok(Self::Service { service: ServiceName::new(text)?, slot: None });
+        };
+        let slot = slot.parse().map_err(|_| {
+            Failure::new(ExitCode::Usage, format!("{slot:?} is not the number of a slot"))
+        })?;
+        Ok(Self::Service { service: ServiceName::new(service)?, slot: Some(slot) })
+    }
+}
+
+/// The tasks that are meant now.
+async fn sources(client: &Client, target: &Target, args: &Logs) -> Result<Vec<TaskKey>, Failure> {
+    let (service, slot) = match target {
+        Target::Task(key) => return Ok(vec![key.clone()]),
+        Target::Service { service, slot } => (service, *slot),
     };
     let framework = service_framework(client).await?;
     let list: InstanceList = client.get(&format!("/v1/services/{service}/instances")).await?;
@@ -138,7 +214,7 @@ async fn sources(
     let running: Vec<TaskName> = list
         .instances
         .into_iter()
-        .filter(|it| !previous && it.agent.is_some() && is_asked(it.slot))
+        .filter(|it| !args.previous && it.agent.is_some() && is_asked(it.slot))
         .map(|it| it.name)
         .collect();
     let shown = if running.is_empty() {
@@ -148,12 +224,12 @@ async fn sources(
         running
     };
     if shown.is_empty() {
-        let message = format!("{target} has no instance whose output is still known");
+        let message = format!("{} has no instance whose output is still known", args.target);
         return Err(
             Failure::new(ExitCode::NotFound, message).hint(format!("proffer why {service}"))
         );
     }
-    Ok(shown.into_iter().map(|name| (name.to_string(), TaskKey { framework, name })).collect())
+    Ok(shown.into_iter().map(|name| TaskKey { framework, name }).collect())
 }
 
 /// Of each slot the instance that failed last, or else the one that ended last: what was taken back in
@@ -161,7 +237,7 @@ async fn sources(
 async fn last_ended(
     client: &Client,
     framework: FrameworkId,
-    service: &str,
+    service: &ServiceName,
 ) -> Result<BTreeMap<u32, TaskName>, Failure> {
     let mut last: BTreeMap<u32, ((bool, u64), TaskName)> = BTreeMap::new();
     let mut after = String::new();
@@ -173,7 +249,7 @@ async fn last_ended(
             let Some(instance) = InstanceName::parse(&name) else { continue };
             let rank = (row.state == TaskState::Failed.as_str(), row.at_ms);
             let is_last = last.get(&instance.slot).is_none_or(|(known, _)| *known <= rank);
-            if instance.service.as_str() == service && is_last {
+            if instance.service == *service && is_last {
                 last.insert(instance.slot, (rank, name));
             }
         }

@@ -1,16 +1,16 @@
 //! The verbs on services: list, look, change. All speak the service framework's API through the
 //! master.
 
-use super::events::{EventLine, time};
+use super::events::EventLine;
 use super::follow;
 use crate::args::{Follow, Get, Output, Remove, Rollback, Scale};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Table, age, confirm, json, json_line, line, note, now_ms};
+use crate::output::{Table, age, confirm, hanging, json, json_line, line, note, now_ms, time};
 use proffer_service::api::types::{
     EventPage, History, InstanceList, InstanceView, RollbackRequest, ScaleSeveralRequest, ScaleTo,
     ServiceEvent, ServiceList, ServiceName, ServiceReply, ServiceStatus, ServiceSummary,
-    ServiceView, SlotView, WaitsFor, WhyView,
+    ServiceView, WaitView, WaitsFor, WhyView,
 };
 use proffer_types::{Bytes, Milli};
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure>
         json(&list.services);
         return Ok(());
     }
-    let mut table = Table::new(&["NAME", "READY", "STATUS", "REV", "CPU", "MEM", "CHANGED"]);
+    let mut table =
+        Table::new(&["NAME", "READY", "STATUS", "REV", "CPU", "MEM", "ENDPOINT", "CHANGED"]);
     for it in list.services {
         table.row([
             it.name.to_string(),
@@ -30,6 +31,7 @@ pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure>
             it.revision.to_string(),
             Milli(it.request.cpu_milli).to_string(),
             Bytes(it.request.mem_bytes).to_string(),
+            it.endpoint.unwrap_or_else(|| "-".to_owned()),
             age(now_ms(), it.updated_at.0),
         ]);
     }
@@ -56,7 +58,11 @@ fn status_word(status: ServiceStatus) -> &'static str {
 }
 
 /// One screen: a sentence, the instances, what is waited for, what happened last.
-pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Result<(), Failure> {
+pub(crate) async fn status(
+    client: &Client,
+    output: Output,
+    service: &ServiceName,
+) -> Result<(), Failure> {
     let view: ServiceView = client.get(&format!("/v1/services/{service}")).await?;
     if output == Output::Json {
         json(&view);
@@ -71,7 +77,7 @@ pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Re
     }
     line("");
     instance_table(&view.instances).print();
-    print_slots(&view.slots);
+    print_waits(&view.waits);
     if !view.endpoints.endpoints.is_empty() {
         line("");
         line("endpoints");
@@ -87,7 +93,8 @@ pub(crate) async fn status(client: &Client, output: Output, service: &str) -> Re
         line("");
         line("events");
         for event in &page.events {
-            line(&format!("  {:>5} ago  {}", age(now_ms(), event.at.0), event_words(event)));
+            let ago = age(now_ms(), event.at.0);
+            line(&hanging(&format!("  {ago:>5} ago  {}", event_words(event))));
         }
     }
     Ok(())
@@ -101,16 +108,15 @@ fn next_words(view: &ServiceView) -> String {
     }
 }
 
-fn print_slots(slots: &[SlotView]) {
-    if slots.is_empty() {
+fn print_waits(waits: &[WaitView]) {
+    if waits.is_empty() {
         return;
     }
     line("");
-    for slot in slots {
-        let wait =
-            slot.in_ms.map(|ms| format!(", in {:.1}s", ms as f64 / 1000.0)).unwrap_or_default();
-        line(&format!("slot {} waits{wait}: {}", slot.slot, slot.reason));
-        if let Some(failure) = &slot.last_failure {
+    for wait in waits {
+        let left = wait.in_ms.map(|ms| format!(" (in {:.1}s)", ms as f64 / 1000.0));
+        line(&format!("{}{}", wait.sentence(), left.unwrap_or_default()));
+        if let Some(failure) = &wait.last_failure {
             for text in failure.message.lines() {
                 line(&format!("    {text}"));
             }
@@ -122,13 +128,13 @@ fn print_slots(slots: &[SlotView]) {
 pub(crate) async fn instances(
     client: &Client,
     output: Output,
-    service: Option<&str>,
+    service: Option<ServiceName>,
 ) -> Result<(), Failure> {
-    let names: Vec<String> = match service {
-        Some(service) => vec![service.to_owned()],
+    let names: Vec<ServiceName> = match service {
+        Some(service) => vec![service],
         None => {
             let list: ServiceList = client.get("/v1/services").await?;
-            list.services.iter().map(|it| it.name.to_string()).collect()
+            list.services.into_iter().map(|it| it.name).collect()
         }
     };
     let mut all = Vec::new();
@@ -173,30 +179,30 @@ fn instance_table(instances: &[InstanceView]) -> Table {
 }
 
 pub(crate) async fn get(client: &Client, output: Output, args: Get) -> Result<(), Failure> {
-    let name = ServiceName::new(&args.service)?;
+    let name = args.service;
     let spec = match args.revision {
         None => client.get::<ServiceView>(&format!("/v1/services/{name}")).await?.spec,
         Some(number) => {
-            let history: History =
-                client.get(&format!("/v1/services/{}/history", args.service)).await?;
+            let history: History = client.get(&format!("/v1/services/{name}/history")).await?;
             let found = history.revisions.into_iter().find(|it| u64::from(it.revision) == number);
             found.map(|it| it.spec).ok_or_else(|| {
-                Failure::new(
-                    ExitCode::NotFound,
-                    format!("{} has no revision {number}", args.service),
-                )
-                .hint(format!("proffer history {}", args.service))
+                Failure::new(ExitCode::NotFound, format!("{name} has no revision {number}"))
+                    .hint(format!("proffer history {name}"))
             })?
         }
     };
     match output {
-        Output::Json => json(&spec),
+        Output::Json => json(&proffer_service::spec_file::to_file(&name, &spec)),
         Output::Text => line(proffer_service::spec_file::to_yaml(&name, &spec).trim_end()),
     }
     Ok(())
 }
 
-pub(crate) async fn history(client: &Client, output: Output, service: &str) -> Result<(), Failure> {
+pub(crate) async fn history(
+    client: &Client,
+    output: Output,
+    service: &ServiceName,
+) -> Result<(), Failure> {
     let history: History = client.get(&format!("/v1/services/{service}/history")).await?;
     if output == Output::Json {
         json(&history.revisions);
@@ -353,11 +359,15 @@ pub(crate) async fn remove(
 }
 
 /// `why SERVICE`: what the service waits for, and why the master has no place for it.
-pub(crate) async fn why(client: &Client, output: Output, service: &str) -> Result<(), Failure> {
+pub(crate) async fn why(
+    client: &Client,
+    output: Output,
+    service: &ServiceName,
+) -> Result<(), Failure> {
     let view: WhyView = client.get(&format!("/v1/services/{service}/why")).await?;
     let mut explanations = Vec::new();
     // Only what has no place is the master's to explain.
-    if view.slots.iter().any(|slot| slot.waits_for == WaitsFor::Capacity) {
+    if view.waits.iter().any(|wait| wait.waits_for == WaitsFor::Capacity) {
         let framework = super::logs::service_framework(client).await?;
         for group in &view.demand_groups {
             match super::why::ask(client, "demand", &format!("{framework}/{group}")).await {
@@ -373,7 +383,7 @@ pub(crate) async fn why(client: &Client, output: Output, service: &str) -> Resul
         return Ok(());
     }
     line(&format!("{}: {}", view.service, view.summary));
-    print_slots(&view.slots);
+    print_waits(&view.waits);
     for explanation in &explanations {
         super::why::print(explanation);
     }
@@ -383,12 +393,12 @@ pub(crate) async fn why(client: &Client, output: Output, service: &str) -> Resul
 pub(crate) async fn events(
     client: &Client,
     output: Output,
-    service: &str,
+    service: &ServiceName,
     follow: bool,
 ) -> Result<(), Failure> {
     let print = |event: &ServiceEvent| match output {
         Output::Json => json_line(&as_line(event)),
-        Output::Text => line(&format!("{}  {}", time(event.at.0), event_words(event))),
+        Output::Text => line(&hanging(&format!("{}  {}", time(event.at.0), event_words(event)))),
     };
     let path = format!("/v1/services/{service}/events");
     let page: EventPage = client.get(&path).await?;
@@ -396,17 +406,15 @@ pub(crate) async fn events(
     if !follow {
         return Ok(());
     }
-    let mut events = client.events(&format!("{path}?watch=1&after={}", page.cursor)).await?;
-    while let Some(event) = events.next().await? {
-        match serde_json::from_str::<EventPage>(&event) {
-            Ok(page) => page.events.iter().for_each(print),
-            Err(_) => match serde_json::from_str::<ServiceEvent>(&event) {
-                Ok(event) => print(&event),
-                Err(error) => note(&format!("an event cannot be read: {error}")),
-            },
+    let mut events = client.follow(&format!("{path}?watch=1&after={}", page.cursor)).await?;
+    loop {
+        let event = events.next().await?;
+        match serde_json::from_str::<ServiceEvent>(&event) {
+            Ok(event) => print(&event),
+            // The framework was started again meanwhile, or this reader was too slow.
+            Err(_) => note("some events are not kept any more"),
         }
     }
-    Ok(())
 }
 
 /// In the shape of the cluster's events.

@@ -1,12 +1,11 @@
 //! `proffer wait`: for scripts.
 
-use super::follow::{OUTAGE_MAX, span};
+use super::follow::span;
 use crate::args::{Output, Wait};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{json, line};
-use proffer_service::api::types::{RolloutState, ServiceStatus, ServiceView};
-use std::time::{Duration, Instant};
+use proffer_service::api::types::{RolloutState, ServiceName, ServiceStatus, ServiceView};
 
 enum Condition {
     Ready,
@@ -46,18 +45,18 @@ pub(crate) async fn run(client: &Client, output: Output, args: Wait) -> Result<E
     Ok(code)
 }
 
-async fn wait(client: &Client, service: &str, condition: &Condition) -> Result<ExitCode, Failure> {
-    let mut heard = Instant::now();
+async fn wait(
+    client: &Client,
+    service: &ServiceName,
+    condition: &Condition,
+) -> Result<ExitCode, Failure> {
+    let mut events = client.follow_patiently(&format!("/v1/services/{service}?watch=1"));
     loop {
-        let path = format!("/v1/services/{service}?watch=1");
-        match client.events(&path).await {
-            Ok(mut events) => {
-                while let Ok(Some(event)) = events.next().await {
-                    heard = Instant::now();
-                    let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
-                    if let Some(code) = met(&view, condition)? {
-                        return Ok(code);
-                    }
+        match events.next().await {
+            Ok(event) => {
+                let Ok(view) = serde_json::from_str::<ServiceView>(&event) else { continue };
+                if let Some(code) = met(&view, condition)? {
+                    return Ok(code);
                 }
             }
             Err(failure) if failure.code == ExitCode::NotFound => {
@@ -66,11 +65,8 @@ async fn wait(client: &Client, service: &str, condition: &Condition) -> Result<E
                     Condition::Ready | Condition::Rollout | Condition::Instances(_) => Err(failure),
                 };
             }
-            // A master or a framework that is away for a moment comes back.
-            Err(failure) if failure.code == ExitCode::Error && heard.elapsed() < OUTAGE_MAX => {}
             Err(failure) => return Err(failure),
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::{json, line};
 use proffer_proto::pb;
+use proffer_service::api::types::ServiceName;
 use proffer_types::{AgentId, FrameworkId, TaskKey};
 
 pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<(), Failure> {
@@ -16,7 +17,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<()
     } else if text.parse::<TaskKey>().is_ok() {
         "task"
     } else {
-        return super::services::why(client, output, text).await;
+        return super::services::why(client, output, &ServiceName::new(text)?).await;
     };
     let explanation = ask(client, kind, text).await?;
     match output {

@@ -8,4 +8,5 @@ pub mod http;
 
 pub use channel::{AuthorizedChannel, channel};
 pub use endpoint::{Address, AddressError, Endpoint};
+pub use events::Event;
 pub use http::{ClientError, HttpClient};

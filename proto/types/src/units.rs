@@ -41,6 +41,21 @@ impl fmt::Display for Bytes {
 }
 
 impl Bytes {
+    /// To a tenth of the largest binary unit it fills, as tables show it: `23.5GiB`. Does not read back
+    /// exactly.
+    #[must_use]
+    pub fn rounded(self) -> String {
+        const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        let Some((unit, shift)) = UNITS.into_iter().find(|(_, shift)| self.0 >> shift > 0) else {
+            return self.to_string();
+        };
+        let tenths = (u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift;
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => format!("{whole}{unit}"),
+            (whole, tenth) => format!("{whole}.{tenth}{unit}"),
+        }
+    }
+
     /// Reads `512MiB`, `2Gi`, `18GB`, `100B`. A bare number is refused: a quantity has its unit.
     ///
     /// # Errors
@@ -198,6 +213,14 @@ pub struct Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounded_bytes_keep_a_tenth_of_the_largest_unit() {
+        let rounded = |bytes: u64| Bytes(bytes).rounded();
+        assert_eq!(rounded(24_684_092 << 10), "23.5GiB");
+        assert_eq!([rounded(0), rounded(1023), rounded(1536)], ["0B", "1023B", "1.5KiB"]);
+        assert_eq!([rounded(2 << 30), rounded(u64::MAX)], ["2GiB", "16777216TiB"]);
+    }
 
     #[test]
     fn quantities_need_their_unit_and_read_back() {

@@ -95,6 +95,12 @@ impl HttpClient {
         Self { endpoint: endpoint.clone(), connector, client }
     }
 
+    /// Whether there is a token to show now.
+    #[must_use]
+    pub fn shows_token(&self) -> bool {
+        self.endpoint.token().is_some()
+    }
+
     fn authorization(&self) -> Option<HeaderValue> {
         let token = self.endpoint.token()?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
