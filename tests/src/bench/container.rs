@@ -30,6 +30,8 @@ type Start = (f64, f64);
 
 struct Bed {
     place: Place,
+    /// What a runtime keeps of its containers: on a tmpfs, as `/run` is on a machine with systemd.
+    run: PathBuf,
     stamp: PathBuf,
     root: PathBuf,
     runc: bool,
@@ -104,14 +106,16 @@ impl Bed {
         for path in [place.path(), &root] {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         }
+        let tmpfs = Path::new("/dev/shm");
+        let run = if tmpfs.is_dir() { tmpfs.join(&place.name) } else { place.path().join("run") };
         let (ours, events) = LinuxContainerizer::new(LinuxConfig {
-            run_root: place.path().join("run"),
+            run_root: run.join("ours"),
             cgroup_root: CgroupRoot::new("", &format!("{}/ours", place.name))?,
             isolation: IsolationChoice::Exactly(IsolationLevel::Full),
             go_timeout: PATIENCE,
         })?;
         let runc = Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_ok();
-        let bed = Self { place, stamp, root, runc, ours, events };
+        let bed = Self { place, run, stamp, root, runc, ours, events };
         if runc {
             bed.write_bundle()?;
         }
@@ -238,9 +242,16 @@ impl Bed {
     /// Runs in the foreground and removes the container at its end.
     fn with_runc(&self, round: usize) -> Result<Start> {
         let mut command = Command::new("runc");
-        command.arg("--root").arg(self.place.path().join("runc")).args(["run", "--bundle"]);
+        command.arg("--root").arg(self.run.join("runc")).args(["run", "--bundle"]);
         command.arg(self.bundle()).arg(format!("{}-{round}", self.place.name));
         timed(command)
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        // Directories of containers that are gone; what cannot be removed is named after the test.
+        let _ = fs::remove_dir_all(&self.run);
     }
 }
 
