@@ -1,9 +1,10 @@
-//! Runs a command N times to completion: each item once, failed ones again, whatever ends or is cut
-//! on the way. Kill it and start it again, or start several: one works, the others stand by.
+//! Runs a command N times to completion: each item once, failed ones again a little later, whatever
+//! ends or is cut on the way. Kill it and start it again, or start several: one works, the others stand by.
 //! `cargo run -p proffer-sdk --example run_to_completion -- 20 /bin/sh -c 'sleep 1; echo ${item}'`
 #![allow(clippy::wildcard_enum_match_arm, clippy::print_stdout, reason = "an example prints")]
 
-use proffer_sdk::types::{FrameworkName, Now, Resources, RoleName, TaskName, TaskState};
+use proffer_sdk::types::{DurationMs, FrameworkName, Monotonic, Now};
+use proffer_sdk::types::{Resources, RoleName, TaskName, TaskState};
 use proffer_sdk::{Context, Framework, FrameworkEvent, FrameworkInfo, Options, StateWrite};
 use proffer_sdk::{TaskRequest, Template, run};
 
@@ -15,24 +16,21 @@ pub(crate) struct RunToCompletion {
     pub(crate) template: Template,
     pub(crate) resources: Resources,
     pub(crate) role: RoleName,
+    pub(crate) again_at: Option<Monotonic>,
 }
 
 impl RunToCompletion {
-    fn launch(&self, item: usize, ctx: &mut Context) {
-        let (template, role) = (self.template.clone(), self.role.clone());
-        let request = TaskRequest::new(task(item), template, role, self.resources.clone());
-        // The SDK holds it back while an absent agent could still run a task of that name.
-        ctx.launch(request.variable("item", item.to_string())).expect("active, its name is free");
-    }
-
-    fn ended(&self, item: usize, state: TaskState, ctx: &mut Context) {
-        let mut done = self.done(ctx);
-        if state != TaskState::Finished && !is_set(&done, item) {
-            return self.launch(item, ctx);
+    fn launch_missing(&mut self, ctx: &mut Context) {
+        self.again_at = None;
+        let done = self.done(ctx);
+        for item in (0..self.count).filter(|item| !is_set(&done, *item)) {
+            let (name, template, role) = (task(item), self.template.clone(), self.role.clone());
+            if !ctx.is_taken(&name) {
+                let request = TaskRequest::new(name, template, role, self.resources.clone());
+                // The SDK holds it back while an absent agent could still run a task of that name.
+                ctx.launch(request.variable("item", item.to_string())).expect("its name is free");
+            }
         }
-        done[item / 8] |= 1 << (item % 8);
-        // The end of the task is acknowledged when this is durable, not before.
-        ctx.commit(vec![StateWrite::put(DONE, done)], 0).expect("active, and small enough");
     }
 
     fn done(&self, ctx: &Context) -> Vec<u8> {
@@ -46,26 +44,29 @@ impl Framework for RunToCompletion {
     type Input = ();
 
     fn info(&self) -> FrameworkInfo {
-        let name = FrameworkName::new("run-to-completion").expect("is a name");
+        let name = FrameworkName::new("to-completion").expect("is a name");
         FrameworkInfo::new(name, self.role.clone())
     }
 
-    fn handle(&mut self, event: FrameworkEvent<()>, _now: Now, ctx: &mut Context) {
+    fn next_deadline(&self) -> Option<Monotonic> {
+        self.again_at
+    }
+
+    fn handle(&mut self, event: FrameworkEvent<()>, now: Now, ctx: &mut Context) {
         match event {
-            FrameworkEvent::Active { .. } => {
-                let done = self.done(ctx);
-                let is_missing =
-                    |item: &usize| !is_set(&done, *item) && ctx.tasks().get(&task(*item)).is_none();
-                let missing: Vec<usize> = (0..self.count).filter(is_missing).collect();
-                missing.into_iter().for_each(|item| self.launch(item, ctx));
-            }
+            FrameworkEvent::Active { .. } | FrameworkEvent::Timer => self.launch_missing(ctx),
             FrameworkEvent::Task { task, retried: false, .. } if !task.is_live() => {
                 println!("{}: {:?}", task.name(), task.state());
-                let number = task.name().as_str().strip_prefix("item-").map(str::parse);
-                if let Some(Ok(item)) = number
-                    && item < self.count
-                {
-                    self.ended(item, task.state(), ctx);
+                let item =
+                    task.name().as_str().strip_prefix("item-").and_then(|it| it.parse().ok());
+                let Some(item) = item.filter(|it| *it < self.count) else { return };
+                let mut done = self.done(ctx);
+                if task.state() == TaskState::Finished || is_set(&done, item) {
+                    done[item / 8] |= 1 << (item % 8);
+                    // The end of the task is acknowledged when this is durable, not before.
+                    ctx.commit(vec![StateWrite::put(DONE, done)], 0).expect("active, and small");
+                } else {
+                    self.again_at.get_or_insert(now.monotonic.after(DurationMs::from_secs(1)));
                 }
             }
             _ => {}
@@ -91,7 +92,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count = arguments.next().ok_or("usage: run_to_completion COUNT COMMAND…")?.parse()?;
     let template = Template::command(arguments)?;
     let (resources, role) = ("cpus:0.1;mem:32MiB".parse()?, RoleName::new("batch")?);
-    let framework = RunToCompletion { count, template, resources, role };
-    run(framework, Options::from_env()?).ended().await;
+    let all = RunToCompletion { count, template, resources, role, again_at: None };
+    run(all, Options::from_env()?).ended().await;
     Ok(())
 }

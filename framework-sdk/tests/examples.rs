@@ -6,7 +6,7 @@
 mod run_to_completion;
 
 use proffer_sdk::testing::Bench;
-use proffer_sdk::types::{RoleName, TaskState};
+use proffer_sdk::types::{DurationMs, RoleName, TaskState};
 use proffer_sdk::{Standing, Template};
 use run_to_completion::RunToCompletion;
 
@@ -16,6 +16,7 @@ fn framework(count: usize) -> RunToCompletion {
         template: Template::command(["/bin/echo", "${item}"]).expect("valid"),
         resources: "cpus:1;mem:64MiB".parse().expect("valid"),
         role: RoleName::new("batch").expect("valid"),
+        again_at: None,
     }
 }
 
@@ -42,11 +43,13 @@ fn every_item_runs_once_and_the_framework_ends() {
 }
 
 #[test]
-fn a_failed_item_runs_again() {
+fn a_failed_item_runs_again_after_a_pause() {
     let mut bench = Bench::new(framework(1));
     bench.agent("one", "cpus:4;mem:8GiB");
     bench.settle();
     finish_all(&mut bench, TaskState::Failed);
+    assert_eq!(bench.live().len(), 0, "a command that always fails does not keep the cluster busy");
+    bench.advance(DurationMs::from_secs(1));
     assert_eq!(bench.live().len(), 1);
     finish_all(&mut bench, TaskState::Finished);
     assert!(bench.master().is_torn_down());
