@@ -143,19 +143,27 @@ impl Container {
     }
 }
 
-/// The supervisor itself enters the leaf of the supervisors.
-pub(crate) fn enter_supervisor_cgroup(join: &CgroupJoin) -> Result<(), Failed> {
+/// Who goes on as the supervisor.
+pub(crate) enum GoesOn {
+    /// This process.
+    This,
+    /// Its sibling: this process is to end at once.
+    Sibling,
+}
+
+/// The supervisor enters the leaf of the supervisors. A group of version 2 is entered by being born in
+/// it: a move there waits until every processor has passed a quiet state, which takes ten milliseconds
+/// on a busy machine (`cgroup_threadgroup_rwsem`).
+pub(crate) fn enter_supervisor_cgroup(join: &CgroupJoin) -> Result<GoesOn, Failed> {
     let step = Step::EnterSupervisorCgroup;
-    for file in &join.v1_tasks_files {
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(file));
-        let mut file = OpenOptions::new().write(true).open(path).at(step)?;
-        file.write_all(b"0").at(step)?;
+    let group =
+        open_cgroup(&join.v1_tasks_files, &join.v2_dir).map_err(|f| Failed { step, ..f })?;
+    group.join_v1().map_err(|failed| Failed { step, ..failed })?;
+    let Some(v2_dir) = group.v2_dir else { return Ok(GoesOn::This) };
+    match sys::clone_sibling(v2_dir.as_fd()).at(step)? {
+        Side::Parent { .. } => Ok(GoesOn::Sibling),
+        Side::Child => Ok(GoesOn::This),
     }
-    if !join.v2_dir.is_empty() {
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(&join.v2_dir)).join("cgroup.procs");
-        std::fs::write(path, "0").at(step)?;
-    }
-    Ok(())
 }
 
 /// Writes what is known of the start into the file that [`Container::start`] made.

@@ -27,7 +27,7 @@ use proffer_supervisor::step::Step;
 use proffer_supervisor::wire::{Body, LaunchSpec, Phase, Status};
 
 use crate::child::{At, Failed};
-use crate::launch::Container;
+use crate::launch::{Container, GoesOn};
 use crate::supervise::{Supervisor, failure};
 
 fn main() -> std::process::ExitCode {
@@ -48,12 +48,24 @@ fn supervise(directory: &Path) -> io::Result<()> {
     std::env::set_current_dir(directory)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(LOCK)?;
     let mut lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e)?;
+    let birth = take_birth_socket()?;
+    let spec = match begin() {
+        Ok(Some(spec)) => spec,
+        Ok(None) => {
+            // Dropped, it would be unlocked for the sibling as well.
+            std::mem::forget(lock);
+            return Ok(());
+        }
+        Err(failed) => {
+            tell_failure(&birth, &failed);
+            return Ok(());
+        }
+    };
     // For whoever must end a supervisor that hangs; while the lock is held the number is ours.
     writeln!(lock, "{}", std::process::id())?;
-    let birth = take_birth_socket()?;
     become_supervisor()?;
-    match prepare() {
-        Ok((spec, container, logs)) => Supervisor::new(&spec, container, logs, birth)?.run(),
+    match Container::prepare(&spec) {
+        Ok((container, logs)) => Supervisor::new(&spec, container, logs, birth)?.run(),
         Err(failed) => {
             tell_failure(&birth, &failed);
             Ok(())
@@ -81,18 +93,23 @@ fn become_supervisor() -> io::Result<()> {
     Ok(())
 }
 
-fn prepare() -> Result<(LaunchSpec, Container, [logs::LogStream; 2]), Failed> {
+/// Reads the spec and goes where supervisors belong; `None` when a sibling goes on, which has the lock
+/// and the connection as well.
+fn begin() -> Result<Option<LaunchSpec>, Failed> {
     let spec: LaunchSpec = run_dir::read(Path::new(SPEC)).at(Step::ReadSpec)?;
     let this_boot = run_dir::boot_id().at(Step::ReadSpec)?;
     if spec.boot_id != this_boot || Path::new(STARTED).exists() || Path::new(EXIT).exists() {
         // Launched before, or made for an earlier boot: never again (K14).
         return Err(Failed { step: Step::MarkStarted, errno: libc::EEXIST });
     }
-    if let Some(join) = &spec.supervisor_cgroup {
-        launch::enter_supervisor_cgroup(join)?;
-    }
-    let (container, logs) = Container::prepare(&spec)?;
-    Ok((spec, container, logs))
+    let goes_on = match &spec.supervisor_cgroup {
+        Some(join) => launch::enter_supervisor_cgroup(join)?,
+        None => GoesOn::This,
+    };
+    Ok(match goes_on {
+        GoesOn::This => Some(spec),
+        GoesOn::Sibling => None,
+    })
 }
 
 /// The only thing said when there will be no container; the agent reads it and cleans up.

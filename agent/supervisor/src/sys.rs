@@ -44,12 +44,26 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// The process has one thread. The child must not return from the function it was made in: it ends
 /// by `execve` or `_exit`.
 pub(crate) fn clone_process(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+    clone(namespaces as u64, libc::SIGCHLD, cgroup)
+}
+
+/// A copy of this process in the given v2 control group and with the same parent, which is told of its
+/// end as of ours.
+///
+/// # Assumes
+/// The process has one thread.
+pub(crate) fn clone_sibling(cgroup: BorrowedFd<'_>) -> io::Result<Side> {
+    // A sibling's signal is that of the one it is copied from.
+    clone(libc::CLONE_PARENT as u64, 0, Some(cgroup))
+}
+
+fn clone(flags: u64, exit_signal: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let mut pidfd: c_int = -1;
     // SAFETY: clone_args is plain numbers, for which zero is "not used".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = (libc::CLONE_PIDFD | namespaces) as u64;
+    args.flags = libc::CLONE_PIDFD as u64 | flags;
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

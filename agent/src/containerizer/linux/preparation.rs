@@ -107,8 +107,7 @@ impl Shared {
             Ok(stderr)
         })
         .await?;
-        let (stream, supervisor_pid) =
-            self.spawn_supervisor(id, stderr).map_err(|e| failed(chain(&e)))?;
+        let stream = self.spawn_supervisor(id, stderr).map_err(|e| failed(chain(&e)))?;
         let (link, mut statuses) = Link::start(stream, stop.clone());
         let first = tokio::time::timeout(PREPARE_TIMEOUT, statuses.recv()).await;
         let status = match first {
@@ -124,21 +123,22 @@ impl Shared {
             return Err(failed(format!("it is in phase {:?}", status.phase())));
         }
         self.adopt(id, link, statuses, stop);
-        Ok(PreparedContainer { id: id.clone(), supervisor_pid, level: self.isolation.level })
+        let (id, supervisor_pid) = (id.clone(), status.supervisor_pid);
+        Ok(PreparedContainer { id, supervisor_pid, level: self.isolation.level })
     }
 
     fn spawn_supervisor(
         &self,
         id: &ContainerId,
         stderr: std::fs::File,
-    ) -> std::io::Result<(UnixStream, u32)> {
+    ) -> std::io::Result<UnixStream> {
         let (ours, birth) = std::os::unix::net::UnixStream::pair()?;
         let mut child = embedded::spawn(&self.run_dirs.path(id), birth, stderr)?;
-        let pid = child.id().unwrap_or_default();
-        // Only reaps: what it did and how it ended stands in its run directory.
+        // Only reaps: where control groups are of version 2 it ends at once, and a sibling that was born
+        // in the group of the supervisors goes on. What that did stands in its run directory.
         tokio::spawn(async move { child.wait().await });
         ours.set_nonblocking(true)?;
-        Ok((UnixStream::from_std(ours)?, pid))
+        UnixStream::from_std(ours)
     }
 
     /// Enters a connected container into the table and watches it.

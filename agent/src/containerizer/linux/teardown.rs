@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use proffer_supervisor::frame;
 use proffer_supervisor::wire::{self, Body};
@@ -109,6 +110,10 @@ impl Shared {
         while process.is_some_and(is_supervisor) && released.elapsed() < SUPERVISOR_PATIENCE {
             // Its lock is free a little before it has left the group of the supervisors.
             tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        if let Some(pid) = process {
+            // Ours to reap if this process made it; one of an earlier agent's is init's.
+            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         }
         Ok(())
     }
