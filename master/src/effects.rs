@@ -6,7 +6,7 @@ use crate::inbox::Inbox;
 use crate::registry_reader::read_state;
 use crate::replies::Replies;
 use crate::store::leader::Commits;
-use crate::store::{Batch, Lane, OperationId as StoreOperation, Store};
+use crate::store::{OperationId as StoreOperation, Store};
 use crate::view::{TurnChanges, ViewWriter};
 use proffer_master_core::registry::RegistryChange;
 use proffer_master_core::{Command, Effect, OperationId, WriteLane, WriteResult};
@@ -70,18 +70,9 @@ impl Performer {
         lane: WriteLane,
         changes: Vec<RegistryChange>,
     ) -> After {
-        let batch = changes.into_iter().fold(Batch::new(), |batch, change| {
-            let key = change.key.encode();
-            match change.record {
-                Some(record) => batch.put(key, record.encode()),
-                None => batch.delete(key),
-            }
-        });
-        let lane = match lane {
-            WriteLane::Registry => Lane::Registry,
-            WriteLane::FrameworkState => Lane::FrameworkState,
-        };
-        match self.commits.submit(StoreOperation(operation.0), lane, batch) {
+        let submitted =
+            self.commits.submit(StoreOperation(operation.0), lane.into(), changes.into());
+        match submitted {
             Ok(()) => After::Continue,
             Err(error) => After::Tell(Command::RegistryWritten {
                 operation,

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use proffer_master_core::WriteLane;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
@@ -28,6 +29,15 @@ pub enum Lane {
     Registry,
     /// What frameworks keep in their state stores.
     FrameworkState,
+}
+
+impl From<WriteLane> for Lane {
+    fn from(lane: WriteLane) -> Self {
+        match lane {
+            WriteLane::Registry => Self::Registry,
+            WriteLane::FrameworkState => Self::FrameworkState,
+        }
+    }
 }
 
 /// How much may wait. Beyond it `submit` refuses, which ends the term; the core counts what is on its way

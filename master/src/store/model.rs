@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proffer_master_core::registry::RegistryChange;
 use serde::{Deserialize, Serialize};
 
 /// A key, in bytes; keys sort bytewise.
@@ -119,6 +120,19 @@ impl Batch {
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
         self.operations.iter().map(Operation::encoded_bytes).sum()
+    }
+}
+
+impl From<Vec<RegistryChange>> for Batch {
+    /// What the core wants written, as the store keeps it.
+    fn from(changes: Vec<RegistryChange>) -> Self {
+        changes.into_iter().fold(Self::new(), |batch, change| {
+            let key = change.key.encode();
+            match change.record {
+                Some(record) => batch.put(key, record.encode()),
+                None => batch.delete(key),
+            }
+        })
     }
 }
 

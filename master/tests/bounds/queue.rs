@@ -3,9 +3,9 @@
 
 use proffer_master::store::commit_queue::{CommitQueue, QueueBudget};
 use proffer_master::store::model::CommitMark;
-use proffer_master::store::{Batch, Lane, LeaderToken, Limits, OperationId, Revision};
+use proffer_master::store::{LeaderToken, Limits, OperationId, Revision};
 use proffer_master_core::testing::{AgentPeer, FrameworkPeer, Harness};
-use proffer_master_core::{Config, Effect, WriteLane};
+use proffer_master_core::{Config, Effect};
 use proffer_types::DurationMs;
 use proffer_types::attributes::Attribute;
 use proffer_types::scheduler::Call;
@@ -21,19 +21,8 @@ impl Silent {
     fn submit(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let Effect::Persist { operation, lane, changes } = effect else { continue };
-            let batch = changes.into_iter().fold(Batch::new(), |batch, change| {
-                let key = change.key.encode();
-                match change.record {
-                    Some(record) => batch.put(key, record.encode()),
-                    None => batch.delete(key),
-                }
-            });
-            let lane = match lane {
-                WriteLane::Registry => Lane::Registry,
-                WriteLane::FrameworkState => Lane::FrameworkState,
-            };
             self.queue
-                .submit(OperationId(operation.0), lane, batch)
+                .submit(OperationId(operation.0), lane.into(), changes.into())
                 .expect("the core lets no more through than the queue holds");
             self.taken += 1;
         }
