@@ -32,6 +32,13 @@ impl Master {
         }
     }
 
+    /// Its framework is told a task's state once more, unless it is about to be told anyway.
+    pub(crate) fn tell_task_again(&mut self, key: &TaskKey) {
+        if let Some(outbox) = self.frameworks.outbox(key.framework) {
+            outbox.remind(&key.name);
+        }
+    }
+
     /// Tells a connection without a subscription something.
     pub(crate) fn tell_direct(&mut self, connection: ConnectionId, event: Event) {
         self.direct.entry(connection).or_default().push(event);

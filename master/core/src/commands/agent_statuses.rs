@@ -50,7 +50,7 @@ impl Master {
         let repeat = task.record.status == status;
         if repeat {
             // The framework has not acknowledged it, or its word was lost: tell it again.
-            self.tell_task(&key);
+            self.tell_task_again(&key);
             return;
         }
         if !self.task_becomes(status.clone(), now) && status.state.is_terminal() {

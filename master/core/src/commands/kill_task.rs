@@ -55,7 +55,7 @@ impl Master {
     pub(crate) fn kill_task(&mut self, key: &TaskKey, order: KillOrder, now: Now) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         if task.is_terminal() {
-            self.tell_task(key);
+            self.tell_task_again(key);
             return;
         }
         if task.stage == Stage::Held {

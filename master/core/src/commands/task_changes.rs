@@ -202,7 +202,7 @@ impl Master {
             task.record.address = record.address;
             task.told_in = 0;
             self.row(RowKey::Task(key.clone()));
-            self.tell_task(key);
+            self.tell_task_again(key);
         }
         if self.tasks.get(key).is_some_and(|task| task.record.status == record.status) {
             self.charge_unless_ended(key);

@@ -77,6 +77,14 @@ impl Outbox {
         }
     }
 
+    /// The task is to be told again as it is. One that waits already keeps its place: behind newer
+    /// statuses of its log it would come out of order.
+    pub(crate) fn remind(&mut self, task: &TaskName) {
+        if !self.places.contains_key(task) {
+            self.touch(task);
+        }
+    }
+
     /// Asks for all tasks again; what waits for single tasks is covered by it.
     pub(crate) fn snapshot(&mut self) {
         for place in std::mem::take(&mut self.places).into_values() {

@@ -284,6 +284,29 @@ fn a_slow_reader_gets_the_newest_state_once() {
 }
 
 #[test]
+fn k15_a_status_that_waits_keeps_its_place_when_it_is_asked_for_again() {
+    let mut harness = Harness::new(Config::default());
+    let mut one = agent(&mut harness, "one");
+    let mut svc = framework(&mut harness, "svc");
+    launch(&mut harness, &mut svc, &["a", "b"]);
+    one.hear_effects(&harness.take_effects());
+    harness.apply(Command::Suspended);
+    one.report(&mut harness, svc.id, "a", TaskState::Finished);
+    one.report(&mut harness, svc.id, "b", TaskState::Finished);
+    svc.call(&mut harness, Call::Kill { task: "a".parse().expect("legal"), policy: None });
+    harness.turn(Command::LeaseConfirmed { lease_until: Monotonic(u64::MAX) });
+    let told = events(&harness.take_effects());
+    let tasks: Vec<&str> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Status(status) => Some(status.task.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tasks, ["a", "b"], "statuses of one log leave in ascending order");
+}
+
+#[test]
 fn a_reader_that_reads_nothing_is_cut() {
     // K15, I15
     let mut harness = Harness::new(Config::default());
