@@ -9,20 +9,29 @@ use proffer_tests::sim::run::Asked;
 use std::collections::BTreeSet;
 
 /// Seeds that have once found a bug; kept for ever.
-const KEPT: &[u64] = &[2, 19, 27, 29, 44, 55, 75, 90, 98, 141, 1_000_054];
+const KEPT: &[u64] = &[2, 19, 27, 29, 44, 52, 55, 68, 75, 90, 98, 141, 1_000_054];
 /// Kinds of faults that a batch must have struck with.
 const FAULTS: &[&str] = &[
+    "answer_lost_with_member",
     "break_connection",
+    "change_member",
     "compact",
     "crash_agent",
     "crash_framework",
     "crash_master",
+    "crash_member",
     "crash_supervisor",
+    "cut_member",
     "doubled_request",
     "expire_lease",
     "failed_write",
+    "isolate_member",
     "late_request",
     "lost_answer",
+    "majority_lost",
+    "member_elected",
+    "member_out_of_reach",
+    "member_without_leader",
     "overtaken",
     "partition",
     "partition_one_way",

@@ -22,6 +22,10 @@ pub struct Chance {
     pub planted: ChaCha8Rng,
     /// What is late, comes twice, or is torn in the middle.
     pub twists: ChaCha8Rng,
+    /// What happens to the members of the store.
+    pub members: ChaCha8Rng,
+    /// Who shares a connection.
+    pub farm: ChaCha8Rng,
 }
 
 impl Chance {
@@ -42,6 +46,8 @@ impl Chance {
             turns: stream(6),
             planted: stream(7),
             twists: stream(8),
+            members: stream(9),
+            farm: stream(10),
         }
     }
 }

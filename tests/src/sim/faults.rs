@@ -23,7 +23,7 @@ pub fn strike(world: &mut World) {
         return;
     }
     world.queue.after(EVERY_MS, Event::Fault);
-    let rates = world.plan.rates.clone();
+    let rates = world.plan.rates;
     let strikes = |world: &mut World, per_minute_in_thousandths: u64| {
         let per_call = per_minute_in_thousandths * EVERY_MS / 60;
         world.chance.faults.random_range(0..1_000_000) < per_call
@@ -69,7 +69,9 @@ pub fn strike(world: &mut World) {
             stall(world);
         }
     }
+    strike_members(world, EVERY_MS);
     if strikes(world, rates.expire_lease)
+        && world.members.leader().is_some()
         && let Some(leader) = world.store.leader()
     {
         world.counts.fault("expire_lease");
@@ -96,6 +98,47 @@ pub fn strike(world: &mut World) {
         world.counts.fault("pause_master");
         world.masters[node].paused_until_ms = world.queue.now_ms() + span;
     }
+}
+
+/// Members of the store die, are cut off from each other or from a master, or change their leader.
+fn strike_members(world: &mut World, every_ms: u64) {
+    let rates = world.plan.rates;
+    let strikes = |world: &mut World, per_minute_in_thousandths: u64| {
+        let per_call = per_minute_in_thousandths * every_ms / 60;
+        world.chance.members.random_range(0..1_000_000) < per_call
+    };
+    if strikes(world, rates.crash_member) {
+        let (member, span) = some_member(world, 8_000);
+        world.counts.fault("crash_member");
+        world.members.crash(member);
+        world.queue.after(span, Event::StartMember(member));
+        world.members_look();
+    }
+    if strikes(world, rates.isolate_member) && world.members.count() > 1 {
+        let (member, span) = some_member(world, 20_000);
+        world.counts.fault("isolate_member");
+        world.members.isolate(member);
+        world.queue.after(span, Event::JoinMember(member));
+        world.members_look();
+    }
+    if strikes(world, rates.cut_member) {
+        let (member, span) = some_member(world, 20_000);
+        let node = world.chance.members.random_range(0..world.masters.len());
+        world.counts.fault("cut_member");
+        world.members.cut(node, member);
+        world.queue.after(span, Event::MendMember(node, member));
+    }
+    if strikes(world, rates.change_member) {
+        world.counts.fault("change_member");
+        world.members.step_down();
+        world.members_look();
+    }
+}
+
+/// A member that something happens to, and for how long.
+fn some_member(world: &mut World, most_ms: u64) -> (usize, u64) {
+    let member = world.chance.members.random_range(0..world.members.count());
+    (member, between(&mut world.chance.members, 100, most_ms))
 }
 
 /// A wall clock jumps by up to an hour, forward or back (F38, I14).
@@ -168,7 +211,7 @@ fn stall(world: &mut World) {
 fn partition(world: &mut World) {
     let place = world.chance.faults.random_range(0..world.agents.len() + world.frameworks.len());
     let client = match place.checked_sub(world.agents.len()) {
-        None => Client::Agent(place),
+        None => world.client_of_agent(place),
         Some(framework) => Client::Framework(framework),
     };
     let node = world.chance.faults.random_range(0..world.masters.len());

@@ -5,6 +5,7 @@
 
 use super::chance::{Chance, between, heavy_tail};
 use super::plan::Plan;
+use super::world::Rider;
 use proffer_proto::convert::bounds::FRAME_BYTES_MAX;
 use proffer_proto::weight;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Client {
     /// An agent, by its place.
     Agent(usize),
+    /// The farm, for all its agents.
+    Farm,
     /// A framework process, by its place.
     Framework(usize),
 }
@@ -47,6 +50,10 @@ pub struct Connection {
     pub client_open: bool,
     /// Whether the master still reads it.
     pub master_open: bool,
+    /// Whether the client knows that it is open.
+    pub is_used: bool,
+    /// The agents of a farm that are on it.
+    pub riders: Vec<Rider>,
     last_up_ms: u64,
     last_down_ms: u64,
     /// Ways in which something was swallowed: nothing that comes after it ever arrives, since a stream
@@ -86,6 +93,8 @@ impl Network {
             master_life: 0,
             client_open: true,
             master_open: false,
+            is_used: false,
+            riders: Vec::new(),
             last_up_ms: 0,
             last_down_ms: 0,
             holed: BTreeSet::new(),
@@ -140,8 +149,8 @@ impl Network {
     #[must_use]
     pub fn is_readable(client: Client, way: Way, bytes: &[u8]) -> bool {
         let message = match (client, way) {
-            (Client::Agent(_), Way::Up) => "AgentUp",
-            (Client::Agent(_), Way::Down) => "AgentDown",
+            (Client::Agent(_) | Client::Farm, Way::Up) => "AgentUp",
+            (Client::Agent(_) | Client::Farm, Way::Down) => "AgentDown",
             (Client::Framework(_), Way::Up) => "SchedulerUp",
             (Client::Framework(_), Way::Down) => "SchedulerDown",
         };

@@ -20,6 +20,8 @@ pub struct MasterNode {
     pub wall_ahead_ms: i64,
     /// Stands still until then (F10).
     pub paused_until_ms: u64,
+    /// The member of the store that it talks to.
+    pub member: usize,
     /// Turns in which millisecond.
     pub turns_at: (u64, u32),
 }

@@ -2,9 +2,10 @@
 //! altogether, so that runs differ in kind ("swarm testing").
 
 use super::chance::{Chance, between, one_in};
+use rand_chacha::ChaCha8Rng;
 
 /// How often each kind of fault strikes, per simulated minute, in thousandths.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FaultRates {
     /// F1: a master process dies.
     pub crash_master: u64,
@@ -30,6 +31,14 @@ pub struct FaultRates {
     pub wall_jump: u64,
     /// F13, F14: a connection holds its frames back, and its client may meanwhile have another.
     pub stall: u64,
+    /// F23: a member of the store dies.
+    pub crash_member: u64,
+    /// F24, F26: a member of the store reaches no other one for a while.
+    pub isolate_member: u64,
+    /// F23: a master does not reach a member of the store for a while.
+    pub cut_member: u64,
+    /// F23: the members of the store change their leader.
+    pub change_member: u64,
 }
 
 /// One run.
@@ -39,8 +48,12 @@ pub struct Plan {
     pub seed: u64,
     /// Masters that stand for election.
     pub masters: usize,
+    /// Members of their store.
+    pub members: usize,
     /// Agents.
     pub agents: usize,
+    /// Of them so many, the first ones, share one connection; fewer than two: none.
+    pub farm: usize,
     /// Replicas of each framework.
     pub replicas: usize,
     /// Frameworks that run a number of tasks to completion.
@@ -107,6 +120,10 @@ impl Plan {
             compact: rate(500),
             wall_jump: rate(2000),
             stall: 0,
+            crash_member: 0,
+            isolate_member: 0,
+            cut_member: 0,
+            change_member: 0,
         };
         let quiet = one_in(rng, 50);
         let twists = &mut chance.twists;
@@ -117,10 +134,17 @@ impl Plan {
         let usual = proffer_master_core::Config::default().offers_held_max;
         let offers_held_max = if one_in(twists, 300) { 2 } else { usual };
         let rates = FaultRates { stall, ..rates };
+        let (members, rates) = members(&mut chance.members, rates);
         Self {
             seed,
             masters: if one_in(rng, 500) { 2 } else { 1 },
+            members,
             agents: usize::try_from(between(rng, 1, 6)).unwrap_or(1),
+            farm: if one_in(&mut chance.farm, 400) {
+                usize::try_from(between(&mut chance.farm, 2, 6)).unwrap_or(2)
+            } else {
+                0
+            },
             replicas: usize::try_from(between(rng, 1, 2)).unwrap_or(1),
             batches: usize::try_from(between(rng, 1, 2)).unwrap_or(1),
             services: !one_in(rng, 250),
@@ -144,4 +168,18 @@ impl Plan {
             offers_held_max,
         }
     }
+}
+
+/// How many members the store has, and what goes wrong with them.
+fn members(rng: &mut ChaCha8Rng, rates: FaultRates) -> (usize, FaultRates) {
+    let members = if one_in(rng, 500) { 1 } else { 3 };
+    let mut rate = |often: u64| if one_in(rng, 333) { 0 } else { between(rng, 1, often) };
+    let rates = FaultRates {
+        crash_member: rate(1_500),
+        isolate_member: rate(1_000),
+        cut_member: rate(1_500),
+        change_member: rate(1_000),
+        ..rates
+    };
+    (members, rates)
 }

@@ -87,6 +87,10 @@ pub enum Planted {
     OpenDoor,
     /// The master never hears which agents operators drain.
     ForgottenDrain,
+    /// A member of the store answers with what it knew before it was cut off.
+    StaleMember,
+    /// A member that is cut off from the others says that it has written.
+    MinorityCommit,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -122,6 +126,8 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::RepeatedPublish, "K17"),
     (Planted::ForgottenMark, "K19"),
     (Planted::OpenDoor, "K20"),
+    (Planted::StaleMember, "K19"),
+    (Planted::MinorityCommit, "K4"),
 ];
 
 /// What the bugs remember.
@@ -153,7 +159,11 @@ impl Planted {
     /// Occurrences among which the one that strikes is drawn: about as many as every run has.
     fn occurrences(self) -> u64 {
         match self {
-            Self::ImpatientRollout | Self::BoastfulAgent | Self::NeverMends => 2,
+            Self::ImpatientRollout
+            | Self::BoastfulAgent
+            | Self::NeverMends
+            | Self::StaleMember
+            | Self::MinorityCommit => 2,
             _ => 8,
         }
     }
@@ -178,6 +188,11 @@ impl Planted {
             }
             Self::OneClock => plan.rates.wall_jump = 6_000,
             Self::OpenDoor => plan.impostor = true,
+            Self::StaleMember => plan.rates.crash_master = 2_000,
+            Self::MinorityCommit => {
+                plan.members = 3;
+                plan.rates.isolate_member = 4_000;
+            }
             Self::ImpatientRollout => plan.services = true,
             _ => {}
         }

@@ -104,6 +104,7 @@ pub fn populate(world: &mut World) {
             clock_ahead_ms,
             wall_ahead_ms: 0,
             paused_until_ms: 0,
+            member: node % world.plan.members,
             turns_at: (0, 0),
         });
         world.queue.after(node as u64, Event::StartMaster(node));
@@ -198,6 +199,7 @@ fn agent_info(node: usize, world: &mut World) -> AgentInfo {
 fn heal(world: &mut World) {
     world.faulty = false;
     world.network.cut.clear();
+    world.heal_members();
     for place in 0..world.frameworks.len() {
         if world.strikes(Planted::NeverMends) {
             never_mends(world, Client::Framework(place));

@@ -2,7 +2,8 @@
 //! what that part decides, and shows everything to the checkers.
 
 use super::chance::{Chance, between, heavy_tail, one_in};
-use super::network::{Client, Network, Way, Wire};
+use super::members::Members;
+use super::network::{Client, Connection, Network, Way, Wire};
 use super::node_agent::AgentNode;
 use super::node_framework::{FrameworkNode, Link};
 use super::node_master::{Leading, MasterNode, State};
@@ -14,23 +15,25 @@ use super::report::Counts;
 use super::view::View;
 use proffer_agent_core as agent;
 use proffer_agent_core::container::{ContainerExit, Outcome, StopCause};
-use proffer_master::store::commit_queue::{CommitOutcome, CommitQueue, Lane, QueueBudget, Request};
+use proffer_master::store::StoreError;
+use proffer_master::store::commit_queue::{CommitOutcome, CommitQueue, QueueBudget, Request};
 use proffer_master::store::lease::{LeaderLease, LeaseState};
 use proffer_master::store::memory_core::MemoryCore;
 use proffer_master::store::model::{
-    Batch, LeaderToken, Limits, OperationId, RangeRequest, Transaction, TransactionResult,
+    Guard, LeaderToken, Limits, OperationId, Page, RangeRequest, Revision, Transaction,
+    TransactionResult,
 };
 use proffer_master_core as master;
 use proffer_master_core::registry::{Record, RecordKey, RegistryImage, state_prefix};
-use proffer_master_core::{Command, ConnectionId, Effect, Master, Peer, WriteLane, WriteResult};
+use proffer_master_core::{Command, ConnectionId, Effect, Master, Peer, WriteResult};
 use proffer_proto::pb;
 use proffer_sdk_core::Output;
-use proffer_types::agent::{AgentDown, AgentUp};
+use proffer_types::agent::{AgentDown, AgentOrder, AgentUp};
 use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateEntry;
 use proffer_types::{
-    ContainerId, Cursor, DurationMs, FrameworkId, Monotonic, Now, PrincipalName, Refusal,
+    AgentId, ContainerId, Cursor, DurationMs, FrameworkId, Monotonic, Now, PrincipalName, Refusal,
     RefusalCode, TaskName, WallTime,
 };
 use prost::Message;
@@ -42,12 +45,19 @@ use std::time::Duration;
 
 mod agents;
 mod connections;
+mod farm;
 mod frameworks;
 mod masters;
 mod store;
+mod terms;
+
+pub use farm::Rider;
+use store::{Answer, Call};
 
 /// How long a term outlives its last renewal.
 const LEASE_TTL: Duration = Duration::from_secs(5);
+/// How often a leader renews it.
+const RENEW_MS: u64 = 1_600;
 /// How long a dead process stays dead, at most.
 const DOWN_MS_MAX: u64 = 3_000;
 /// Where wall clocks begin.
@@ -72,18 +82,22 @@ pub enum Event {
     Turn(Life),
     /// A deadline of its core, and which.
     MasterDue(Life, u64),
-    /// A transaction reaches the store.
-    Transact(Life, Arc<Transaction>),
+    /// A request reaches a member of the store.
+    Asked(Call),
+    /// Its answer reaches the master, from which life of the member; `None`: there is none.
+    Answered(Call, u64, Option<Answer>),
     /// A copy of a transaction reaches the store, and nobody awaits its answer.
     Copy(Life, Arc<Transaction>),
-    /// The store's answer reaches the master.
+    /// A master is told how a transaction ended.
     Transacted(Life, TransactionResult),
-    /// The guard is read for a master.
-    ReadGuard(Life),
-    /// A renewal reaches the store.
-    KeepAlive(Life, Duration),
-    /// A page is read for a framework.
-    ReadState(Life, master::OperationId, proffer_types::FrameworkId, master::StateList),
+    /// Members of the store elect their leader.
+    ElectMember,
+    /// A member that died is back.
+    StartMember(usize),
+    /// A member reaches the others again.
+    JoinMember(usize),
+    /// A master reaches a member again.
+    MendMember(usize, usize),
     /// An agent process begins.
     StartAgent(usize),
     /// Facts reach an agent.
@@ -104,6 +118,8 @@ pub enum Event {
     Arrives(Wire, Way, Vec<u8>),
     /// One side learns that a connection ended.
     Ends(Wire, Way, Option<Refusal>),
+    /// An agent of the farm is told that it is connected.
+    Boarded(Wire),
     /// Something goes wrong.
     Fault,
     /// A link works again.
@@ -126,12 +142,18 @@ pub struct World {
     pub network: Network,
     /// The registry's store.
     pub store: MemoryCore,
-    /// Who was elected last.
-    pub elected: Option<LeaderToken>,
+    /// Its members.
+    pub members: Members,
+    /// Which master was elected last.
+    pub elected: Option<(Life, LeaderToken)>,
+    /// Where the store stood when the term before that one began.
+    pub deposed: Option<Revision>,
     /// Master processes.
     pub masters: Vec<MasterNode>,
     /// Agents.
     pub agents: Vec<AgentNode>,
+    /// The agents of the farm by their ids, as far as it has learned them.
+    pub farm_ids: BTreeMap<AgentId, usize>,
     /// Framework processes.
     pub frameworks: Vec<FrameworkNode>,
     /// What the leader publishes.
@@ -192,13 +214,16 @@ impl World {
     ) -> Self {
         let mut world = Self {
             store: MemoryCore::new(Limits::ETCD),
+            members: Members::new(plan.members),
             elected: None,
+            deposed: None,
             plan,
             chance,
             queue: Queue::default(),
             network: Network::default(),
             masters: Vec::new(),
             agents: Vec::new(),
+            farm_ids: BTreeMap::new(),
             frameworks: Vec::new(),
             view: View::default(),
             counts: Counts::default(),
@@ -277,14 +302,20 @@ impl World {
             Event::Renew(life) => self.renew(life),
             Event::Turn(life) => self.turn(life),
             Event::MasterDue(life, at_ms) => self.master_due(life, at_ms),
-            Event::Transact(life, transaction) => self.transact(life, &transaction),
+            Event::Asked(call) => self.asked(call),
+            Event::Answered(call, life, answer) => self.answered(call, life, answer),
             Event::Copy(life, transaction) => self.copied(life, &transaction),
             Event::Transacted(life, result) => self.transacted(life, result),
-            Event::ReadGuard(life) => self.read_guard(life),
-            Event::KeepAlive(life, sent_at) => self.keep_alive(life, sent_at),
-            Event::ReadState(life, operation, framework, list) => {
-                self.read_state(life, operation, framework, &list);
+            Event::ElectMember => self.elect_member(),
+            Event::StartMember(member) => {
+                self.members.start(member);
+                self.members_look();
             }
+            Event::JoinMember(member) => {
+                self.members.join(member);
+                self.members_look();
+            }
+            Event::MendMember(node, member) => self.members.mend(node, member),
             Event::StartAgent(node) => self.start_agent(node),
             Event::Facts(life, facts) => self.agent_facts(life, facts),
             Event::AgentDue(life, at_ms) => self.agent_due(life, at_ms),
@@ -295,6 +326,7 @@ impl World {
             Event::Dialled(wire) => self.dialled(wire),
             Event::Arrives(wire, way, bytes) => self.arrives(wire, way, &bytes),
             Event::Ends(wire, way, refusal) => self.ends(wire, way, refusal),
+            Event::Boarded(wire) => self.boarded(wire),
             Event::Fault => super::faults::strike(self),
             Event::Mend(client, node) => {
                 self.network.cut.remove(&(client, node, Way::Up));

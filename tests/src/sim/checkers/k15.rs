@@ -1,23 +1,25 @@
-//! K15: streams. Statuses of one log reach a stream in ascending order (one that it has shown before may
-//! be repeated); no more events are under way to a framework than its window holds.
+//! K15: streams. Statuses of one log reach a stream in ascending order (one that its framework was shown
+//! before may be repeated, also to a later process when its acknowledgement was lost); no more events are under way to a framework than its window holds.
 
 use super::{holds, statuses, to_frameworks};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, ConnectionId, limits};
 use proffer_types::scheduler::Event;
-use proffer_types::{AgentId, FrameworkEpoch, LogIncarnation};
+use proffer_types::{AgentId, FrameworkEpoch, FrameworkId, LogIncarnation};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Log = (AgentId, LogIncarnation);
-/// The sequences of each log that a process was told.
-type Told = BTreeMap<Log, BTreeSet<u64>>;
+/// The greatest sequence of each log that a process was told.
+type Told = BTreeMap<Log, u64>;
 
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Streams {
     /// By process: its life and newest epoch, and what it was told.
     told: BTreeMap<usize, (u64, FrameworkEpoch, Told)>,
+    /// The sequences of each log that any process of a framework was told.
+    shown: BTreeMap<(FrameworkId, Log), BTreeSet<u64>>,
     under_way: BTreeMap<(usize, u64, ConnectionId), u64>,
     looked: u64,
 }
@@ -47,11 +49,15 @@ impl Checker for Streams {
                         logs.clear();
                     }
                     let in_page = matches!(event, Event::SnapshotPage { .. });
-                    for id in statuses(event).into_iter().filter_map(|status| status.id) {
+                    for status in statuses(event) {
+                        let Some(id) = status.id else { continue };
                         self.looked += 1;
-                        let log = logs.entry((id.agent, id.incarnation)).or_default();
-                        let last = log.last().copied().unwrap_or(0);
-                        let repeats = !log.insert(id.sequence);
+                        let log = (id.agent, id.incarnation);
+                        let shown = self.shown.entry((status.framework, log)).or_default();
+                        let repeats = !shown.insert(id.sequence);
+                        let newest = logs.entry(log).or_default();
+                        let last = *newest;
+                        *newest = last.max(id.sequence);
                         holds(in_page || repeats || last < id.sequence, || {
                             format!(
                                 "framework {node} reads {} of {} after {last}",

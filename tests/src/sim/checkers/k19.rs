@@ -5,9 +5,10 @@ use super::{holds, stored, to_agents, to_frameworks};
 use crate::sim::network::Client;
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
+use proffer_agent_core as agent;
 use proffer_master_core::ConnectionId;
 use proffer_master_core::registry::{ClusterRecord, Record, RecordKey};
-use proffer_types::agent::AgentOrder;
+use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::scheduler::Event;
 use proffer_types::{AgentId, FrameworkEpoch, FrameworkId, MasterEpoch};
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Ids {
     connections: BTreeMap<(usize, u64, ConnectionId), Client>,
-    agents: BTreeMap<AgentId, Client>,
+    /// The machine that each id was given to.
+    agents: BTreeMap<AgentId, usize>,
     epochs: BTreeMap<(FrameworkId, FrameworkEpoch), Client>,
     masters: BTreeMap<MasterEpoch, (usize, u64)>,
     looked: u64,
@@ -27,6 +29,10 @@ fn marks(world: &World) -> ClusterRecord {
         Some(Record::Cluster(cluster)) => cluster,
         _ => ClusterRecord::default(),
     }
+}
+
+fn registers(frame: &AgentDown) -> bool {
+    frame.orders.iter().any(|order| matches!(order, AgentOrder::Registered { .. }))
 }
 
 impl Ids {
@@ -47,20 +53,13 @@ impl Checker for Ids {
                 self.connections.insert((*node, *life, *connection), *client);
             }
             Seen::Master { node, life, effects, .. } => {
-                for (connection, frame) in to_agents(effects) {
+                for (_, frame) in to_agents(effects) {
                     self.master(frame.master_epoch, (*node, *life))?;
-                    let admits =
-                        |order: &AgentOrder| matches!(order, AgentOrder::Registered { .. });
-                    let client = self.connections.get(&(*node, *life, connection));
-                    if let (true, Some(client)) = (frame.orders.iter().any(admits), client) {
+                    if registers(frame) {
                         self.looked += 1;
                         let mark = marks(world).agent_mark;
                         holds(frame.agent <= mark, || {
                             format!("{} is given out, the durable mark is {mark}", frame.agent)
-                        })?;
-                        let first = *self.agents.entry(frame.agent).or_insert(*client);
-                        holds(first == *client, || {
-                            format!("{} is {first:?} and {client:?}", frame.agent)
                         })?;
                     }
                 }
@@ -83,6 +82,15 @@ impl Checker for Ids {
                         })?;
                     }
                 }
+            }
+            Seen::Agent { node, command: Some(agent::Command::Frame { frame, .. }), .. }
+                if registers(frame) =>
+            {
+                self.looked += 1;
+                let first = *self.agents.entry(frame.agent).or_insert(*node);
+                holds(first == *node, || {
+                    format!("{} is given to agents {first} and {node}", frame.agent)
+                })?;
             }
             _ => {}
         }

@@ -90,12 +90,19 @@ impl World {
             match &effect {
                 agent::Effect::Connect { connection, master } => {
                     let place = master.parse().unwrap_or(0);
-                    self.dial(Client::Agent(node), life.life, *connection, place);
+                    let client = self.client_of_agent(node);
+                    if client == Client::Farm {
+                        self.board(node, life.life, *connection, place);
+                    } else {
+                        self.dial(client, life.life, *connection, place);
+                    }
                 }
                 agent::Effect::Disconnect { connection } => {
+                    self.leave_farm(node, life.life, Some(*connection));
                     self.close_by_client(Client::Agent(node), life.life, *connection);
                 }
                 agent::Effect::Send { connection, frame } => {
+                    self.rider_sends(life, *connection, frame.clone());
                     let bytes = pb::AgentUp::from(frame.clone()).encode_to_vec();
                     self.send_up(Client::Agent(node), life.life, *connection, bytes);
                 }
@@ -272,6 +279,7 @@ impl World {
             it.machine.crash(durable);
         }
         let life = self.agents[node].life;
+        self.leave_farm(node, life, None);
         self.hang_up(Client::Agent(node), life);
         let down = between(&mut self.chance.faults, 10, DOWN_MS_MAX);
         self.queue.after(down, Event::StartAgent(node));

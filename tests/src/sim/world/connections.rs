@@ -1,7 +1,6 @@
 //! Connections of the world: dialling, frames in both ways, and every kind of end.
 
 use super::*;
-use crate::sim::network::Connection;
 use crate::sim::node_framework::Kind;
 
 impl World {
@@ -15,17 +14,23 @@ impl World {
     }
 
     pub(super) fn send_up(&mut self, client: Client, life: u64, number: u64, bytes: Vec<u8>) {
-        let Some(wire) = self.network.of_client(client, life, number) else { return };
+        if let Some(wire) = self.network.of_client(client, life, number) {
+            self.send_over(wire, bytes);
+        }
+    }
+
+    pub(super) fn send_over(&mut self, wire: Wire, bytes: Vec<u8>) {
         let now_ms = self.queue.now_ms();
         if let Some(at) = self.network.send(wire, Way::Up, now_ms, &self.plan, &mut self.chance) {
             self.queue.at(at, Event::Arrives(wire, Way::Up, bytes));
         }
     }
 
-    pub(super) fn dial(&mut self, client: Client, life: u64, number: u64, master: usize) {
+    pub(super) fn dial(&mut self, client: Client, life: u64, number: u64, master: usize) -> Wire {
         let wire = self.network.dial(client, life, number, master);
         let delay = heavy_tail(&mut self.chance.network, self.plan.delay_ms);
         self.queue.after(delay, Event::Dialled(wire));
+        wire
     }
 
     pub(super) fn dialled(&mut self, wire: Wire) {
@@ -50,6 +55,7 @@ impl World {
         }
         let (peer, name) = match connection.client {
             Client::Agent(node) => (Peer::Agent, format!("cert:agent-{node}")),
+            Client::Farm => (Peer::Agent, "cert:farm".to_owned()),
             Client::Framework(node) => {
                 let kind = self.frameworks[node].kind;
                 let opened = kind == Kind::Impostor && self.strikes(Planted::OpenDoor);
@@ -98,7 +104,7 @@ impl World {
             self.counts.fault("overtaken");
         }
         let command = match connection.client {
-            Client::Agent(_) => pb::AgentUp::decode(bytes)
+            Client::Agent(_) | Client::Farm => pb::AgentUp::decode(bytes)
                 .map_err(|error| error.to_string())
                 .and_then(|frame| AgentUp::try_from(frame).map_err(|refusal| refusal.to_string()))
                 .map(|mut frame| {
@@ -122,6 +128,7 @@ impl World {
 
     pub(super) fn arrives_at_client(&mut self, connection: &Connection, bytes: &[u8], wire: Wire) {
         let lives = match connection.client {
+            Client::Farm => true,
             Client::Agent(node) => {
                 self.agents[node].life == connection.client_life && self.agents[node].core.is_some()
             }
@@ -142,21 +149,22 @@ impl World {
                     return self
                         .agent_facts(life, vec![agent::Command::Connected { connection: number }]);
                 }
-                let frame =
-                    pb::AgentDown::decode(bytes).map_err(|error| error.to_string()).and_then(
-                        |frame| AgentDown::try_from(frame).map_err(|refusal| refusal.to_string()),
-                    );
-                match frame {
-                    Ok(mut frame) => {
-                        if let Some(planted) = self.planted {
-                            let disk = self.agents[node].machine.checkpoint();
-                            planted.to_agent(&mut self.planted_memory, &mut frame, disk);
-                        }
-                        let origin = Some((connection.master, connection.master_life));
-                        let fact = agent::Command::Frame { connection: number, frame };
-                        self.agent_told(life, vec![fact], origin);
+                if let Some(frame) = self.read_agent_down(bytes) {
+                    self.agent_is_told(life, number, connection, frame);
+                }
+            }
+            Client::Farm => {
+                if bytes.is_empty() {
+                    if let Some(it) = self.network.connections.get_mut(&wire) {
+                        it.is_used = true;
                     }
-                    Err(why) => self.hold("the wire", Err(format!("a frame does not read: {why}"))),
+                    return self.boarded(wire);
+                }
+                if let Some(frame) = self.read_agent_down(bytes)
+                    && let Some(rider) = self.rider_of(wire, &frame)
+                {
+                    let life = Life { node: rider.node, life: rider.life };
+                    self.agent_is_told(life, rider.number, connection, frame);
                 }
             }
             Client::Framework(node) => {
@@ -181,6 +189,32 @@ impl World {
                 }
             }
         }
+    }
+
+    fn read_agent_down(&mut self, bytes: &[u8]) -> Option<AgentDown> {
+        let frame = pb::AgentDown::decode(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|frame| AgentDown::try_from(frame).map_err(|refusal| refusal.to_string()));
+        if let Err(why) = &frame {
+            self.hold("the wire", Err(format!("a frame does not read: {why}")));
+        }
+        frame.ok()
+    }
+
+    fn agent_is_told(
+        &mut self,
+        life: Life,
+        number: u64,
+        connection: &Connection,
+        mut frame: AgentDown,
+    ) {
+        if let Some(planted) = self.planted {
+            let disk = self.agents[life.node].machine.checkpoint();
+            planted.to_agent(&mut self.planted_memory, &mut frame, disk);
+        }
+        let origin = Some((connection.master, connection.master_life));
+        let fact = agent::Command::Frame { connection: number, frame };
+        self.agent_told(life, vec![fact], origin);
     }
 
     pub(super) fn give_credits(&mut self, connection: &Connection, wire: Wire, events: usize) {
@@ -231,11 +265,13 @@ impl World {
         match ended.client {
             Client::Agent(node) => {
                 let life = Life { node, life: ended.client_life };
-                let reason =
-                    refusal.map_or_else(|| "simulated".to_owned(), |refusal| refusal.to_string());
-                let fact =
-                    agent::Command::Disconnected { connection: number, reason, leader: None };
-                self.agent_facts(life, vec![fact]);
+                self.agent_is_cut_off(life, number, refusal.as_ref());
+            }
+            Client::Farm => {
+                for rider in &ended.riders {
+                    let life = Life { node: rider.node, life: rider.life };
+                    self.agent_is_cut_off(life, rider.number, refusal.as_ref());
+                }
             }
             Client::Framework(node) => {
                 if self.frameworks[node].life != ended.client_life {
@@ -248,6 +284,12 @@ impl World {
                 self.framework_step(node, link);
             }
         }
+    }
+
+    fn agent_is_cut_off(&mut self, life: Life, number: u64, refusal: Option<&Refusal>) {
+        let reason = refusal.map_or_else(|| "simulated".to_owned(), ToString::to_string);
+        let fact = agent::Command::Disconnected { connection: number, reason, leader: None };
+        self.agent_facts(life, vec![fact]);
     }
 
     /// The master ends a connection: what was sent before still arrives.

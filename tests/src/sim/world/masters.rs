@@ -1,4 +1,4 @@
-//! Masters of the world: elections, leases, turns, and what they decide carried out.
+//! Masters of the world: lives, turns, and what they decide carried out.
 
 use super::*;
 
@@ -17,134 +17,6 @@ impl World {
         it.state = State::Standby;
         let life = Life { node, life: it.life };
         self.queue.after(1, Event::Campaign(life));
-    }
-
-    /// The time on a master's own clock, as the store's protocol wants it.
-    pub(super) fn store_clock(&self, node: usize) -> Duration {
-        Duration::from_millis(self.queue.now_ms() + self.masters[node].clock_ahead_ms)
-    }
-
-    pub(super) fn campaign(&mut self, life: Life) {
-        if !self.master_at(life) {
-            return;
-        }
-        let now = Duration::from_millis(self.queue.now_ms());
-        self.store.expire(now);
-        let won = self.store.campaign(life.node.to_string().into_bytes(), LEASE_TTL, now);
-        let Some(token) = won else {
-            let pause = between(&mut self.chance.store, 100, 1_000);
-            self.queue.after(pause, Event::Campaign(life));
-            return;
-        };
-        self.elected = Some(token);
-        self.leased(life, token, LEASE_TTL);
-        if let Err(why) = self.lead(life, token)
-            && self.planted.is_none()
-        {
-            self.broken = Some(format!("recovery of master {}: {why}", life.node));
-        }
-    }
-
-    fn leased(&mut self, life: Life, token: LeaderToken, ttl: Duration) {
-        let until_ms = self.queue.now_ms() + u64::try_from(ttl.as_millis()).unwrap_or(0);
-        let (node, term) = (life.node, token.create_revision.0);
-        self.see(&Seen::Leased { node, life: life.life, term, until_ms });
-    }
-
-    pub(super) fn lead(&mut self, life: Life, token: LeaderToken) -> Result<(), String> {
-        let guard = self.store.guard();
-        let mut image = RegistryImage::default();
-        let mut request = RangeRequest { limit: 100, ..RangeRequest::default() };
-        loop {
-            let page = self.store.range(&request).map_err(|error| error.to_string())?;
-            for entry in &page.entries {
-                image.add(&entry.key, &entry.value).map_err(|error| error.to_string())?;
-            }
-            if !page.more {
-                break;
-            }
-            request.after = page.entries.last().map(|entry| entry.key.clone());
-            request.at = Some(page.revision);
-        }
-        let sent_at = self.store_clock(life.node);
-        let lease = LeaderLease::new(sent_at, LEASE_TTL);
-        let now = self.master_clock(life.node);
-        let endless = self.strikes(Planted::EndlessOffers);
-        let config = master::Config {
-            capability_secret: b"simulated".to_vec(),
-            // Often enough that a record of who has tasks where is trimmed before the last look (I15).
-            occupancy_sweep: DurationMs::from_secs(10),
-            offers_held_max: if endless { u32::MAX } else { self.plan.offers_held_max },
-            ..master::Config::default()
-        };
-        let core = Master::recover(config, image, now).map_err(|refusal| refusal.to_string())?;
-        let queue = CommitQueue::new(token, guard.mark, Limits::ETCD, QueueBudget::default());
-        let lease_until = self.believed(lease_until(&lease, sent_at));
-        let mut leading = Leading {
-            core,
-            queue,
-            lease,
-            token,
-            inbox: std::collections::VecDeque::new(),
-            turn_scheduled: false,
-            called_at_ms: None,
-            connections: std::collections::BTreeMap::new(),
-            last_connection: 0,
-            heard: std::collections::BTreeSet::new(),
-            asking: false,
-        };
-        leading.hear(self.queue.now_ms(), Command::LeadershipGained { lease_until });
-        self.masters[life.node].state = State::Leading(Box::new(leading));
-        self.counts.failovers += 1;
-        self.schedule_turn(life.node);
-        self.queue.after(1_600, Event::Renew(life));
-        Ok(())
-    }
-
-    pub(super) fn renew(&mut self, life: Life) {
-        if !self.master_at(life) || self.stands_still(life.node, Event::Renew(life)) {
-            return;
-        }
-        let sent_at = self.store_clock(life.node);
-        let delay = heavy_tail(&mut self.chance.store, self.plan.commit_ms);
-        self.queue.after(delay, Event::KeepAlive(life, sent_at));
-        self.queue.after(1_600, Event::Renew(life));
-        // A tick lets the core see that its lease has run out although nothing else happens.
-        self.push(life.node, None);
-    }
-
-    pub(super) fn keep_alive(&mut self, life: Life, sent_at: Duration) {
-        if !self.master_at(life) {
-            return;
-        }
-        let Some(token) = self.masters[life.node].leading().map(|leading| leading.token) else {
-            return;
-        };
-        let now = Duration::from_millis(self.queue.now_ms());
-        self.store.expire(now);
-        let kept = self.store.keep_alive(token, now);
-        let Some(ttl) = kept else {
-            if self.planted == Some(Planted::EndlessLease) {
-                return;
-            }
-            // The key is another's or gone: this term cannot be resumed (K8).
-            self.counts.fault("lease_lost");
-            return self.kill_master(life.node);
-        };
-        self.leased(life, token, ttl);
-        let Some(leading) = self.masters[life.node].leading_mut() else { return };
-        leading.lease.confirmed(sent_at, ttl);
-        let until = lease_until(&leading.lease, sent_at);
-        let lease_until = self.believed(until);
-        self.push(life.node, Some(Command::LeaseConfirmed { lease_until }));
-        self.pump_store(life.node);
-    }
-
-    /// What a leader believes of its lease.
-    fn believed(&mut self, until: Monotonic) -> Monotonic {
-        let endless = self.strikes(Planted::EndlessLease);
-        let more = if endless { DurationMs::from_secs(3_600) } else { DurationMs(0) };
-        until.after(more)
     }
 
     /// A process that stands still takes an event later (F10).
@@ -309,19 +181,9 @@ impl World {
         let node = life.node;
         match effect {
             Effect::Persist { operation, lane, changes } => {
-                let batch = changes.into_iter().fold(Batch::new(), |batch, change| {
-                    let key = change.key.encode();
-                    match change.record {
-                        Some(record) => batch.put(key, record.encode()),
-                        None => batch.delete(key),
-                    }
-                });
-                let lane = match lane {
-                    WriteLane::Registry => Lane::Registry,
-                    WriteLane::FrameworkState => Lane::FrameworkState,
-                };
                 let Some(leading) = self.masters[node].leading_mut() else { return false };
-                let submitted = leading.queue.submit(OperationId(operation.0), lane, batch);
+                let number = OperationId(operation.0);
+                let submitted = leading.queue.submit(number, lane.into(), changes.into());
                 if let Err(error) = submitted {
                     let result = WriteResult::Failed { reason: error.to_string() };
                     let command = Command::RegistryWritten { operation, result };
@@ -330,8 +192,7 @@ impl World {
                 self.pump_store(node);
             }
             Effect::ReadState { operation, framework, list } => {
-                let delay = heavy_tail(&mut self.chance.store, self.plan.commit_ms);
-                self.queue.after(delay, Event::ReadState(life, operation, framework, list));
+                self.ask_store_soon(life, super::store::Ask::State(operation, framework, list));
             }
             Effect::SendAgent { connection, frame } => {
                 self.send_down(node, connection, pb::AgentDown::from(frame).encode_to_vec());
