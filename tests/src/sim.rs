@@ -20,6 +20,7 @@ pub mod queue;
 pub mod report;
 pub mod run;
 pub mod services;
+pub mod smaller;
 pub mod view;
 pub mod watched;
 pub mod workload;

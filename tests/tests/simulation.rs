@@ -6,6 +6,7 @@ use proffer_tests::sim::checkers;
 use proffer_tests::sim::many::{Batch, find, run_all, run_caught};
 use proffer_tests::sim::planted::TABLE;
 use proffer_tests::sim::run::Asked;
+use proffer_tests::sim::smaller::shrink;
 use std::collections::BTreeSet;
 
 /// Seeds that have once found a bug; kept for ever.
@@ -53,13 +54,12 @@ fn say(line: &str) {
 }
 
 fn must_pass(batch: &Batch) {
-    let failures: Vec<String> = batch
-        .broken
-        .iter()
-        .map(|(seed, why)| {
-            format!("seed {seed}: {why}\n  to replay: cargo xtask sim --replay {seed}")
-        })
-        .collect();
+    let mut failures: Vec<String> =
+        batch.broken.iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
+    if let Some(seed) = batch.broken.keys().next() {
+        let shrunk = shrink(*seed, Asked::default());
+        failures.extend(shrunk.map(|found| format!("seed {seed}, shrunk {}", found.text(*seed))));
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

@@ -1,9 +1,11 @@
-//! Runs whole-cluster simulations: `--seeds N [--first S]`, `--replay SEED`, or `--planted`.
+//! Runs whole-cluster simulations: `--seeds N [--first S]`, `--replay SEED`, `--shrink SEED`, or `--planted`.
 
+use anyhow::Context;
 use clap::Parser;
 use proffer_tests::sim::many::{Batch, find, run_all};
 use proffer_tests::sim::planted::TABLE;
 use proffer_tests::sim::run::{Asked, run};
+use proffer_tests::sim::smaller::{Smaller, shrink};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -19,6 +21,18 @@ struct Options {
     /// One seed, with its story.
     #[arg(long)]
     replay: Option<u64>,
+    /// Find a smaller run of one seed that breaks the same statement.
+    #[arg(long, value_name = "SEED")]
+    shrink: Option<u64>,
+    /// Leave these kinds of faults out.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    without: Vec<String>,
+    /// Have at most so many masters, members, agents, batches or replicas.
+    #[arg(long, value_name = "WHAT=N")]
+    at_most: Vec<String>,
+    /// Milliseconds until the faults stop, at most.
+    #[arg(long, value_name = "MS")]
+    faulty_ms: Option<u64>,
     /// Append a line about this run to a file.
     #[arg(long)]
     ledger: Option<PathBuf>,
@@ -29,8 +43,16 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let asked = Asked { smaller: smaller(&options)?, ..Asked::default() };
     if let Some(seed) = options.replay {
-        return replay(seed);
+        return replay(seed, asked);
+    }
+    if let Some(seed) = options.shrink {
+        match shrink(seed, asked) {
+            Some(found) => say(&found.text(seed)),
+            None => say(&format!("seed {seed} breaks no statement")),
+        }
+        return Ok(());
     }
     let seeds = options.first..options.first + options.seeds;
     if options.planted {
@@ -42,9 +64,9 @@ fn main() -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let batch = run_all(seeds, Asked::default());
+    let batch = run_all(seeds, asked);
     for (seed, why) in &batch.broken {
-        say(&format!("seed {seed}: {why}\n  to replay: cargo xtask sim --replay {seed}"));
+        say(&format!("seed {seed}: {why}\n  to shrink: cargo xtask sim --shrink {seed}"));
     }
     say(&batch.counts.text());
     if let Some(path) = &options.ledger {
@@ -61,8 +83,21 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn replay(seed: u64) -> anyhow::Result<()> {
-    let ended = run(seed, Asked { with_story: true, ..Asked::default() });
+fn smaller(options: &Options) -> anyhow::Result<Smaller> {
+    let mut smaller = Smaller::default();
+    smaller.faulty_ms = options.faulty_ms;
+    for kind in &options.without {
+        smaller.leave_out(kind).map_err(anyhow::Error::msg)?;
+    }
+    for at_most in &options.at_most {
+        let (name, count) = at_most.split_once('=').context("--at-most wants WHAT=N")?;
+        smaller.at_most(name, count.parse()?).map_err(anyhow::Error::msg)?;
+    }
+    Ok(smaller)
+}
+
+fn replay(seed: u64, asked: Asked) -> anyhow::Result<()> {
+    let ended = run(seed, Asked { with_story: true, ..asked });
     for line in &ended.story {
         say(line);
     }

@@ -10,6 +10,7 @@ use super::node_master::{MasterNode, State};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::report::Counts;
+use super::smaller::Smaller;
 use super::workload;
 use super::world::{Event, World};
 use proffer_agent_core as agent;
@@ -45,6 +46,8 @@ pub struct Asked {
     pub with_story: bool,
     /// Wall clocks do not jump where they would (I14).
     pub still_clocks: bool,
+    /// What is left out of the seed's plan.
+    pub smaller: Smaller,
 }
 
 /// Runs a seed.
@@ -55,6 +58,7 @@ pub fn run(seed: u64, asked: Asked) -> Ended {
     if let Some((planted, _)) = asked.planted {
         planted.favour(&mut plan);
     }
+    asked.smaller.apply(&mut plan);
     let (faulty_ms, healing_ms) = (plan.faulty_ms, plan.healing_ms);
     let mut checkers = checkers::all();
     if let Some((_, own)) = asked.planted {
