@@ -100,38 +100,27 @@ impl ServiceFramework {
     fn finish_endings(&mut self, name: &ServiceName, ctx: &mut Context) {
         let Some(service) = self.services.get_mut(name) else { return };
         let now = self.now.monotonic;
-        let mut taken_back = Vec::new();
-        let ending: Vec<TaskName> = service
+        let due = |instance: &Instance| match instance.ending {
+            Some(Ending::Lingering { until }) => until <= now,
+            Some(Ending::Stopping) => true,
+            None => false,
+        };
+        let ending: Vec<(TaskName, Option<Ending>)> = service
             .instances
             .iter()
-            .filter(|(_, instance)| match instance.ending {
-                Some(Ending::Lingering { until }) => until <= now,
-                Some(Ending::Stopping) => true,
-                None => false,
-            })
-            .map(|(task, _)| task.clone())
+            .filter(|(_, instance)| due(instance))
+            .map(|(task, instance)| (task.clone(), instance.ending))
             .collect();
-        for task in ending {
-            let instance = &service.instances[&task];
-            let policy = template::kill_policy(service.spec_of(instance));
-            let slot = instance.name.slot;
-            let is_new = instance.ending != Some(Ending::Stopping);
+        let mut lingered = Vec::new();
+        for (task, ending) in ending {
             if ctx.cancel(&task) {
-                taken_back.push(task);
-                continue;
+                service.instances.remove(&task);
+            } else if ending != Some(Ending::Stopping) {
+                lingered.push(task);
             }
-            if !is_new {
-                continue;
-            }
-            ctx.kill(&task, Some(policy));
-            let instance = service.instances.get_mut(&task).expect("listed above");
-            instance.ending = Some(Ending::Stopping);
-            let message = format!("signal {}, grace {}", policy.signal, policy.grace);
-            let place = Some((slot, &task));
-            self.events.push(self.now.wall, EventKind::Stopping, name, place, message);
         }
-        for task in taken_back {
-            service.instances.remove(&task);
+        for task in lingered {
+            self.stop(name, &task, ctx);
         }
     }
 
@@ -237,13 +226,14 @@ impl ServiceFramework {
     fn stop(&mut self, name: &ServiceName, task: &TaskName, ctx: &mut Context) {
         let Some(service) = self.services.get_mut(name) else { return };
         let Some(instance) = service.instances.get(task) else { return };
-        let policy = template::kill_policy(service.spec_of(instance));
+        let spec = service.spec_of(instance);
+        let (policy, signal) = (template::kill_policy(spec), spec.stop.signal.as_str());
         let slot = instance.name.slot;
         ctx.kill(task, Some(policy));
         if let Some(instance) = service.instances.get_mut(task) {
             instance.ending = Some(Ending::Stopping);
         }
-        let message = format!("signal {}, grace {}", policy.signal, policy.grace);
+        let message = format!("SIG{signal}, grace {}", policy.grace);
         self.events.push(self.now.wall, EventKind::Stopping, name, Some((slot, task)), message);
     }
 

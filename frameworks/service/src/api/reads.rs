@@ -7,6 +7,8 @@ use super::{Doors, Refused};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use proffer_types::refusal::excerpt;
+use proffer_types::{Refusal, RefusalCode};
 use serde::Deserialize;
 
 /// `?watch=1`.
@@ -17,9 +19,21 @@ pub(crate) struct Watch {
     watch: Option<String>,
 }
 
+/// For what takes no parameters: one that is given is a mistake.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
 impl Watch {
-    fn is_on(&self) -> bool {
-        self.watch.as_deref().is_some_and(|text| matches!(text, "" | "1" | "true"))
+    fn is_on(&self) -> Result<bool, Refusal> {
+        match self.watch.as_deref() {
+            None | Some("0" | "false") => Ok(false),
+            Some("" | "1" | "true") => Ok(true),
+            Some(other) => {
+                let message = format!("{:?} is neither 1 nor 0", excerpt(other));
+                Err(Refusal::new(RefusalCode::InvalidArgument, "watch", message))
+            }
+        }
     }
 }
 
@@ -28,7 +42,7 @@ pub(crate) async fn list(
     Query(watch): Query<Watch>,
 ) -> Result<Response, Refused> {
     doors.board.ready()?;
-    if watch.is_on() {
+    if watch.is_on()? {
         return Ok(streams::follow(doors, |board| {
             Ok(Some((String::new(), ServiceList { services: board.summaries() })))
         }));
@@ -42,7 +56,7 @@ pub(crate) async fn service(
     Query(watch): Query<Watch>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
-    if watch.is_on() {
+    if watch.is_on()? {
         return Ok(streams::follow(doors, move |board| {
             Ok(Some((String::new(), board.find(&name)?)))
         }));
@@ -53,6 +67,7 @@ pub(crate) async fn service(
 pub(crate) async fn instances(
     State(doors): State<Doors>,
     Path(name): Path<String>,
+    Query(Nothing {}): Query<Nothing>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
     Ok(Json(InstanceList { instances: view.view().instances.clone() }).into_response())
@@ -61,6 +76,7 @@ pub(crate) async fn instances(
 pub(crate) async fn history(
     State(doors): State<Doors>,
     Path(name): Path<String>,
+    Query(Nothing {}): Query<Nothing>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
     Ok(Json(History { revisions: view.view().history.clone() }).into_response())
@@ -69,6 +85,7 @@ pub(crate) async fn history(
 pub(crate) async fn why(
     State(doors): State<Doors>,
     Path(name): Path<String>,
+    Query(Nothing {}): Query<Nothing>,
 ) -> Result<Response, Refused> {
     Ok(Json(doors.board.find(&name)?.now().why()).into_response())
 }
@@ -79,7 +96,7 @@ pub(crate) async fn endpoints(
     Query(watch): Query<Watch>,
 ) -> Result<Response, Refused> {
     let view = doors.board.find(&name)?;
-    if watch.is_on() {
+    if watch.is_on()? {
         return Ok(streams::follow(doors, move |board| {
             let endpoints = board.find(&name)?.view().endpoints.clone();
             // Whoever feeds a balancer keeps what he has until all that serves is known (K2).
