@@ -95,6 +95,11 @@ fn words(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proffer_master_core::Config;
+    use proffer_master_core::testing::PlantedPanic;
+    use proffer_types::operator::OperatorCall;
+    use proffer_types::role::RoleConfig;
+    use proffer_types::{PrincipalName, RoleName};
 
     #[test]
     fn k23_only_what_changed_nothing_is_survived() {
@@ -104,6 +109,52 @@ mod tests {
         for (sender, changing) in [(peer, true), (person, true), (Sender::Shell, false)] {
             assert_eq!(judge(sender, changing), Verdict::End);
         }
+    }
+
+    fn leading() -> Master {
+        let mut harness = proffer_master_core::testing::Harness::new(Config::default());
+        harness.end_turn();
+        harness.master
+    }
+
+    fn set_role(reply_to: ReplyTo) -> Command {
+        Command::Operator {
+            reply_to,
+            principal: PrincipalName::new("token:operator").expect("legal"),
+            call: OperatorCall::SetRole {
+                role: RoleName::new("eng").expect("legal"),
+                config: RoleConfig::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn k23_a_panic_in_a_check_is_answered_and_changes_nothing() {
+        let (mut master, connections, replies) =
+            (leading(), Connections::default(), Replies::default());
+        let before = master.state();
+        master.plant(PlantedPanic::InCheck);
+        let (reply_to, mut answered) = replies.expect().expect("there is room");
+        let effects = apply(&mut master, set_role(reply_to), &connections, &replies);
+        assert_eq!(effects, Ok(Vec::new()));
+        let Ok((OperatorAnswer::Refused(refusal), _)) = answered.try_recv() else {
+            panic!("it is refused")
+        };
+        assert_eq!(refusal.code, RefusalCode::InternalBug);
+        assert_eq!(master.state(), before);
+        let effects = apply(&mut master, set_role(reply_to), &connections, &replies);
+        assert!(!effects.expect("the master goes on").is_empty());
+    }
+
+    #[test]
+    fn k23_a_panic_in_a_change_ends_the_term() {
+        let (mut master, connections, replies) =
+            (leading(), Connections::default(), Replies::default());
+        master.plant(PlantedPanic::InChange);
+        let (reply_to, mut answered) = replies.expect().expect("there is room");
+        let ended = apply(&mut master, set_role(reply_to), &connections, &replies);
+        assert_eq!(ended, Err("the core panicked: planted InChange".to_owned()));
+        assert!(answered.try_recv().is_err(), "nobody can say what became of it");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Owns the state. `apply` only dispatches: decisions are in [`crate::commands`].
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod planted;
+
 use crate::command::{Command, WriteResult};
 use crate::config::Config;
 use crate::effect::{Effect, OperationId, ReplyTo, WriteLane};
@@ -80,7 +83,10 @@ pub struct Master {
     /// Events for connections that have no subscription, until the end of the turn.
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
-    pub(crate) changing: bool,
+    /// A check runs, so nothing is being changed (K23).
+    checking: bool,
+    #[cfg(any(test, feature = "testing"))]
+    planted: Option<planted::PlantedPanic>,
     /// What falls due is being done: nobody asked for it.
     pub(crate) unasked: bool,
     out: Vec<Effect>,
@@ -116,7 +122,9 @@ impl Master {
             allocation_unfinished: false,
             direct: BTreeMap::new(),
             counters: Counters::default(),
-            changing: false,
+            checking: false,
+            #[cfg(any(test, feature = "testing"))]
+            planted: None,
             unasked: false,
             out: Vec::new(),
             held: Vec::new(),
@@ -130,7 +138,7 @@ impl Master {
         if self.leadership == Leadership::Stopped {
             return Vec::new();
         }
-        self.changing = false;
+        self.checking = false;
         if now.monotonic >= self.lease_until {
             self.suspended = true;
         }
@@ -210,7 +218,20 @@ impl Master {
     /// only when it had not (K23).
     #[must_use]
     pub fn was_changing(&self) -> bool {
-        self.changing
+        !self.checking
+    }
+
+    /// Runs the first half of a call, which cannot change anything: only a panic in here refuses the
+    /// call, a panic anywhere else ends the process (K23).
+    pub(crate) fn check<T>(&mut self, check: impl FnOnce(&Self) -> T) -> T {
+        self.checking = true;
+        #[cfg(any(test, feature = "testing"))]
+        self.strike(planted::PlantedPanic::InCheck);
+        let found = check(self);
+        self.checking = false;
+        #[cfg(any(test, feature = "testing"))]
+        self.strike(planted::PlantedPanic::InChange);
+        found
     }
 
     /// Where a view stands that has applied everything so far.

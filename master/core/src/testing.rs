@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bounds;
 mod describe;
+#[cfg(test)]
+mod panics;
 mod peers;
 #[cfg(test)]
 mod random;
@@ -13,6 +15,7 @@ mod script;
 #[cfg(test)]
 mod stories;
 
+pub use crate::master::planted::PlantedPanic;
 pub use describe::describe;
 pub use peers::{AgentPeer, FrameworkPeer, template};
 

@@ -32,12 +32,11 @@ impl Master {
     pub(crate) fn accept_offers(&mut self, framework: FrameworkId, accept: Accept, now: Now) {
         let number = accept.accept;
         let refuse_for = accept.refuse_for;
-        match self.check_accept(framework, accept) {
+        match self.check(|master| master.check_accept(framework, accept)) {
             Err(refusal) => {
                 self.tell(framework, Event::Accepted { accept: number, refusal: Some(refusal) });
             }
             Ok(plan) => {
-                self.changing = true;
                 self.tell(framework, Event::Accepted { accept: number, refusal: None });
                 self.book(framework, plan, refuse_for, now);
             }

@@ -15,11 +15,10 @@ impl Master {
             return;
         }
         let AgentUp { agent, session, master_epoch, messages } = frame;
-        if let Err(refusal) = self.check_leading() {
+        if let Err(refusal) = self.check(Self::check_leading) {
             self.refuse_agent(connection, agent, session, refusal, false);
             return;
         }
-        self.changing = true;
         if let Some(agent) = agent {
             self.agent_heard(agent, connection, now.monotonic);
         }

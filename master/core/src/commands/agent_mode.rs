@@ -15,22 +15,32 @@ impl Master {
         id: AgentId,
         mode: AgentMode,
     ) -> Result<(), Refusal> {
-        let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
-        if agent.link == Link::Gone {
-            return Err(Refusal::new(RefusalCode::Removed, "agent", format!("{id} is gone")));
-        }
-        if agent.record.mode == mode && agent.writing.is_none() {
+        let Some(record) = self.check(|master| master.check_agent_mode(id, mode))? else {
             self.reply_done(reply_to, describe(id, mode));
             return Ok(());
-        }
-        self.check_agent_idle(id)?;
-        self.changing = true;
-        let record = AgentRecord { mode, ..agent.record.clone() };
+        };
         self.write_agent(id, record, Continuation::AgentMode(id, mode, reply_to));
         if mode != AgentMode::Active {
             self.rescind_agent(id, "operator");
         }
         Ok(())
+    }
+
+    /// The record to write, if the mode is another than before.
+    fn check_agent_mode(
+        &self,
+        id: AgentId,
+        mode: AgentMode,
+    ) -> Result<Option<AgentRecord>, Refusal> {
+        let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
+        if agent.link == Link::Gone {
+            return Err(Refusal::new(RefusalCode::Removed, "agent", format!("{id} is gone")));
+        }
+        if agent.record.mode == mode && agent.writing.is_none() {
+            return Ok(None);
+        }
+        self.check_agent_idle(id)?;
+        Ok(Some(AgentRecord { mode, ..agent.record.clone() }))
     }
 
     /// The mode is durable.

@@ -11,7 +11,6 @@ use proffer_types::{AgentId, Monotonic, Now};
 impl Master {
     pub(crate) fn connection_closed(&mut self, id: ConnectionId, now: Now) {
         let Some(connection) = self.connections.table.remove(&id) else { return };
-        self.changing = true;
         self.direct.remove(&id);
         match connection.kind {
             ConnectionKind::Agents(agents) => {

@@ -12,7 +12,6 @@ impl Master {
         if !self.may_act() {
             return;
         }
-        self.changing = true;
         let lags = inbox_lag.0 > limits::INBOX_LAG_MAX_MS;
         let waited = self.deadlines.put_off_count();
         while let Some(due) = self.next_due(now.monotonic) {

@@ -13,11 +13,10 @@ impl Master {
         refuse_for: DurationMs,
         now: Now,
     ) {
-        if let Err(refusal) = check_count(offers) {
+        if let Err(refusal) = self.check(|_| check_count(offers)) {
             self.refuse_call(framework, "decline", refusal);
             return;
         }
-        self.changing = true;
         for id in offers {
             if self.held_offer(framework, *id).is_none() {
                 continue;

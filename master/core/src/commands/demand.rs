@@ -9,12 +9,9 @@ use std::collections::BTreeMap;
 
 impl Master {
     pub(crate) fn demand(&mut self, framework: FrameworkId, groups: Vec<DemandGroup>) {
-        match self.check_demand(framework, groups) {
+        match self.check(|master| master.check_demand(framework, groups)) {
             Err(refusal) => self.refuse_call(framework, "demand", refusal),
-            Ok(groups) => {
-                self.changing = true;
-                self.set_demand(framework, groups);
-            }
+            Ok(groups) => self.set_demand(framework, groups),
         }
     }
 

@@ -23,6 +23,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::subscribe_framework::framework_change;
 
 impl Master {
+    pub(crate) fn check_teardown(&self, id: FrameworkId) -> Result<(), Refusal> {
+        self.pending.check_room()?;
+        if self.frameworks.get(id).is_some_and(|entry| !entry.is_ended()) {
+            return Ok(());
+        }
+        Err(if id <= self.cluster.framework_mark && id != FrameworkId(0) {
+            Refusal::new(RefusalCode::Removed, "framework", format!("{id} was ended"))
+        } else {
+            Refusal::new(RefusalCode::NotFound, "framework", format!("there is no framework {id}"))
+        })
+    }
+
     /// A framework's own call, an operator's, or the end of its time without a replica.
     pub(crate) fn end_framework(
         &mut self,
@@ -30,23 +42,13 @@ impl Master {
         reply_to: Option<ReplyTo>,
         why: &str,
         now: Now,
-    ) -> Result<(), Refusal> {
-        let unknown = if id <= self.cluster.framework_mark && id != FrameworkId(0) {
-            Refusal::new(RefusalCode::Removed, "framework", format!("{id} was ended"))
-        } else {
-            Refusal::new(RefusalCode::NotFound, "framework", format!("there is no framework {id}"))
-        };
-        let Some(entry) = self.frameworks.get_mut(id) else { return Err(unknown) };
+    ) {
+        let Some(entry) = self.frameworks.get_mut(id) else { return };
         match &mut entry.life {
-            Life::Ended { .. } => return Err(unknown),
-            Life::Ending(waiting) => {
-                waiting.extend(reply_to);
-                return Ok(());
-            }
+            Life::Ended { .. } => return,
+            Life::Ending(waiting) => return waiting.extend(reply_to),
             Life::Live => {}
         }
-        self.changing = true;
-        let Some(entry) = self.frameworks.get_mut(id) else { return Ok(()) };
         entry.life = Life::Ending(reply_to.into_iter().collect());
         let record = FrameworkRecord { ending: true, ..entry.record.clone() };
         let name = record.info.name.clone();
@@ -62,7 +64,6 @@ impl Master {
             self.tell_allocator(Delta::FrameworkActive { framework: id, active: false });
         }
         self.event("framework_ending", id.to_string(), format!("{name}: {why}"), now);
-        Ok(())
     }
 
     /// Its time without a replica is over, unless one came back.
@@ -71,8 +72,7 @@ impl Master {
             entry.stream.is_none() && entry.activation.is_none() && entry.is_live()
         });
         if waits {
-            // It cannot be refused: the framework is there and live.
-            let _ = self.end_framework(id, None, "no replica came back in time", now);
+            self.end_framework(id, None, "no replica came back in time", now);
         }
     }
 

@@ -18,12 +18,9 @@ impl Master {
         now: Now,
     ) {
         let key = TaskKey { framework, name };
-        match self.check_kill(&key, policy) {
+        match self.check(|master| master.check_kill(&key, policy)) {
             Err(refusal) => self.refuse_call(framework, "kill", refusal),
-            Ok(()) => {
-                self.changing = true;
-                self.kill_task(&key, KillOrder { policy, by_operator: false }, now);
-            }
+            Ok(()) => self.kill_task(&key, KillOrder { policy, by_operator: false }, now),
         }
     }
 

@@ -19,7 +19,6 @@ impl Master {
         if self.leadership != Leadership::Starting || !self.pending.nothing_is_written() {
             return;
         }
-        self.changing = true;
         let cluster = &mut self.cluster;
         cluster.incarnation = cluster.incarnation.max(Incarnation(1));
         cluster.feature_level = cluster.feature_level.max(format::REGISTRY);

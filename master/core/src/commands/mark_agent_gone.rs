@@ -20,17 +20,23 @@ impl Master {
         reply_to: ReplyTo,
         id: AgentId,
     ) -> Result<(), Refusal> {
-        let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
-        if agent.link == Link::Gone {
+        let Some(record) = self.check(|master| master.check_gone(id))? else {
             self.reply_done(reply_to, format!("{id} is gone already"));
             return Ok(());
-        }
-        self.check_agent_idle(id)?;
-        self.changing = true;
-        let record = AgentRecord { standing: AgentStanding::Gone, ..agent.record.clone() };
+        };
         self.write_agent(id, record, Continuation::AgentGone(id, Some(reply_to)));
         self.rescind_agent(id, "agent_lost");
         Ok(())
+    }
+
+    /// The record to write, unless it is gone already.
+    fn check_gone(&self, id: AgentId) -> Result<Option<AgentRecord>, Refusal> {
+        let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
+        if agent.link == Link::Gone {
+            return Ok(None);
+        }
+        self.check_agent_idle(id)?;
+        Ok(Some(AgentRecord { standing: AgentStanding::Gone, ..agent.record.clone() }))
     }
 
     /// Refuses a change of an agent whose record is being written: the order of the two would be

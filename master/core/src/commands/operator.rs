@@ -27,10 +27,13 @@ impl Master {
         call: OperatorCall,
         now: Now,
     ) -> Result<(), Refusal> {
-        self.check_leading()?;
-        if !matches!(call, OperatorCall::KillTask(_)) {
-            self.pending.check_room()?;
-        }
+        self.check(|master| {
+            master.check_leading()?;
+            if matches!(call, OperatorCall::KillTask(_)) {
+                return Ok(());
+            }
+            master.pending.check_room()
+        })?;
         match call {
             OperatorCall::MarkAgentGone(id) => self.mark_agent_gone(reply_to, id),
             OperatorCall::DrainAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Draining),
@@ -40,7 +43,9 @@ impl Master {
             OperatorCall::ActivateAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Active),
             OperatorCall::TeardownFramework(id) => {
                 let who = format!("{principal} ended it");
-                self.end_framework(id, Some(reply_to), &who, now)
+                self.check(|master| master.check_teardown(id))?;
+                self.end_framework(id, Some(reply_to), &who, now);
+                Ok(())
             }
             OperatorCall::KillTask(key) => self.operator_kill(reply_to, &key, now),
             OperatorCall::SetRole { role, config } => self.set_role(reply_to, role, config),
@@ -48,12 +53,14 @@ impl Master {
     }
 
     fn operator_kill(&mut self, reply_to: ReplyTo, key: &TaskKey, now: Now) -> Result<(), Refusal> {
-        self.check_kill(key, None)?;
-        if self.tasks.get(key).is_some_and(TaskEntry::is_terminal) {
+        let has_ended = self.check(|master| {
+            master.check_kill(key, None)?;
+            Ok::<_, Refusal>(master.tasks.get(key).is_some_and(TaskEntry::is_terminal))
+        })?;
+        if has_ended {
             self.reply_done(reply_to, format!("{key} has ended already"));
             return Ok(());
         }
-        self.changing = true;
         self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);
         self.reply_done(reply_to, format!("{key} is asked to end"));
         Ok(())

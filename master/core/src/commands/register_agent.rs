@@ -33,24 +33,30 @@ impl Master {
         let Some(principal) = self.connections.get(connection).map(|c| c.principal.clone()) else {
             return;
         };
-        let begun = self
-            .agents
-            .assembling
-            .range((connection, None, AgentSession(0))..)
-            .take_while(|((owner, _, _), _)| *owner == connection)
-            .count();
-        if begun >= limits::ASSEMBLIES_MAX {
-            let refusal = Refusal::new(
-                RefusalCode::BudgetExceeded,
-                "register",
-                "too many registrations are under way on one connection",
-            );
+        if let Err(refusal) = self.check(|master| master.check_assemblies(connection)) {
             self.refuse_agent(connection, agent, session, refusal, false);
             return;
         }
         let registration =
             Registration { connection, principal, session, info, log, tasks: Vec::new() };
         self.agents.assembling.insert((connection, agent, session), registration);
+    }
+
+    fn check_assemblies(&self, connection: ConnectionId) -> Result<(), Refusal> {
+        let begun = self
+            .agents
+            .assembling
+            .range((connection, None, AgentSession(0))..)
+            .take_while(|((owner, _, _), _)| *owner == connection)
+            .count();
+        if begun < limits::ASSEMBLIES_MAX {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "register",
+            "too many registrations are under way on one connection",
+        ))
     }
 
     pub(crate) fn registration_tasks(
@@ -85,12 +91,17 @@ impl Master {
         session: AgentSession,
         now: Now,
     ) {
-        let Some(registration) = self.agents.assembling.remove(&(connection, agent, session))
-        else {
+        let key = (connection, agent, session);
+        let checked = self.check(|master| {
+            let registration = master.agents.assembling.get(&key)?;
+            Some(master.check_registration(agent, registration))
+        });
+        let registration = self.agents.assembling.remove(&key);
+        let (Some(checked), Some(registration)) = (checked, registration) else {
             self.counters.stale_frames += 1;
             return;
         };
-        match self.check_registration(agent, &registration) {
+        match checked {
             Ok(Admission::New) => self.admit(registration),
             Ok(Admission::Known(id)) => self.register_known(id, registration, now),
             Err((refusal, gone)) => {

@@ -8,7 +8,6 @@ use proffer_types::Now;
 impl Master {
     pub(crate) fn registry_written(&mut self, operation: OperationId, now: Now) {
         let Some(waiting) = self.pending.written(operation) else { return };
-        self.changing = true;
         for continuation in waiting {
             self.go_on(operation, continuation, now);
         }

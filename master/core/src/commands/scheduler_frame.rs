@@ -23,7 +23,6 @@ impl Master {
         let SchedulerUp { epoch, calls } = frame;
         self.heard(&[connection], now.monotonic);
         for call in calls {
-            self.changing = false;
             if let Call::Subscribe { info, replica, take_over } = call {
                 self.subscribe(connection, epoch, info, replica, take_over, now);
             } else {
@@ -92,7 +91,6 @@ impl Master {
     }
 
     fn active_call(&mut self, framework: FrameworkId, call: Call, now: Now) {
-        self.changing = false;
         match call {
             Call::Subscribe { .. } => {}
             Call::Demand { groups } => self.demand(framework, groups),
@@ -106,7 +104,6 @@ impl Master {
             Call::Revive { roles } => self.revive(framework, &roles),
             Call::Kill { task, policy } => self.kill_call(framework, task, policy, now),
             Call::Acknowledge { agent, incarnation, through, except } => {
-                self.changing = true;
                 self.acknowledge(framework, agent, incarnation, through, except);
             }
             Call::Snapshot => {
@@ -115,15 +112,10 @@ impl Master {
                 }
             }
             Call::State { request, call } => self.state_call(framework, request, call, now),
-            Call::Teardown => {
-                let ended = self
-                    .pending
-                    .check_room()
-                    .and_then(|()| self.end_framework(framework, None, "it ended itself", now));
-                if let Err(refusal) = ended {
-                    self.refuse_call(framework, "teardown", refusal);
-                }
-            }
+            Call::Teardown => match self.check(|master| master.check_teardown(framework)) {
+                Ok(()) => self.end_framework(framework, None, "it ended itself", now),
+                Err(refusal) => self.refuse_call(framework, "teardown", refusal),
+            },
             // Being heard is all of it; the master's own heartbeats have their pace.
             Call::Heartbeat => {}
         }

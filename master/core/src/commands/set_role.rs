@@ -17,8 +17,18 @@ impl Master {
         role: RoleName,
         config: RoleConfig,
     ) -> Result<(), Refusal> {
+        self.check(|master| master.check_role(&role, &config))?;
+        self.roles.configured.insert(role.clone());
+        let change =
+            RegistryChange::put(RecordKey::Role(role.clone()), Record::Role(config.clone()));
+        let then = Continuation::SetRole(role, config, reply_to);
+        self.persist(WriteLane::Registry, vec![change], then);
+        Ok(())
+    }
+
+    fn check_role(&self, role: &RoleName, config: &RoleConfig) -> Result<(), Refusal> {
         config.validate()?;
-        let known = self.roles.configured.contains(&role);
+        let known = self.roles.configured.contains(role);
         if !known && self.roles.configured.len() >= limits::ROLES_MAX {
             return Err(Refusal::new(
                 RefusalCode::BudgetExceeded,
@@ -26,12 +36,6 @@ impl Master {
                 format!("{} roles have records", limits::ROLES_MAX),
             ));
         }
-        self.changing = true;
-        self.roles.configured.insert(role.clone());
-        let change =
-            RegistryChange::put(RecordKey::Role(role.clone()), Record::Role(config.clone()));
-        let then = Continuation::SetRole(role, config, reply_to);
-        self.persist(WriteLane::Registry, vec![change], then);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! included; values go to the store and are read from it (K4, K9).
 
 use crate::StatePage;
-use crate::effect::{Effect, OperationId, StateList, WriteLane};
+use crate::effect::{ConnectionId, Effect, OperationId, StateList, WriteLane};
 use crate::limits;
 use crate::master::Master;
 use crate::registry::{Record, RecordKey, RegistryChange, StateHead, StateMeta, StateValue};
@@ -44,18 +44,9 @@ impl Master {
         after: Option<String>,
         limit: u32,
     ) -> Result<(), Refusal> {
-        let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
-        check_operations(&entry.state)?;
-        if prefix.len() > KEY_MAX || after.as_ref().is_some_and(|key| key.len() > KEY_MAX) {
-            return Err(Refusal::new(
-                RefusalCode::InvalidArgument,
-                "prefix",
-                format!("is longer than {KEY_MAX} bytes"),
-            ));
-        }
-        let Some(stream) = entry.stream.as_ref() else { return Ok(()) };
-        let (connection, epoch) = (stream.connection, entry.epoch());
-        self.changing = true;
+        let reader =
+            self.check(|master| master.check_state_list(framework, &prefix, after.as_deref()))?;
+        let Some((connection, epoch)) = reader else { return Ok(()) };
         let operation = self.pending.next_operation();
         let read = StateRead { framework, epoch, connection, request };
         self.pending.reads.insert(operation, read);
@@ -66,6 +57,25 @@ impl Master {
         let list = StateList { prefix, after, limit };
         self.effect(Effect::ReadState { operation, framework, list });
         Ok(())
+    }
+
+    /// Who would get the page; nobody when the stream is gone.
+    fn check_state_list(
+        &self,
+        framework: FrameworkId,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Option<(ConnectionId, FrameworkEpoch)>, Refusal> {
+        let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
+        check_operations(&entry.state)?;
+        if prefix.len() > KEY_MAX || after.is_some_and(|key| key.len() > KEY_MAX) {
+            return Err(Refusal::new(
+                RefusalCode::InvalidArgument,
+                "prefix",
+                format!("is longer than {KEY_MAX} bytes"),
+            ));
+        }
+        Ok(entry.stream.as_ref().map(|stream| (stream.connection, entry.epoch())))
     }
 
     /// A page was read. One for a stream that is gone is dropped.
@@ -105,13 +115,14 @@ impl Master {
         now: Now,
     ) -> Result<(), Refusal> {
         let budget = self.config.state_budget;
-        let entry = self.frameworks.get(framework).ok_or_else(unknown)?;
-        entry.check_not_superseded()?;
-        check_operations(&entry.state)?;
-        self.check_state_room(&entry.state, &changes)?;
-        check_commit(&entry.state, &budget, &changes)?;
-        entry.state.rate.check(&budget, now.monotonic)?;
-        self.changing = true;
+        self.check(|master| {
+            let entry = master.frameworks.get(framework).ok_or_else(unknown)?;
+            entry.check_not_superseded()?;
+            check_operations(&entry.state)?;
+            master.check_state_room(&entry.state, &changes)?;
+            check_commit(&entry.state, &budget, &changes)?;
+            entry.state.rate.check(&budget, now.monotonic)
+        })?;
         let Some(entry) = self.frameworks.get_mut(framework) else { return Ok(()) };
         entry.state.rate.spend(&budget, now.monotonic);
         let (batch, versions) = change_state(framework, entry, changes);

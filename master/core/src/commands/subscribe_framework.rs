@@ -40,10 +40,11 @@ impl Master {
         let Some(peer) = self.connections.get(connection) else { return };
         let principal = peer.principal.clone();
         let fresh = matches!(peer.kind, ConnectionKind::Replica);
-        let plan = self
-            .check_subscribe(&principal, epoch, &info, &replica, take_over, fresh)
-            .and_then(|plan| self.check_room(&plan).map(|()| plan));
-        self.changing = true;
+        let plan = self.check(|master| {
+            let plan =
+                master.check_subscribe(&principal, epoch, &info, &replica, take_over, fresh)?;
+            master.check_room(&plan).map(|()| plan)
+        });
         match plan {
             Err(refusal) => {
                 let call = "subscribe".to_owned();

@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 
 impl Master {
     pub(crate) fn suppress(&mut self, framework: FrameworkId, roles: &BTreeSet<RoleName>) {
-        match self.check_roles(framework, roles) {
+        match self.check(|master| master.check_roles(framework, roles)) {
             Err(refusal) => self.refuse_call(framework, "suppress", refusal),
             Ok(roles) => {
-                self.changing = true;
                 for role in roles {
                     self.set_suppressed(framework, role, true);
                 }
@@ -20,10 +19,9 @@ impl Master {
     }
 
     pub(crate) fn revive(&mut self, framework: FrameworkId, roles: &BTreeSet<RoleName>) {
-        match self.check_roles(framework, roles) {
+        match self.check(|master| master.check_roles(framework, roles)) {
             Err(refusal) => self.refuse_call(framework, "revive", refusal),
             Ok(named) => {
-                self.changing = true;
                 for role in &named {
                     self.set_suppressed(framework, role.clone(), false);
                 }

@@ -15,11 +15,10 @@ impl Master {
         digest: TemplateDigest,
         template: PodTemplate,
     ) {
-        match self.check_template(framework, digest, &template) {
+        match self.check(|master| master.check_template(framework, digest, &template)) {
             Err(refusal) => self.refuse_call(framework, "template", refusal),
             Ok(None) => {}
             Ok(Some(bytes)) => {
-                self.changing = true;
                 if let Some(stream) =
                     self.frameworks.get_mut(framework).and_then(|entry| entry.stream.as_mut())
                 {
