@@ -86,6 +86,19 @@ enum Proof {
     Connection,
 }
 
+/// Why a call is not let in.
+struct Denial {
+    refused: Refusal,
+    /// The methods that the path answers to, when only the method is wrong.
+    allowed: Option<String>,
+}
+
+impl From<Refusal> for Denial {
+    fn from(refused: Refusal) -> Self {
+        Self { refused, allowed: None }
+    }
+}
+
 impl Gate {
     /// A gate with these rules.
     #[must_use]
@@ -105,16 +118,20 @@ impl Gate {
         if let Some(answer) = self.login(parts, connection.transport) {
             return Err(answer);
         }
-        self.decide(parts, connection).map_err(|refused| {
+        self.decide(parts, connection).map_err(|Denial { refused, allowed }| {
             tracing::debug!(remote = %connection.remote, path = parts.uri.path(), %refused, "refused");
             if wants_page(parts) && refused.code == RefusalCode::Unauthenticated {
                 return page(StatusCode::UNAUTHORIZED, UNAUTHENTICATED_PAGE);
             }
-            refusal::response(&refused, &parts.headers)
+            let answer = refusal::response(&refused, &parts.headers);
+            match allowed {
+                Some(allowed) => refusal::wrong_method(answer, &allowed),
+                None => answer,
+            }
         })
     }
 
-    fn decide(&self, parts: &Parts, connection: &Connection) -> Result<Peer, Refusal> {
+    fn decide(&self, parts: &Parts, connection: &Connection) -> Result<Peer, Denial> {
         self.check_origin(parts, connection.transport)?;
         let (principal, proof) = self.principal(parts, connection)?;
         if proof == Proof::Cookie
@@ -122,18 +139,21 @@ impl Gate {
             && !parts.headers.contains_key(header::ORIGIN)
         {
             let message = "a browser's call that changes something names its origin";
-            return Err(denied("origin", message));
+            return Err(denied("origin", message).into());
         }
         let path = parts.uri.path();
         let Some((verb, object)) = self.table.find(&parts.method, path) else {
-            return Err(unknown_path(&parts.method, path));
+            return Err(match self.table.allowed(path) {
+                Some(allowed) => unknown_method(&parts.method, path, allowed),
+                None => unknown_path(&parts.method, path).into(),
+            });
         };
         match self.authorize.authorize(&principal, verb, &object) {
             Decision::Allow => {
                 let (transport, remote) = (connection.transport, connection.remote);
                 Ok(Peer { principal, transport, remote })
             }
-            Decision::Deny(refused) => Err(refused),
+            Decision::Deny(refused) => Err(refused.into()),
         }
     }
 
@@ -267,6 +287,14 @@ fn unknown_path(method: &Method, path: &str) -> Refusal {
     let path = proffer_types::refusal::excerpt(path);
     let message = format!("there is nothing at {method} {path}");
     Refusal::new(RefusalCode::NotFound, "path", message)
+}
+
+fn unknown_method(method: &Method, path: &str, allowed: String) -> Denial {
+    let path = proffer_types::refusal::excerpt(path);
+    let message = format!("{path} does not answer to {method}");
+    let refused = Refusal::new(RefusalCode::NotSupported, "method", message)
+        .hint(format!("it answers to {allowed}"));
+    Denial { refused, allowed: Some(allowed) }
 }
 
 fn wants_page(parts: &Parts) -> bool {

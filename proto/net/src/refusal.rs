@@ -26,6 +26,18 @@ pub fn http_response(refusal: &Refusal) -> Response<Body> {
     response
 }
 
+/// Says of a refused HTTP call which methods there are; gRPC has one only.
+pub(crate) fn wrong_method(mut answer: Response<Body>, allowed: &str) -> Response<Body> {
+    // A refusal over gRPC is `200 OK` to HTTP.
+    if answer.status() != StatusCode::OK
+        && let Ok(allowed) = HeaderValue::from_str(allowed)
+    {
+        *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        answer.headers_mut().insert(header::ALLOW, allowed);
+    }
+    answer
+}
+
 /// Longest text of a failure that is looked at.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -38,6 +50,7 @@ pub async fn in_our_words(answer: Response<Body>) -> Response<Body> {
     if !is_failure || kind.is_some_and(|kind| !kind.starts_with(b"text/plain")) {
         return answer;
     }
+    let allowed = answer.headers().get(header::ALLOW).cloned();
     let text = axum::body::to_bytes(answer.into_body(), TEXT_BYTES_MAX).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let (code, field) = match status {
@@ -54,6 +67,9 @@ pub async fn in_our_words(answer: Response<Body>) -> Response<Body> {
     let message = if text.is_empty() { status.to_string() } else { text.trim().to_owned() };
     let mut refused = http_response(&Refusal::new(code, field, message));
     *refused.status_mut() = status;
+    if let Some(allowed) = allowed {
+        refused.headers_mut().insert(header::ALLOW, allowed);
+    }
     refused
 }
 

@@ -1,7 +1,7 @@
 //! Owns which call needs which right: a table from method and path to a verb on an object. What is not
 //! in it is denied. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
 use proffer_types::rights::{Access, Object, Verb};
@@ -68,6 +68,21 @@ impl RouteTable {
             let name = matched(&pattern.segments, path)?.map(str::to_owned);
             Some((pattern.access.verb, Object { kind: pattern.access.kind, name }))
         })
+    }
+
+    /// The methods that a path answers to, as the header `allow` lists them; `None` when it answers to
+    /// none.
+    #[must_use]
+    pub fn allowed(&self, path: &str) -> Option<String> {
+        let exact = self.exact.get(path).into_iter().flatten().map(|(method, _)| method);
+        let fits = |pattern: &&Pattern| matched(&pattern.segments, path).is_some();
+        let patterns = self.patterns.iter().filter(fits).map(|pattern| &pattern.method);
+        let mut names: BTreeSet<&str> = exact.chain(patterns).map(Method::as_str).collect();
+        if names.contains("GET") {
+            names.insert("HEAD");
+        }
+        let names: Vec<&str> = names.into_iter().collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// All lines.
@@ -155,6 +170,14 @@ mod tests {
         assert_eq!(find(&Method::POST, "/v1/agents/a7/drain").as_deref(), Some("Drain agent a7"));
         let files = find(&Method::GET, "/v1/tasks/t/files/a/b/c");
         assert_eq!(files.as_deref(), Some("Read sandbox t"));
+    }
+
+    #[test]
+    fn a_path_says_which_methods_it_answers_to() {
+        let allowed = |path| table().allowed(path);
+        assert_eq!(allowed("/v1/agents").as_deref(), Some("GET, HEAD"));
+        assert_eq!(allowed("/v1/agents/a7/drain").as_deref(), Some("POST"));
+        assert_eq!(allowed("/v1/agents/"), None);
     }
 
     #[test]

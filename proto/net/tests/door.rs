@@ -180,6 +180,33 @@ async fn k20_what_is_denied_or_unknown_says_so() {
     assert!(refused.message.contains("GET /v2/agents"), "{refused}");
 }
 
+#[tokio::test]
+async fn a_wrong_method_is_told_which_ones_there_are() {
+    let server = start(plain()).await;
+    let call = |method: &str, path: &str| {
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
+        )
+    };
+    for (method, path, allowed) in [
+        ("POST", "/who", "GET, HEAD"),
+        ("DELETE", "/echo", "POST"),
+        ("GET", "/things/one", "DELETE"),
+    ] {
+        let answer = server.raw(&call(method, path)).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        assert_eq!(head.split(' ').nth(1), Some("405"), "{answer}");
+        assert!(
+            head.to_lowercase().contains(&format!("allow: {}", allowed.to_lowercase())),
+            "{head}"
+        );
+        let refusal: Refusal = serde_json::from_str(body).expect("a refusal");
+        assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::NotSupported, "method"));
+        assert!(refusal.hint.contains(allowed), "{refusal}");
+    }
+}
+
 /// What an extractor does not take is refused in the form of every other refusal.
 #[tokio::test]
 async fn what_a_handler_cannot_read_is_a_refusal_with_its_field() {
