@@ -8,8 +8,6 @@ use proffer_master_core::testing::{AgentPeer, FrameworkPeer, Harness};
 use proffer_master_core::{Config, Effect};
 use proffer_types::DurationMs;
 use proffer_types::attributes::Attribute;
-use proffer_types::scheduler::Call;
-use proffer_types::state_store::{StateCall, StateChange};
 
 /// A store that answers nothing.
 struct Silent {
@@ -27,16 +25,6 @@ impl Silent {
             self.taken += 1;
         }
     }
-}
-
-fn large_commit(framework: &mut FrameworkPeer) -> Call {
-    let change = |key: usize| StateChange {
-        key: format!("k{key}"),
-        expected: None,
-        value: Some(vec![0; 64 << 10]),
-    };
-    let call = StateCall::Commit { changes: (0..15).map(change).collect() };
-    Call::State { request: framework.number(), call }
 }
 
 #[test]
@@ -68,7 +56,7 @@ fn k9_a_silent_store_fills_with_neither_commits_nor_lost_agents_nor_new_ones() {
         CommitQueue::new(token, CommitMark::default(), Limits::ETCD, QueueBudget::default());
     let mut store = Silent { queue, taken: 0 };
     for framework in &mut frameworks {
-        let calls = (0..8).map(|_| large_commit(framework)).collect();
+        let calls = (0..8).map(|_| framework.large_commit()).collect();
         framework.calls(&mut harness, calls);
         store.submit(harness.take_effects());
     }

@@ -3,8 +3,8 @@
 
 use super::{AgentPeer, FrameworkPeer, Harness};
 use crate::{Config, Effect, WriteLane, limits};
-use proffer_types::scheduler::{Call, Event};
-use proffer_types::state_store::{StateAnswer, StateCall, StateChange};
+use proffer_types::scheduler::Event;
+use proffer_types::state_store::StateAnswer;
 use proffer_types::{DurationMs, Refusal, RefusalCode};
 
 fn framework(harness: &mut Harness, name: &str) -> FrameworkPeer {
@@ -12,17 +12,6 @@ fn framework(harness: &mut Harness, name: &str) -> FrameworkPeer {
     framework.subscribe(harness, false);
     framework.hear_effects(&harness.take_effects());
     framework
-}
-
-/// Some 940 KiB, over the same keys each time.
-fn large_commit(framework: &mut FrameworkPeer) -> Call {
-    let change = |key: usize| StateChange {
-        key: format!("k{key}"),
-        expected: None,
-        value: Some(vec![0; 64 << 10]),
-    };
-    let call = StateCall::Commit { changes: (0..15).map(change).collect() };
-    Call::State { request: framework.number(), call }
 }
 
 fn state_bytes(effects: &[Effect]) -> usize {
@@ -65,7 +54,7 @@ fn k9_commits_of_one_framework_on_their_way_are_bounded() {
     let mut harness = Harness::new(Config::default());
     let mut svc = framework(&mut harness, "svc");
     harness.hold_writes = true;
-    let calls = (0..32).map(|_| large_commit(&mut svc)).collect();
+    let calls = (0..32).map(|_| svc.large_commit()).collect();
     svc.calls(&mut harness, calls);
     let effects = harness.take_effects();
     let bytes = state_bytes(&effects);
@@ -82,7 +71,7 @@ fn k9_commits_of_one_framework_on_their_way_are_bounded() {
     // What was refused may come again.
     harness.complete_writes();
     harness.take_effects();
-    let call = large_commit(&mut svc);
+    let call = svc.large_commit();
     svc.call(&mut harness, call);
     assert_eq!(state_refusals(&harness.take_effects()), []);
 }
@@ -94,7 +83,7 @@ fn k9_commits_of_all_frameworks_on_their_way_are_bounded() {
         (0..8).map(|n| framework(&mut harness, &format!("svc{n}"))).collect();
     harness.hold_writes = true;
     for svc in &mut frameworks {
-        let calls = (0..4).map(|_| large_commit(svc)).collect();
+        let calls = (0..4).map(|_| svc.large_commit()).collect();
         svc.calls(&mut harness, calls);
     }
     let effects = harness.take_effects();

@@ -5,6 +5,7 @@ use crate::{Command, ConnectionId, Effect, Peer};
 use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, Event, FrameworkInfo, SchedulerUp, TaskRecord};
+use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
 use proffer_types::template::{
     ContainerTemplate, KillPolicy, OnDisconnect, PodTemplate, TaskLaunch,
@@ -345,6 +346,17 @@ impl FrameworkPeer {
     pub fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
+    }
+
+    /// A commit of some 940 KiB, over the same keys each time.
+    pub fn large_commit(&mut self) -> Call {
+        let change = |key: usize| StateChange {
+            key: format!("k{key}"),
+            expected: None,
+            value: Some(vec![0; 64 << 10]),
+        };
+        let call = StateCall::Commit { changes: (0..15).map(change).collect() };
+        Call::State { request: self.number(), call }
     }
 
     /// A launch with a fresh token.
