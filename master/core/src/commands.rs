@@ -31,3 +31,4 @@ mod suppress_revive;
 mod take_back_agent;
 mod task_changes;
 mod templates;
+mod texts;

@@ -50,7 +50,7 @@ pub const TEMPLATES_SENT_MAX: usize = 1024;
 /// Roles of one framework.
 pub const FRAMEWORK_ROLES_MAX: usize = 64;
 
-/// Bytes of a framework's labels and URL: they are in its registry record.
+/// Bytes of a framework's labels: they are in its registry record.
 pub const FRAMEWORK_TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Frameworks that exist at a time.
@@ -71,7 +71,21 @@ pub const ASSEMBLIES_MAX: usize = 4096;
 /// Bytes of the message of a status; what an agent writes beyond it is cut off.
 pub const STATUS_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
-/// Bytes of what an agent says of itself: it is in its registry record.
+/// Entries of a map that others fill: labels, variables, attributes.
+pub const TEXT_ENTRIES_MAX: usize = 1024;
+
+/// Bytes of a word that others choose: a host's name, an address, a URL, a version.
+pub const FIELD_BYTES_MAX: usize = 1024;
+
+/// Weight of the resources of one task: some 1,600 ranges of ports. Its row and an event with it stay
+/// below [`LIST_WEIGHT_MAX`].
+pub const TASK_RESOURCES_WEIGHT_MAX: usize = 64 << 10;
+
+/// Pairs of a framework and a role that may have tasks on one agent. A registry that was restored from a
+/// copy may have others than the agent lists: twice as many fit its record (K2).
+pub const AGENT_PAIRS_MAX: usize = 1024;
+
+/// Bytes of what an agent has and is: it is in its registry record.
 pub const AGENT_INFO_BYTES_MAX: usize = 256 << 10;
 
 /// Roles that have a record.

@@ -14,6 +14,8 @@ mod rows;
 mod script;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod texts;
 
 pub use crate::master::planted::PlantedPanic;
 pub use describe::describe;

@@ -4,6 +4,7 @@
 
 use crate::limits;
 use crate::master::Master;
+use crate::state::occupancy::Pair;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::Event;
 use proffer_types::template::TaskLaunch;
@@ -12,6 +13,8 @@ use proffer_types::{
     TaskKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::texts::check_task;
 
 /// What remains of the leases on one agent while operations are checked in order.
 struct Purse {
@@ -86,6 +89,8 @@ impl Master {
                 ));
             }
             plan.at = Some((agent, purse.role.clone()));
+            let pair = (framework, purse.role.clone());
+            self.check_pairs(agent, &pair).map_err(within)?;
             self.check_unacknowledged(framework, agent, tasks.len()).map_err(within)?;
             for (place, launch) in tasks.into_iter().enumerate() {
                 let within = |refusal: Refusal| within(refusal.within(format!("tasks[{place}]")));
@@ -177,6 +182,20 @@ impl Master {
         self.offers.get(id).map(|entry| &entry.offer).filter(|offer| offer.framework == framework)
     }
 
+    /// An agent's occupancy is one record of bounded size (K2).
+    fn check_pairs(&self, agent: AgentId, pair: &Pair) -> Result<(), Refusal> {
+        let is_new = self.occupancy.state(agent, pair).is_none();
+        if !is_new || self.occupancy.pairs(agent).count() < limits::AGENT_PAIRS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            RefusalCode::BudgetExceeded,
+            "agent",
+            format!("{} frameworks and roles have tasks on {agent}", limits::AGENT_PAIRS_MAX),
+        )
+        .hint("launch on another agent, or when some of them have ended there"))
+    }
+
     /// A framework that does not acknowledge gets no more tasks there (K15).
     fn check_unacknowledged(
         &self,
@@ -254,18 +273,6 @@ impl Master {
                 "a task takes something of the offers".to_owned(),
             );
         }
-        let text: usize = [&launch.variables, &launch.labels]
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        if text > limits::LAUNCH_TEXT_BYTES_MAX {
-            return refuse(
-                RefusalCode::BudgetExceeded,
-                "variables",
-                format!("with labels over {} bytes", limits::LAUNCH_TEXT_BYTES_MAX),
-            );
-        }
-        Ok(())
+        check_task(&launch.variables, &launch.labels, &launch.resources)
     }
 }

@@ -12,6 +12,9 @@ use crate::state::pending::Continuation;
 use proffer_allocator::Delta;
 use proffer_types::agent::{AgentInfo, AgentTask};
 use proffer_types::{AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode};
+use std::collections::BTreeSet;
+
+use super::texts::{check_info, check_listed};
 
 /// What a complete registration leads to.
 enum Admission {
@@ -117,7 +120,8 @@ impl Master {
     ) -> Result<Admission, (Refusal, bool)> {
         let refuse =
             |code, field: &str, message: String| (Refusal::new(code, field, message), false);
-        check_info(&registration.info).map_err(|refusal| (refusal, false))?;
+        check_info(&registration.info).map_err(|refusal| (refusal.within("info"), false))?;
+        check_list(&registration.tasks).map_err(|refusal| (refusal, false))?;
         self.pending.check_room().map_err(|refusal| (refusal, false))?;
         let by_name = self.agents.by_name.get(&registration.info.name).copied();
         let id = match agent {
@@ -302,23 +306,16 @@ impl Master {
     }
 }
 
-/// Checks what an agent says of itself.
-fn check_info(info: &AgentInfo) -> Result<(), Refusal> {
-    // As it is stored: escaped text takes up to six times its length.
-    let bytes = serde_json::to_vec(info).map_or(usize::MAX, |text| text.len());
-    if bytes > limits::AGENT_INFO_BYTES_MAX {
-        return Err(Refusal::new(
-            RefusalCode::BudgetExceeded,
-            "info",
-            format!("is larger than {} bytes", limits::AGENT_INFO_BYTES_MAX),
-        ));
+/// What is on the list was launched by a master, so that nothing on it is larger than a launch may be.
+fn check_list(tasks: &[AgentTask]) -> Result<(), Refusal> {
+    let mut pairs = BTreeSet::new();
+    for (index, task) in tasks.iter().enumerate() {
+        check_listed(task).map_err(|refusal| refusal.within(format!("tasks[{index}]")))?;
+        pairs.insert((task.record.status.framework, &task.record.role));
     }
-    if info.resources.is_empty() {
-        return Err(Refusal::new(
-            RefusalCode::InvalidArgument,
-            "info.resources",
-            "the agent has nothing to offer",
-        ));
+    if pairs.len() > limits::AGENT_PAIRS_MAX {
+        let message = format!("are of more than {} frameworks and roles", limits::AGENT_PAIRS_MAX);
+        return Err(Refusal::new(RefusalCode::BudgetExceeded, "tasks", message));
     }
     Ok(())
 }

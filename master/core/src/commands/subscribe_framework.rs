@@ -16,6 +16,8 @@ use proffer_types::{
 };
 use std::collections::BTreeMap;
 
+use super::texts::check_labels;
+
 /// What a subscription leads to.
 enum Plan {
     Create,
@@ -298,13 +300,5 @@ fn check_info(info: &FrameworkInfo) -> Result<(), Refusal> {
             format!("more than {} roles", limits::FRAMEWORK_ROLES_MAX),
         );
     }
-    let labels: usize = info.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if info.api_url.len() + labels > limits::FRAMEWORK_TEXT_BYTES_MAX {
-        return refuse(
-            RefusalCode::BudgetExceeded,
-            "info.labels",
-            format!("url and labels are over {} bytes", limits::FRAMEWORK_TEXT_BYTES_MAX),
-        );
-    }
-    Ok(())
+    check_labels(&info.labels, &info.api_url).map_err(|refusal| refusal.within("info"))
 }

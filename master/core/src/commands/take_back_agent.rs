@@ -13,6 +13,7 @@ use proffer_types::scheduler::Event;
 use proffer_types::task::StatusReason;
 use proffer_types::units::DurationMs;
 use proffer_types::{AgentId, Now, TaskKey, TaskState};
+use std::collections::BTreeSet;
 
 use super::agent_statuses::cut_message;
 
@@ -85,18 +86,24 @@ impl Master {
     fn take_list(&mut self, id: AgentId, mut list: Vec<AgentTask>, now: Now) {
         // Statuses of one log leave in ascending order, however the agent sorts its list (K15).
         list.sort_by_key(|task| task.record.status.id);
-        let mut listed = std::collections::BTreeSet::new();
+        let mut listed = BTreeSet::new();
+        let mut pairs = BTreeSet::new();
         for mut task in list {
             task.record.status.agent = id;
             cut_message(&mut task.record.status);
             let (key, token) = (task.record.status.key(), task.record.status.token);
             self.take_listed(id, task, now);
+            if let Some(row) = self.tasks.get(&key).filter(|row| row.agent() == id) {
+                pairs.insert((key.framework, row.record.role.clone()));
+            }
             // The end of an earlier launch does not speak for a later one of the same name that was
             // on its way here.
             if self.tasks.get(&key).is_none_or(|row| row.record.status.token == token) {
                 listed.insert(key);
             }
         }
+        // A registry restored from a copy may not know of them; it is rebuilt from the reports.
+        self.occupy(id, &pairs);
         let missing: Vec<TaskKey> = self
             .agents
             .get(id)
@@ -133,7 +140,7 @@ impl Master {
         let Some(agent) = self.agents.get(id) else { return };
         let draining = agent.record.mode == AgentMode::Draining;
         let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
-        let mut ended = std::collections::BTreeSet::new();
+        let mut ended = BTreeSet::new();
         for key in keys {
             if self.frameworks.get(key.framework).is_none_or(|entry| entry.is_ended()) {
                 ended.insert(key.framework);

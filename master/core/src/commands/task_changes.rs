@@ -225,9 +225,6 @@ impl Master {
             return;
         }
         let key = record.status.key();
-        // A registry restored from a copy may not know of the pair; it is rebuilt from the reports.
-        let pair = BTreeSet::from([(key.framework, record.role.clone())]);
-        self.occupy(record.status.agent, &pair);
         self.add_task(record, Stage::Reported, 0);
         self.tell_task(&key);
     }
