@@ -134,6 +134,7 @@ impl From<Refusal> for Failure {
             | RefusalCode::OfferNotHeld
             | RefusalCode::AgentChanged
             | RefusalCode::InsufficientResources
+            | RefusalCode::InUse
             | RefusalCode::ResourcesStale
             | RefusalCode::TokenReused
             | RefusalCode::UnknownTemplate

@@ -72,6 +72,7 @@ pub const fn grpc_code(code: RefusalCode) -> Code {
         | RefusalCode::Superseded
         | RefusalCode::TokenReused => Code::Aborted,
         RefusalCode::OfferNotHeld
+        | RefusalCode::InUse
         | RefusalCode::AgentChanged
         | RefusalCode::InsufficientResources
         | RefusalCode::ResourcesStale
@@ -94,6 +95,7 @@ pub const fn http_status(code: RefusalCode) -> u16 {
         RefusalCode::PermissionDenied => 403,
         RefusalCode::NotFound => 404,
         RefusalCode::AlreadyExists
+        | RefusalCode::InUse
         | RefusalCode::StaleEpoch
         | RefusalCode::VersionConflict
         | RefusalCode::Superseded

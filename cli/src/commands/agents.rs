@@ -1,6 +1,6 @@
 //! `proffer agents`: what the cluster is made of, and the verbs on one agent.
 
-use crate::args::{AgentVerb, Agents, GoneAgent, Output};
+use crate::args::{AgentVerb, Agents, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, age, confirm, json, line, note, now_ms};
@@ -15,7 +15,6 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
         Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
         Some(AgentVerb::Activate(args)) => (args.id, "activate"),
         Some(AgentVerb::Gone(args)) => {
-            refuse_connected(client, &args).await?;
             let question = format!(
                 "{}: its tasks are lost for good; should it return, it ends them and is a new agent. Go on?",
                 args.id
@@ -23,7 +22,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
             if !args.yes && !confirm(&question) {
                 return Err(Failure::new(ExitCode::Refused, "not confirmed").hint("add --yes"));
             }
-            (args.id, "gone")
+            (args.id, if args.force { "gone?force=true" } else { "gone" })
         }
     };
     let id = find(client, &id).await?;
@@ -48,19 +47,6 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
         }
         after = page.next;
     }
-}
-
-/// An agent that is there would end its tasks at once and come back under a new id.
-async fn refuse_connected(client: &Client, args: &GoneAgent) -> Result<(), Failure> {
-    let id = find(client, &args.id).await?;
-    let rows = all(client).await?;
-    let condition = rows.iter().find(|row| row.id == id).map_or("", |row| row.condition.as_str());
-    if args.force || matches!(condition, "" | "awaited" | "unreachable") {
-        return Ok(());
-    }
-    let message = format!("{} is connected ({condition}), not gone", args.id);
-    Err(Failure::new(ExitCode::Refused, message)
-        .hint(format!("proffer agents drain {id} takes its tasks elsewhere; --force insists")))
 }
 
 /// An id, or the id of the agent with that name.

@@ -1,7 +1,7 @@
 //! The HTTP door: every route of `proffer_proto::routes`. Those that stand for an rpc are made of the
 //! table: path, query and body become the rpc's request, the answer is its message as JSON.
 
-use super::operator::{Operator, set_role, task_key};
+use super::operator::Operator;
 use super::watch::frames;
 use super::{page, principal_of, proxy};
 use crate::metrics::Metrics;
@@ -135,29 +135,23 @@ impl Asked {
 
     fn verb(&self, method: &str) -> Result<OperatorCall, Refusal> {
         Ok(match method {
-            "MarkAgentGone" => {
-                OperatorCall::MarkAgentGone(self.read::<pb::MarkAgentGoneRequest>()?.id.parse()?)
-            }
-            "DrainAgent" => {
-                OperatorCall::DrainAgent(self.read::<pb::DrainAgentRequest>()?.id.parse()?)
-            }
-            "DeactivateAgent" => OperatorCall::DeactivateAgent(
-                self.read::<pb::DeactivateAgentRequest>()?.id.parse()?,
-            ),
-            "ActivateAgent" => {
-                OperatorCall::ActivateAgent(self.read::<pb::ActivateAgentRequest>()?.id.parse()?)
-            }
-            "TeardownFramework" => {
-                let ask: pb::TeardownFrameworkRequest = self.read()?;
-                OperatorCall::TeardownFramework(ask.id.parse()?)
-            }
-            "KillTask" => {
-                let ask: pb::KillTaskRequest = self.read()?;
-                OperatorCall::KillTask(task_key(&ask.framework, &ask.task)?)
-            }
-            "SetRole" => set_role(self.read()?)?,
+            "MarkAgentGone" => self.call::<pb::MarkAgentGoneRequest>()?,
+            "DrainAgent" => self.call::<pb::DrainAgentRequest>()?,
+            "DeactivateAgent" => self.call::<pb::DeactivateAgentRequest>()?,
+            "ActivateAgent" => self.call::<pb::ActivateAgentRequest>()?,
+            "TeardownFramework" => self.call::<pb::TeardownFrameworkRequest>()?,
+            "KillTask" => self.call::<pb::KillTaskRequest>()?,
+            "SetRole" => self.call::<pb::SetRoleRequest>()?,
             other => return Err(no_rpc(other)),
         })
+    }
+
+    fn call<T>(&self) -> Result<OperatorCall, Refusal>
+    where
+        T: serde::de::DeserializeOwned,
+        OperatorCall: TryFrom<T, Error = Refusal>,
+    {
+        self.read::<T>()?.try_into()
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {

@@ -9,7 +9,6 @@ use proffer_master_core::Command;
 use proffer_proto::pb;
 use proffer_types::explanation::Subject;
 use proffer_types::operator::{OperatorAnswer, OperatorCall, Overview};
-use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, DemandKey, FrameworkId, OfferId, PrincipalName, Refusal, RefusalCode, RoleName,
     TaskKey, TaskName,
@@ -274,14 +273,6 @@ impl Operator {
 
 pub(crate) fn task_key(framework: &str, task: &str) -> Answer<TaskKey> {
     Ok(TaskKey { framework: framework.parse()?, name: TaskName::new(task)? })
-}
-
-pub(crate) fn set_role(ask: pb::SetRoleRequest) -> Answer<OperatorCall> {
-    let config = ask
-        .config
-        .ok_or_else(|| Refusal::new(RefusalCode::InvalidArgument, "config", "is missing"))?;
-    let config = RoleConfig::try_from(config).map_err(|refusal| refusal.within("config"))?;
-    Ok(OperatorCall::SetRole { role: RoleName::new(&ask.role)?, config })
 }
 
 fn subject(kind: &str, text: &str) -> Answer<Subject> {

@@ -1,6 +1,6 @@
 //! The operators' gRPC door: every method is one of [`super::operator`] with the status of gRPC.
 
-use super::operator::{Operator, set_role, task_key};
+use super::operator::Operator;
 use super::watch::{FrameStream, frames};
 use proffer_proto::pb;
 use proffer_proto::pb::operator_service_server::OperatorService;
@@ -22,25 +22,25 @@ macro_rules! reads {
             })+
 
             async fn mark_agent_gone(&self, ask: Request<pb::MarkAgentGoneRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::MarkAgentGone(ask.id.parse()?))).await
+                self.verb(ask).await
             }
             async fn drain_agent(&self, ask: Request<pb::DrainAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::DrainAgent(ask.id.parse()?))).await
+                self.verb(ask).await
             }
             async fn deactivate_agent(&self, ask: Request<pb::DeactivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::DeactivateAgent(ask.id.parse()?))).await
+                self.verb(ask).await
             }
             async fn activate_agent(&self, ask: Request<pb::ActivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::ActivateAgent(ask.id.parse()?))).await
+                self.verb(ask).await
             }
             async fn teardown_framework(&self, ask: Request<pb::TeardownFrameworkRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::TeardownFramework(ask.id.parse()?))).await
+                self.verb(ask).await
             }
             async fn kill_task(&self, ask: Request<pb::KillTaskRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, |ask| Ok(OperatorCall::KillTask(task_key(&ask.framework, &ask.task)?))).await
+                self.verb(ask).await
             }
             async fn set_role(&self, ask: Request<pb::SetRoleRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
-                self.verb(ask, set_role).await
+                self.verb(ask).await
             }
 
             type WatchStream = FrameStream;
@@ -66,13 +66,13 @@ reads! {
 }
 
 impl Operator {
-    async fn verb<A>(
-        &self,
-        ask: Request<A>,
-        read: impl FnOnce(A) -> Result<OperatorCall, Refusal>,
-    ) -> Result<Response<pb::OperatorAnswer>, Status> {
+    async fn verb<A>(&self, ask: Request<A>) -> Result<Response<pb::OperatorAnswer>, Status>
+    where
+        OperatorCall: TryFrom<A, Error = Refusal>,
+    {
         let principal = super::principal(ask.extensions())?;
-        let call = read(ask.into_inner()).map_err(|refusal| super::to_status(&refusal))?;
+        let call = OperatorCall::try_from(ask.into_inner())
+            .map_err(|refusal| super::to_status(&refusal))?;
         to_grpc(self.call(principal, call).await)
     }
 }

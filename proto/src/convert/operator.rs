@@ -438,11 +438,17 @@ macro_rules! verbs {
 }
 
 verbs! {
-    MarkAgentGoneRequest => MarkAgentGone,
     DrainAgentRequest => DrainAgent,
     DeactivateAgentRequest => DeactivateAgent,
     ActivateAgentRequest => ActivateAgent,
     TeardownFrameworkRequest => TeardownFramework,
+}
+
+impl TryFrom<pb::MarkAgentGoneRequest> for OperatorCall {
+    type Error = Refusal;
+    fn try_from(request: pb::MarkAgentGoneRequest) -> Result<Self, Refusal> {
+        Ok(Self::MarkAgentGone { agent: name(&request.id, "id")?, force: request.force })
+    }
 }
 
 impl TryFrom<pb::KillTaskRequest> for OperatorCall {

@@ -178,7 +178,12 @@ pub struct EventRow {
 #[serde(rename_all = "snake_case")]
 pub enum OperatorCall {
     /// The agent will not return: its tasks are lost.
-    MarkAgentGone(AgentId),
+    MarkAgentGone {
+        /// Which.
+        agent: AgentId,
+        /// Also one that is connected.
+        force: bool,
+    },
     /// No new tasks; end the present ones.
     DrainAgent(AgentId),
     /// No new tasks.

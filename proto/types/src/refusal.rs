@@ -44,6 +44,8 @@ codes! {
     StaleEpoch = "stale_epoch",
     /// The offer is not, or no longer, held by the caller.
     OfferNotHeld = "offer_not_held",
+    /// The object is in use, and what was asked would end that.
+    InUse = "in_use",
     /// The agent changed since the offer was made.
     AgentChanged = "agent_changed",
     /// The operation needs more than the offers hold.

@@ -134,7 +134,7 @@ fn is_kept(world: &World, framework: FrameworkId) -> bool {
 /// The agent that an operator gives up with this call.
 fn given_up(call: &OperatorCall) -> Option<AgentId> {
     match call {
-        OperatorCall::MarkAgentGone(id) => Some(*id),
+        OperatorCall::MarkAgentGone { agent: id, .. } => Some(*id),
         _ => None,
     }
 }

@@ -126,7 +126,7 @@ fn call(world: &mut World) -> Option<OperatorCall> {
             };
             Some(OperatorCall::SetRole { role: RoleName::new(role).expect("valid"), config })
         }
-        18 => Some(OperatorCall::MarkAgentGone(agent()?)),
+        18 => Some(OperatorCall::MarkAgentGone { agent: agent()?, force: true }),
         _ => {
             let frameworks: BTreeMap<_, _> = world
                 .view

@@ -19,8 +19,9 @@ impl Master {
         &mut self,
         reply_to: ReplyTo,
         id: AgentId,
+        force: bool,
     ) -> Result<(), Refusal> {
-        let Some(record) = self.check(|master| master.check_gone(id))? else {
+        let Some(record) = self.check(|master| master.check_gone(id, force))? else {
             self.reply_done(reply_to, format!("{id} is gone already"));
             return Ok(());
         };
@@ -29,11 +30,16 @@ impl Master {
         Ok(())
     }
 
-    /// The record to write, unless it is gone already.
-    fn check_gone(&self, id: AgentId) -> Result<Option<AgentRecord>, Refusal> {
+    /// The record to write, unless it is gone already. One that is there would end its tasks at once
+    /// and come back under a new id: nobody wants that by mistake.
+    fn check_gone(&self, id: AgentId, force: bool) -> Result<Option<AgentRecord>, Refusal> {
         let agent = self.agents.get(id).ok_or_else(|| self.unknown_agent(id))?;
         if agent.link == Link::Gone {
             return Ok(None);
+        }
+        if agent.is_registered() && !force {
+            return Err(Refusal::new(RefusalCode::InUse, "agent", format!("{id} is connected"))
+                .hint(format!("proffer agents drain {id} ends its tasks first; --force insists")));
         }
         self.check_agent_idle(id)?;
         Ok(Some(AgentRecord { standing: AgentStanding::Gone, ..agent.record.clone() }))

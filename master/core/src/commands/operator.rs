@@ -35,7 +35,9 @@ impl Master {
             master.pending.check_room()
         })?;
         match call {
-            OperatorCall::MarkAgentGone(id) => self.mark_agent_gone(reply_to, id),
+            OperatorCall::MarkAgentGone { agent, force } => {
+                self.mark_agent_gone(reply_to, agent, force)
+            }
             OperatorCall::DrainAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Draining),
             OperatorCall::DeactivateAgent(id) => {
                 self.set_agent_mode(reply_to, id, AgentMode::Deactivated)

@@ -88,7 +88,7 @@ impl Scene {
         let role = "eng".parse().expect("legal");
         let principal = PrincipalName::new("token:operator").expect("legal");
         [
-            OperatorCall::MarkAgentGone(agent),
+            OperatorCall::MarkAgentGone { agent, force: true },
             OperatorCall::DrainAgent(agent),
             OperatorCall::DeactivateAgent(agent),
             OperatorCall::ActivateAgent(agent),

@@ -356,7 +356,8 @@ impl Life {
     fn operate(&mut self, agent: usize, framework: usize) {
         let id = self.agents[agent].id;
         let call = match (self.dice.roll(8), id) {
-            (0, Some(id)) => OperatorCall::MarkAgentGone(id),
+            (0, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: true },
+            (6, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: false },
             (1, Some(id)) => OperatorCall::DrainAgent(id),
             (2, Some(id)) => OperatorCall::DeactivateAgent(id),
             (3 | 4, Some(id)) => OperatorCall::ActivateAgent(id),

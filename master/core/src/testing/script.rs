@@ -258,7 +258,10 @@ impl Script {
     fn operator(&mut self, words: &[&str]) {
         let agent = |name: &str| self.agents[name].id.expect("registered");
         let call = match words {
-            ["gone", name] => OperatorCall::MarkAgentGone(agent(name)),
+            ["gone", name] => OperatorCall::MarkAgentGone { agent: agent(name), force: false },
+            ["gone", name, "force"] => {
+                OperatorCall::MarkAgentGone { agent: agent(name), force: true }
+            }
             ["drain", name] => OperatorCall::DrainAgent(agent(name)),
             ["deactivate", name] => OperatorCall::DeactivateAgent(agent(name)),
             ["activate", name] => OperatorCall::ActivateAgent(agent(name)),

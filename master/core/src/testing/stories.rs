@@ -502,7 +502,7 @@ fn ids_that_were_given_are_never_given_again() {
     // K19
     let mut harness = Harness::new(Config::default());
     let one = agent(&mut harness, "one");
-    let gone = OperatorCall::MarkAgentGone(AgentId(1));
+    let gone = OperatorCall::MarkAgentGone { agent: AgentId(1), force: true };
     let principal = PrincipalName::new("token:operator").expect("legal");
     let call =
         |call| Command::Operator { reply_to: ReplyTo(1), principal: principal.clone(), call };

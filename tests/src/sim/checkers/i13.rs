@@ -81,7 +81,7 @@ fn agent_of(call: &OperatorCall) -> Option<AgentId> {
         OperatorCall::DrainAgent(id)
         | OperatorCall::DeactivateAgent(id)
         | OperatorCall::ActivateAgent(id)
-        | OperatorCall::MarkAgentGone(id) => Some(*id),
+        | OperatorCall::MarkAgentGone { agent: id, .. } => Some(*id),
         _ => None,
     }
 }
