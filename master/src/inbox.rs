@@ -18,6 +18,15 @@ pub(crate) struct Inbox {
     inside: mpsc::Sender<Command>,
 }
 
+/// What the loop takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Take {
+    /// Everything.
+    All,
+    /// Results of the store and the lease only: whoever is outside waits (K8).
+    Inside,
+}
+
 /// The loop's end.
 pub(crate) struct Queues {
     outside: mpsc::Receiver<(Instant, Command)>,
@@ -48,7 +57,7 @@ impl Inbox {
 
 impl Queues {
     /// Waits for a command, at most until `deadline`. `None`: the deadline was reached.
-    pub(crate) async fn next(&mut self, deadline: Option<Instant>) -> Next {
+    pub(crate) async fn next(&mut self, take: Take, deadline: Option<Instant>) -> Next {
         let sleep = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -59,7 +68,7 @@ impl Queues {
             biased;
             Some(command) = self.inside.recv() => Next::Command(command),
             () = sleep => Next::Deadline,
-            received = self.outside.recv() => match received {
+            received = self.outside.recv(), if take == Take::All => match received {
                 Some((_, command)) => Next::Command(command),
                 None => Next::Ended,
             },
@@ -67,9 +76,12 @@ impl Queues {
     }
 
     /// A command that is there already, results first.
-    pub(crate) fn try_next(&mut self) -> Option<(Option<Instant>, Command)> {
+    pub(crate) fn try_next(&mut self, take: Take) -> Option<(Option<Instant>, Command)> {
         if let Ok(command) = self.inside.try_recv() {
             return Some((None, command));
+        }
+        if take == Take::Inside {
+            return None;
         }
         self.outside.try_recv().ok().map(|(at, command)| (Some(at), command))
     }
@@ -88,4 +100,26 @@ pub(crate) enum Next {
     Deadline,
     /// Nobody can send any more.
     Ended,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proffer_types::DurationMs;
+
+    #[tokio::test]
+    async fn k8_while_only_inside_counts_what_is_outside_waits() {
+        let (inbox, mut queues) = queues();
+        let tick = Command::Tick { inbox_lag: DurationMs(0) };
+        inbox.send(tick.clone()).await.expect("the loop lives");
+        assert!(queues.try_next(Take::Inside).is_none());
+        let next = queues.next(Take::Inside, Some(Instant::now())).await;
+        assert!(matches!(next, Next::Deadline));
+        inbox.send_inside(Command::Suspended).await.expect("the loop lives");
+        let (_, first) = queues.try_next(Take::Inside).expect("the lease speaks");
+        assert_eq!(first, Command::Suspended);
+        let (arrived, waited) = queues.try_next(Take::All).expect("it was not lost");
+        assert!(arrived.is_some());
+        assert_eq!(waited, tick);
+    }
 }

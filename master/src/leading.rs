@@ -3,9 +3,10 @@
 use crate::inbox::Inbox;
 use crate::store::Store;
 use arc_swap::ArcSwapOption;
-use proffer_types::Refusal;
+use proffer_types::{Refusal, RefusalCode};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a master that waits looks who leads.
@@ -16,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Leading {
     inbox: ArcSwapOption<Inbox>,
     leader: ArcSwapOption<String>,
+    suspended: AtomicBool,
 }
 
 impl Leading {
@@ -28,6 +30,29 @@ impl Leading {
             let leader = self.leader.load();
             Refusal::not_leader(leader.as_ref().map(|leader| leader.as_str()))
         })
+    }
+
+    /// The same for calls that want an answer: while the lease is not confirmed there is none (K8).
+    ///
+    /// # Errors
+    /// `not_leader`, or `unavailable` while this master is suspended.
+    pub(crate) fn calls(&self) -> Result<Arc<Inbox>, Refusal> {
+        let inbox = self.inbox()?;
+        if !self.suspended.load(Ordering::Relaxed) {
+            return Ok(inbox);
+        }
+        let message = "this master cannot confirm that it leads: the store does not answer it";
+        Err(Refusal::new(RefusalCode::Unavailable, "", message).hint("try again in a moment"))
+    }
+
+    /// Whether what the view shows may be older than another master's.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed) || self.inbox.load().is_none()
+    }
+
+    /// The loop says whether its lease is confirmed.
+    pub(crate) fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Relaxed);
     }
 
     /// This master leads from now on.

@@ -6,7 +6,7 @@
 use crate::connections::Connections;
 use crate::effects::{After, Performer};
 use crate::guard;
-use crate::inbox::{Inbox, Next, Queues, queues};
+use crate::inbox::{Inbox, Next, Queues, Take, queues};
 use crate::leading::Leading;
 use crate::metrics::LoopMetrics;
 use crate::registry_reader::{ReadError, read_registry};
@@ -102,6 +102,7 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         performer,
         queues: inside,
         metrics: around.metrics.clone(),
+        leading: Arc::clone(&around.leading),
         shutdown: around.shutdown.clone(),
         lost,
     };
@@ -223,6 +224,7 @@ struct Turning {
     performer: Performer,
     queues: Queues,
     metrics: LoopMetrics,
+    leading: Arc<Leading>,
     shutdown: CancellationToken,
     /// The lease cannot be confirmed any more.
     lost: CancellationToken,
@@ -250,6 +252,7 @@ impl Turning {
             let left = at.0.saturating_sub(monotonic(since_boot()).0);
             Instant::now() + Duration::from_millis(left)
         });
+        let take = self.take();
         let runtime = self.performer.runtime.clone();
         let (shutdown, lost) = (self.shutdown.clone(), self.lost.clone());
         runtime.block_on(async {
@@ -257,7 +260,7 @@ impl Turning {
                 biased;
                 () = shutdown.cancelled() => Waited::Shutdown,
                 () = lost.cancelled() => Waited::Lost,
-                next = self.queues.next(deadline) => match next {
+                next = self.queues.next(take, deadline) => match next {
                     Next::Command(command) => Waited::Command(command),
                     Next::Deadline => Waited::Due,
                     Next::Ended => Waited::Shutdown,
@@ -281,14 +284,21 @@ impl Turning {
             }
             self.apply(command)?;
             applied += 1;
-            next = if applied < TURN_COMMANDS_MAX { self.queues.try_next() } else { None };
+            let may_go_on = applied < TURN_COMMANDS_MAX;
+            next = may_go_on.then(|| self.queues.try_next(self.take())).flatten();
         }
         if self.master.next_deadline().is_some_and(|at| at <= monotonic(since_boot())) {
             self.apply(Command::Tick { inbox_lag })?;
         }
         self.apply(Command::EndOfTurn { budget: TURN_ALLOCATION_STEPS, inbox_lag })?;
+        self.leading.suspend(self.master.is_suspended());
         self.metrics.turn(applied, self.queues.waiting(), inbox_lag);
         Ok(())
+    }
+
+    /// A suspended leader reads no frames: the queue fills, and those who send wait (K8).
+    fn take(&self) -> Take {
+        if self.master.is_suspended() { Take::Inside } else { Take::All }
     }
 
     fn apply(&mut self, command: Command) -> Result<(), String> {

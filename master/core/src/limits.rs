@@ -25,6 +25,9 @@ pub const OUTBOX_OFFERS_STOP: usize = 512;
 /// Tasks in one page of a snapshot.
 pub const SNAPSHOT_PAGE_TASKS: usize = 64;
 
+/// Absent agents in one page of a snapshot: some 150 KiB.
+pub const SNAPSHOT_PAGE_ABSENT: usize = 2048;
+
 /// Offers in one accept, decline or renewal.
 pub const CALL_OFFERS_MAX: usize = 1024;
 
@@ -126,8 +129,8 @@ pub const SPARE_WRITES_MAX: usize = 256;
 /// Their bytes.
 pub const SPARE_WRITES_BYTES_MAX: usize = 8 << 20;
 
-/// Effects that may be held while the leader is suspended. The shell stops feeding frames long
-/// before; beyond it the master ends and recovers (K8).
+/// Effects that may be held while the leader is suspended. The shell takes nothing from outside as soon
+/// as it is; beyond this the master ends and recovers (K8).
 pub const HELD_EFFECTS_MAX: usize = 200_000;
 
 /// Longest time for which an offer can be renewed, in terms of its time to live: a lease is for

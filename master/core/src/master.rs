@@ -234,6 +234,12 @@ impl Master {
         found
     }
 
+    /// Whether the lease is not confirmed: nothing leaves, and nobody should be listened to (K8).
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
     /// Where a view stands that has applied everything so far.
     pub(crate) fn cursor(&self) -> Cursor {
         Cursor {

@@ -338,6 +338,7 @@ impl From<Overview> for pb::Overview {
             offers: overview.offers,
             unmet: overview.unmet,
             insecure: overview.insecure,
+            stale: overview.stale,
         }
     }
 }
@@ -359,6 +360,7 @@ impl TryFrom<pb::Overview> for Overview {
             offers: overview.offers,
             unmet: overview.unmet,
             insecure: overview.insecure,
+            stale: overview.stale,
         })
     }
 }

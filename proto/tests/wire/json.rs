@@ -195,6 +195,7 @@ fn answers() {
         offers: 1,
         unmet: 1,
         insecure: false,
+        stale: false,
     };
     insta::assert_json_snapshot!("overview", pb::Overview::from(overview));
     let explanation = Explanation {

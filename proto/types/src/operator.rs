@@ -241,4 +241,6 @@ pub struct Overview {
     pub unmet: u32,
     /// The master lets everybody in, on any address (`--insecure`).
     pub insecure: bool,
+    /// The master cannot confirm that it leads: what it shows may be old (K8).
+    pub stale: bool,
 }
