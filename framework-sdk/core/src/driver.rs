@@ -269,15 +269,16 @@ impl<F: Framework> Driver<F> {
             _ if self.link.phase != Phase::Subscribed => {
                 self.context.counters.events_out_of_place += 1;
             }
-            Event::SnapshotPage { tasks } => match &mut self.assembly {
-                Some(assembly) if assembly.absent.is_none() => assembly.add(tasks),
-                None if self.context.is_online => {
-                    let mut assembly = Assembly::default();
+            Event::SnapshotPage { tasks } => {
+                if let Some(assembly) = self.open_assembly() {
                     assembly.add(tasks);
-                    self.assembly = Some(assembly);
                 }
-                Some(_) | None => self.context.counters.events_out_of_place += 1,
-            },
+            }
+            Event::SnapshotAbsent { absent } => {
+                if let Some(assembly) = self.open_assembly() {
+                    assembly.add_absent(absent);
+                }
+            }
             Event::SnapshotEnd { absent, cursor: _ } => self.snapshot_ended(absent),
             Event::State { request, answer } => {
                 let now = self.context.now.monotonic;
@@ -324,6 +325,7 @@ impl<F: Framework> Driver<F> {
             Event::Subscribed { .. }
             | Event::Standby { .. }
             | Event::SnapshotPage { .. }
+            | Event::SnapshotAbsent { .. }
             | Event::SnapshotEnd { .. }
             | Event::State { .. }
             | Event::Superseded { .. }

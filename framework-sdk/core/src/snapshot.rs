@@ -15,11 +15,26 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assembly {
     records: BTreeMap<TaskName, TaskRecord>,
-    /// Its end has come.
-    pub(crate) absent: Option<Vec<AbsentAgent>>,
+    absent: Vec<AbsentAgent>,
+    has_ended: bool,
 }
 
 impl Assembly {
+    /// Adds absent agents; they come after all tasks.
+    pub(crate) fn add_absent(&mut self, page: Vec<AbsentAgent>) {
+        self.absent.extend(page);
+    }
+
+    /// Its end has come.
+    pub(crate) fn end(&mut self, absent: Vec<AbsentAgent>) {
+        self.add_absent(absent);
+        self.has_ended = true;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// Adds a page. Of two launches under one name the later counts.
     pub(crate) fn add(&mut self, page: Vec<TaskRecord>) {
         for record in page {
@@ -37,7 +52,7 @@ const ENDED_WITHOUT_LOG_MAX: usize = 10_000;
 impl Context {
     /// The snapshot of a new epoch: the table is made anew, the framework starts from it.
     pub(crate) fn begin_epoch(&mut self, snapshot: Assembly) {
-        let absent = snapshot.absent.unwrap_or_default();
+        let absent = snapshot.absent;
         let before = std::mem::take(&mut self.tasks);
         self.requests.clear();
         self.kills.clear();
@@ -98,7 +113,7 @@ impl Context {
 
     /// A snapshot in the same epoch: what differs is told.
     pub(crate) fn compare_snapshot(&mut self, snapshot: Assembly) {
-        let absent = snapshot.absent.unwrap_or_default();
+        let absent = snapshot.absent;
         let gone: BTreeSet<AgentId> = gone(&absent).collect();
         // A record of an earlier launch of the name does not speak for the one known here.
         let unlisted: Vec<(TaskName, AgentId)> = self

@@ -7,7 +7,7 @@ use crate::master::Master;
 use crate::state::changes::{Noted, RowKey};
 use crate::state::connections::ConnectionKind;
 use crate::state::frameworks::FrameworkEntry;
-use crate::state::outbox::Item;
+use crate::state::outbox::{Item, Rest};
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, SchedulerDown};
@@ -228,7 +228,12 @@ impl Master {
             let event = match stream.outbox.take()? {
                 Item::Event(event) => Some(*event),
                 Item::Task(name) => self.task_event(id, name),
-                Item::Snapshot { after } => Some(self.snapshot_event(id, after.as_ref())),
+                Item::Snapshot(Rest::Tasks { after }) => {
+                    Some(self.snapshot_event(id, after.as_ref()))
+                }
+                Item::Snapshot(Rest::Absent { after }) => {
+                    Some(self.snapshot_absent(id, Some(after)))
+                }
             };
             if let Some(event) = event {
                 let stream = self.frameworks.get_mut(id)?.stream.as_mut()?;
@@ -273,7 +278,7 @@ impl Master {
             .map(|(key, _)| key.clone())
             .collect();
         let Some(last) = page.last().map(|key| key.name.clone()) else {
-            return self.snapshot_end(framework);
+            return self.snapshot_absent(framework, None);
         };
         let mut tasks = Vec::with_capacity(page.len());
         for key in page {
@@ -285,28 +290,33 @@ impl Master {
             }
         }
         if let Some(outbox) = self.frameworks.outbox(framework) {
-            outbox.snapshot_goes_on(last);
+            outbox.snapshot_goes_on(Rest::Tasks { after: Some(last) });
         }
         Event::SnapshotPage { tasks }
     }
 
-    /// Ends complete, or names the agents that may still hold tasks (K2).
-    fn snapshot_end(&mut self, framework: FrameworkId) -> Event {
-        let absent: Vec<AbsentAgent> = self
+    /// Ends complete, or names the agents that may still hold tasks (K2), those after `after`.
+    fn snapshot_absent(&mut self, framework: FrameworkId, after: Option<AgentId>) -> Event {
+        let mut found = self
             .occupancy
-            .agents(framework)
-            .into_iter()
-            .filter_map(|agent| Some(AbsentAgent { agent, absence: self.absence(agent)? }))
-            .collect();
+            .agents_after(framework, after)
+            .filter_map(|agent| Some(AbsentAgent { agent, absence: self.absence(agent)? }));
+        let absent: Vec<AbsentAgent> = found.by_ref().take(limits::SNAPSHOT_PAGE_ABSENT).collect();
+        let is_last = found.next().is_none();
+        drop(found);
         let cursor = self.cursor();
         if let Some(stream) =
             self.frameworks.get_mut(framework).and_then(|entry| entry.stream.as_mut())
         {
-            stream.unresolved = absent
-                .iter()
-                .filter(|absent| absent.absence != Absence::Gone)
-                .map(|absent| absent.agent)
-                .collect();
+            if after.is_none() {
+                stream.unresolved.clear();
+            }
+            let unresolved = absent.iter().filter(|absent| absent.absence != Absence::Gone);
+            stream.unresolved.extend(unresolved.map(|absent| absent.agent));
+            if let Some(last) = absent.last().filter(|_| !is_last) {
+                stream.outbox.snapshot_goes_on(Rest::Absent { after: last.agent });
+                return Event::SnapshotAbsent { absent };
+            }
         }
         Event::SnapshotEnd { cursor, absent }
     }

@@ -1,6 +1,9 @@
 //! Frames, pages and lists are closed by weight: no legal input makes one that its reader refuses, which
 //! would break the stream, for ever (K15).
 
+use proffer_master_core::registry::{
+    AgentMode, AgentRecord, AgentStanding, ClusterRecord, OccupancyRecord, Record, RecordKey,
+};
 use proffer_master_core::testing::{AgentPeer, FrameworkPeer, Harness, template};
 use proffer_master_core::{Config, Effect, limits};
 use proffer_proto::convert::bounds::FRAME_BYTES_MAX;
@@ -10,7 +13,7 @@ use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::scheduler::{Call, Event, SchedulerDown};
 use proffer_types::state_store::{StateAnswer, StateCall, StateChange};
 use proffer_types::template::{PodTemplate, TaskLaunch};
-use proffer_types::{Attribute, TaskState};
+use proffer_types::{AgentId, Attribute, PrincipalName, TaskState};
 use prost::Message;
 use std::collections::BTreeSet;
 
@@ -103,6 +106,48 @@ fn k15_a_snapshot_of_heavy_tasks_comes_in_pages_by_weight() {
         }
     }
     assert_eq!(told, TASKS);
+}
+
+#[test]
+fn k15_a_snapshot_names_any_number_of_absent_agents_in_pages() {
+    const AGENTS: u64 = 70_000;
+    let mut harness = Harness::new(Config::default());
+    let mut svc = FrameworkPeer::new("svc", "r1", "eng");
+    svc.subscribe(&mut harness, false);
+    svc.hear_effects(&harness.take_effects());
+    let occupied =
+        OccupancyRecord { frameworks: [(svc.id, svc.info.roles.clone())].into_iter().collect() };
+    let mut store = |key: RecordKey, record: Record| {
+        harness.store.insert(key.encode(), record.encode());
+    };
+    for id in (1..=AGENTS).map(AgentId) {
+        let record = AgentRecord {
+            info: AgentPeer::new(&format!("a{}", id.0), "cpus:1").info,
+            principal: PrincipalName::new("cert:agents").expect("legal"),
+            standing: AgentStanding::Reachable,
+            mode: AgentMode::Active,
+        };
+        store(RecordKey::Agent(id), Record::Agent(Box::new(record)));
+        store(RecordKey::Occupancy(id), Record::Occupancy(occupied.clone()));
+    }
+    let cluster = ClusterRecord {
+        agent_mark: AgentId(AGENTS),
+        framework_mark: svc.id,
+        ..ClusterRecord::default()
+    };
+    store(RecordKey::Cluster, Record::Cluster(cluster));
+    harness.fail_over();
+    harness.take_effects();
+    svc.subscribe(&mut harness, false);
+    let effects = harness.take_effects();
+    assert_readable(&effects);
+    let mut named = BTreeSet::new();
+    for event in framework_frames(&effects).iter().flat_map(|frame| &frame.events) {
+        if let Event::SnapshotAbsent { absent } | Event::SnapshotEnd { absent, .. } = event {
+            named.extend(absent.iter().map(|absent| absent.agent.0));
+        }
+    }
+    assert!(named.into_iter().eq(1..=AGENTS), "each is named");
 }
 
 #[test]

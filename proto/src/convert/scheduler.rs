@@ -476,6 +476,9 @@ impl From<Event> for pb::Event {
             Event::SnapshotPage { tasks } => Kind::SnapshotPage(event::SnapshotPage {
                 tasks: tasks.into_iter().map(pb::TaskRecord::from).collect(),
             }),
+            Event::SnapshotAbsent { absent } => Kind::SnapshotAbsent(event::SnapshotAbsent {
+                absent: absent.into_iter().map(pb::AbsentAgent::from).collect(),
+            }),
             Event::SnapshotEnd { cursor, absent } => Kind::SnapshotEnd(event::SnapshotEnd {
                 cursor: Some(cursor.into()),
                 absent: absent.into_iter().map(pb::AbsentAgent::from).collect(),
@@ -525,6 +528,9 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
         Kind::Standby(event) => Event::Standby { active: name(&event.active, "standby.active")? },
         Kind::SnapshotPage(event) => Event::SnapshotPage {
             tasks: list(event.tasks, "tasks", ITEMS_MAX).map_err(below("snapshot_page"))?,
+        },
+        Kind::SnapshotAbsent(event) => Event::SnapshotAbsent {
+            absent: event.absent.into_iter().map(AbsentAgent::from).collect(),
         },
         Kind::SnapshotEnd(event) => Event::SnapshotEnd {
             cursor: required(event.cursor, "snapshot_end.cursor")?.into(),

@@ -540,7 +540,7 @@ fn absence() -> impl Strategy<Value = Absence> {
 
 fn event() -> BoxedStrategy<Event> {
     let absent =
-        (agent_id(), absence()).prop_map(|(agent, absence)| AbsentAgent { agent, absence });
+        || (agent_id(), absence()).prop_map(|(agent, absence)| AbsentAgent { agent, absence });
     prop_oneof![
         (framework_id(), number(), number(), span(), span(), vec(any::<u8>(), 0..33)).prop_map(
             |(framework, epoch, incarnation, heartbeat, offer_ttl, capability_key)| {
@@ -556,7 +556,8 @@ fn event() -> BoxedStrategy<Event> {
         ),
         named().prop_map(|active| Event::Standby { active }),
         vec(task_record(), 0..3).prop_map(|tasks| Event::SnapshotPage { tasks }),
-        (cursor(), vec(absent, 0..3))
+        vec(absent(), 0..3).prop_map(|absent| Event::SnapshotAbsent { absent }),
+        (cursor(), vec(absent(), 0..3))
             .prop_map(|(cursor, absent)| Event::SnapshotEnd { cursor, absent }),
         (agent_id(), option::of(absence()))
             .prop_map(|(agent, absence)| Event::AgentResolved { agent, absence }),
@@ -786,7 +787,7 @@ pub(crate) fn overview() -> impl Strategy<Value = Overview> {
     let sums = (resources(), resources(), resources());
     (cursor(), sums, counts(), counts(), counts(), any::<u32>(), any::<u32>()).prop_map(
         |(cursor, (total, allocated, offered), agents, frameworks, tasks, offers, unmet)| {
-            let insecure = unmet % 2 == 1;
+            let (insecure, stale) = (unmet % 2 == 1, offers % 2 == 1);
             Overview {
                 cursor,
                 total,
@@ -798,6 +799,7 @@ pub(crate) fn overview() -> impl Strategy<Value = Overview> {
                 offers,
                 unmet,
                 insecure,
+                stale,
             }
         },
     )

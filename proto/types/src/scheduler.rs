@@ -222,11 +222,16 @@ pub enum Event {
         /// Some of them.
         tasks: Vec<TaskRecord>,
     },
+    /// After all tasks: a part of the agents that the end names the rest of.
+    SnapshotAbsent {
+        /// Some of them.
+        absent: Vec<AbsentAgent>,
+    },
     /// The snapshot ends; deltas follow.
     SnapshotEnd {
         /// Where it stands.
         cursor: Cursor,
-        /// Empty: complete. Else the absence of a task means nothing for these agents (K2).
+        /// None here or before: complete. Else the absence of a task means nothing for these agents (K2).
         absent: Vec<AbsentAgent>,
     },
     /// An agent of an earlier `absent` list has answered or was given up; its tasks came before.

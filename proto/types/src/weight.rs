@@ -144,7 +144,9 @@ impl Weight for Event {
                     text(replica.as_str())
                 }
                 Self::SnapshotPage { tasks } => list(tasks),
-                Self::SnapshotEnd { absent, .. } => PART + absent.len() * (3 * PART + 2 * NUMBER),
+                Self::SnapshotAbsent { absent } | Self::SnapshotEnd { absent, .. } => {
+                    PART + absent.len() * (3 * PART + 2 * NUMBER)
+                }
                 Self::Offers { offers } => list(offers),
                 Self::Rescinded { offers, reason } => {
                     text(reason) + offers.len() * (PART + 2 * NUMBER)

@@ -125,20 +125,19 @@ impl<F: Framework> Driver<F> {
         self.says_demand = if states_none { Force::No } else { Force::Yes };
     }
 
-    pub(super) fn snapshot_ended(&mut self, absent: Vec<AbsentAgent>) {
-        match &mut self.assembly {
-            Some(assembly) if assembly.absent.is_none() => assembly.absent = Some(absent),
-            // An empty snapshot that was asked for has no pages.
-            None if self.context.is_online => {
-                let mut assembly = Assembly::default();
-                assembly.absent = Some(absent);
-                self.assembly = Some(assembly);
-            }
-            Some(_) | None => {
-                self.context.counters.events_out_of_place += 1;
-                return;
-            }
+    /// The snapshot that is being told, or a new one that was asked for.
+    pub(super) fn open_assembly(&mut self) -> Option<&mut Assembly> {
+        let has_ended = self.assembly.as_ref().is_some_and(Assembly::has_ended);
+        if has_ended || (self.assembly.is_none() && !self.context.is_online) {
+            self.context.counters.events_out_of_place += 1;
+            return None;
         }
+        Some(self.assembly.get_or_insert_default())
+    }
+
+    pub(super) fn snapshot_ended(&mut self, absent: Vec<AbsentAgent>) {
+        let Some(assembly) = self.open_assembly() else { return };
+        assembly.end(absent);
         if !self.context.is_online {
             return self.become_online();
         }
@@ -149,7 +148,7 @@ impl<F: Framework> Driver<F> {
 
     /// Once snapshot and state are complete, calls may leave.
     pub(super) fn become_online(&mut self) {
-        let is_complete = self.assembly.as_ref().is_some_and(|a| a.absent.is_some());
+        let is_complete = self.assembly.as_ref().is_some_and(Assembly::has_ended);
         if self.context.is_online || !is_complete || !self.context.state.is_loaded() {
             return;
         }

@@ -375,7 +375,12 @@ impl FakeMaster {
             };
             Some(AbsentAgent { agent: *id, absence })
         });
-        let absent = absent.collect();
+        let mut absent: Vec<AbsentAgent> = absent.collect();
+        let last = absent.pop();
+        for agent in absent {
+            self.say(Event::SnapshotAbsent { absent: vec![agent] });
+        }
+        let absent = last.into_iter().collect();
         self.say(Event::SnapshotEnd { cursor: Cursor::default(), absent });
     }
 

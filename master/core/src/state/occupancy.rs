@@ -5,6 +5,7 @@ use crate::effect::OperationId;
 use crate::registry::OccupancyRecord;
 use proffer_types::{AgentId, FrameworkId, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// A framework under a role.
 pub(crate) type Pair = (FrameworkId, RoleName);
@@ -60,6 +61,20 @@ impl Occupancy {
     /// The agents that may have tasks of a framework.
     pub(crate) fn agents(&self, framework: FrameworkId) -> Vec<AgentId> {
         self.agents.get(&framework).into_iter().flatten().copied().collect()
+    }
+
+    /// The same, those after one of them.
+    pub(crate) fn agents_after(
+        &self,
+        framework: FrameworkId,
+        after: Option<AgentId>,
+    ) -> impl Iterator<Item = AgentId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.agents
+            .get(&framework)
+            .into_iter()
+            .flat_map(move |agents| agents.range((from, Bound::Unbounded)))
+            .copied()
     }
 
     /// Takes pairs out for which `ended` holds; returns whether any was.

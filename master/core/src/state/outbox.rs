@@ -4,7 +4,7 @@
 use crate::limits;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
-use proffer_types::{TaskName, Weight};
+use proffer_types::{AgentId, TaskName, Weight};
 use std::collections::BTreeMap;
 
 /// Offers in one event: some 32 KiB, unless agents say much of themselves.
@@ -16,10 +16,17 @@ pub(crate) enum Item {
     Event(Box<Event>),
     /// The newest state of a task.
     Task(TaskName),
-    /// All tasks after this name, then the end of the snapshot.
-    Snapshot {
-        after: Option<TaskName>,
-    },
+    /// A snapshot, or what is left of it.
+    Snapshot(Rest),
+}
+
+/// What is left of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Rest {
+    /// The tasks after this name, then the absent agents.
+    Tasks { after: Option<TaskName> },
+    /// The absent agents after this one, then the end.
+    Absent { after: AgentId },
 }
 
 #[derive(Clone, Default, Debug)]
@@ -34,8 +41,8 @@ pub(crate) struct Outbox {
     offers_weight: usize,
     /// A snapshot waits its turn.
     snapshot_queued: bool,
-    /// A snapshot has been sent up to this name; its rest goes before everything else.
-    snapshot_rest: Option<TaskName>,
+    /// What is left of a snapshot that is being sent; it goes before everything else.
+    snapshot_rest: Option<Rest>,
 }
 
 impl Outbox {
@@ -66,9 +73,11 @@ impl Outbox {
     /// The task changed. One that waits already moves to the end, so that statuses of one log leave
     /// in ascending order.
     pub(crate) fn touch(&mut self, task: &TaskName) {
-        let comes_anyway =
-            self.snapshot_queued || self.snapshot_rest.as_ref().is_some_and(|sent| task > sent);
-        if comes_anyway {
+        let is_in_rest = match &self.snapshot_rest {
+            Some(Rest::Tasks { after }) => after.as_ref().is_none_or(|sent| task > sent),
+            Some(Rest::Absent { .. }) | None => false,
+        };
+        if self.snapshot_queued || is_in_rest {
             return;
         }
         let place = self.put(Item::Task(task.clone()));
@@ -93,18 +102,18 @@ impl Outbox {
         self.snapshot_rest = None;
         if !self.snapshot_queued {
             self.snapshot_queued = true;
-            self.put(Item::Snapshot { after: None });
+            self.put(Item::Snapshot(Rest::Tasks { after: None }));
         }
     }
 
     /// A page was sent and there is more.
-    pub(crate) fn snapshot_goes_on(&mut self, after: TaskName) {
-        self.snapshot_rest = Some(after);
+    pub(crate) fn snapshot_goes_on(&mut self, rest: Rest) {
+        self.snapshot_rest = Some(rest);
     }
 
     pub(crate) fn take(&mut self) -> Option<Item> {
-        if let Some(after) = self.snapshot_rest.take() {
-            return Some(Item::Snapshot { after: Some(after) });
+        if let Some(rest) = self.snapshot_rest.take() {
+            return Some(Item::Snapshot(rest));
         }
         let (_, item) = self.items.pop_first()?;
         match &item {
@@ -112,7 +121,7 @@ impl Outbox {
             Item::Task(name) => {
                 self.places.remove(name);
             }
-            Item::Snapshot { .. } => self.snapshot_queued = false,
+            Item::Snapshot(_) => self.snapshot_queued = false,
         }
         Some(item)
     }
@@ -167,11 +176,12 @@ mod tests {
         outbox.touch(&name("a"));
         outbox.snapshot();
         outbox.touch(&name("b"));
-        assert_eq!(outbox.take(), Some(Item::Snapshot { after: None }));
-        outbox.snapshot_goes_on(name("m"));
+        assert_eq!(outbox.take(), Some(Item::Snapshot(Rest::Tasks { after: None })));
+        let rest = Rest::Tasks { after: Some(name("m")) };
+        outbox.snapshot_goes_on(rest.clone());
         outbox.touch(&name("c"));
         outbox.touch(&name("x"));
-        assert_eq!(outbox.take(), Some(Item::Snapshot { after: Some(name("m")) }));
+        assert_eq!(outbox.take(), Some(Item::Snapshot(rest)));
         assert_eq!(outbox.take(), Some(Item::Task(name("c"))));
         assert_eq!(outbox.take(), None);
     }

@@ -4,7 +4,7 @@ use crate::effect::Effect;
 use crate::registry::RegistryChange;
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::OperatorAnswer;
-use proffer_types::scheduler::{Absence, Event, TaskRecord};
+use proffer_types::scheduler::{Absence, AbsentAgent, Event, TaskRecord};
 use proffer_types::state_store::StateAnswer;
 use proffer_types::task::{StatusReason, TaskStatus};
 use proffer_types::{Refusal, Resources};
@@ -103,13 +103,8 @@ fn event(event: &Event) -> String {
             format!("snapshot {}", tasks.iter().map(record).collect::<Vec<_>>().join(", "))
         }
         Event::SnapshotEnd { absent, .. } if absent.is_empty() => "snapshot complete".to_owned(),
-        Event::SnapshotEnd { absent, .. } => {
-            let absent: Vec<String> = absent
-                .iter()
-                .map(|absent| format!("{} {}", absent.agent, absence(absent.absence)))
-                .collect();
-            format!("snapshot ends, absent: {}", absent.join(", "))
-        }
+        Event::SnapshotEnd { absent, .. } => format!("snapshot ends, absent: {}", listed(absent)),
+        Event::SnapshotAbsent { absent } => format!("snapshot, absent: {}", listed(absent)),
         Event::AgentResolved { agent, absence: None } => format!("{agent} is back"),
         Event::AgentResolved { agent, absence: Some(why) } => {
             format!("{agent} is {}", absence(*why))
@@ -143,6 +138,11 @@ fn event(event: &Event) -> String {
         Event::TornDown => "torn down".to_owned(),
         Event::Heartbeat => "heartbeat".to_owned(),
     }
+}
+
+fn listed(absent: &[AbsentAgent]) -> String {
+    let absent = absent.iter().map(|it| format!("{} {}", it.agent, absence(it.absence)));
+    absent.collect::<Vec<_>>().join(", ")
 }
 
 fn state(answer: &StateAnswer) -> String {

@@ -327,6 +327,7 @@ impl FrameworkPeer {
                 }
             }
             Event::Standby { .. }
+            | Event::SnapshotAbsent { .. }
             | Event::SnapshotEnd { .. }
             | Event::AgentResolved { .. }
             | Event::Accepted { .. }
