@@ -1,5 +1,5 @@
-//! Every command and flag. A flag, its environment variable and its key in the configuration file
-//! have one name; a flag wins over the environment, the environment over the file.
+//! Every command and flag. A flag, its environment variable ([`crate::variables`]) and its key in the
+//! configuration file have one name; a flag wins over the environment, the environment over the file.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proffer_service::api::types::ServiceName;
@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 /// Where a master listens and the other programs look for it, unless told.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7330";
+
+/// Name of the service framework, unless told.
+pub(crate) const SERVICE_FRAMEWORK: &str = "service";
 
 /// A two-level cluster resource manager: a master that offers, frameworks that accept, agents that
 /// run tasks in containers.
@@ -71,6 +74,9 @@ pub(crate) struct Global {
         help_heading = "Connection"
     )]
     pub tls_identity_key: Option<PathBuf>,
+    /// Service framework whose services are meant, where there are several.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub framework: Option<String>,
     /// How to print.
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT", help_heading = "Output")]
     pub output: Output,
@@ -216,79 +222,67 @@ pub(crate) enum Command {
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Listener {
     /// Certificate (chain) of this listener, PEM.
-    #[arg(long, env = "PROFFER_TLS_CERT", value_name = "FILE", help_heading = "Trust")]
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub tls_cert: Option<PathBuf>,
     /// Its key, PEM.
-    #[arg(long, env = "PROFFER_TLS_KEY", value_name = "FILE", help_heading = "Trust")]
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub tls_key: Option<PathBuf>,
     /// Authority of the certificates that agents and frameworks must show.
-    #[arg(long, env = "PROFFER_TLS_CLIENT_CA", value_name = "FILE", help_heading = "Trust")]
+    #[arg(long, value_name = "FILE", help_heading = "Trust")]
     pub tls_client_ca: Option<PathBuf>,
     /// Listen without TLS also where other machines can reach it. Everybody is told.
-    #[arg(long, env = "PROFFER_INSECURE", help_heading = "Trust")]
+    #[arg(long, help_heading = "Trust")]
     pub insecure: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Dev {
     /// Where the master listens: gRPC, HTTP and the page.
-    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
     pub listen: SocketAddr,
     /// How many agents share the machine.
-    #[arg(long, env = "PROFFER_AGENTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub agents: u32,
     /// What all agents have together, instead of what the machine has: `cpus:4;mem:8GiB;…`.
-    #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
+    #[arg(long, value_name = "LIST")]
     pub resources: Option<String>,
     /// Deploy the services of FILE and follow the rollout.
-    #[arg(long, env = "PROFFER_DEPLOY", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub deploy: Option<PathBuf>,
     /// Keep state in DIR; by default it is temporary.
-    #[arg(long, env = "PROFFER_DATA", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Leave the containers running at the end, for the next `dev --data` to take over.
-    #[arg(long, env = "PROFFER_KEEP")]
+    #[arg(long)]
     pub keep: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Master {
     /// Where to listen: gRPC, HTTP and the page.
-    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
     pub listen: SocketAddr,
+    /// Where others reach it, as standbys tell them; by default where it listens, and if that is every
+    /// address, the machine's own.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
     /// What keeps the registry.
-    #[arg(long, env = "PROFFER_STORE", value_enum, default_value_t = StoreKind::Embedded)]
+    #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
     pub store: StoreKind,
     /// Directory of the embedded store.
-    #[arg(
-        long,
-        env = "PROFFER_DATA",
-        value_name = "DIR",
-        default_value = "/var/lib/proffer/master"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/proffer/master")]
     pub data: PathBuf,
     /// Members of the etcd cluster.
-    #[arg(
-        long,
-        env = "PROFFER_ETCD_ENDPOINTS",
-        value_name = "URL,…",
-        value_delimiter = ',',
-        required_if_eq("store", "etcd")
-    )]
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', required_if_eq("store", "etcd"))]
     pub etcd_endpoints: Vec<String>,
     /// Prefix of all keys in etcd.
-    #[arg(
-        long,
-        env = "PROFFER_ETCD_PREFIX",
-        value_name = "PREFIX",
-        default_value = "/proffer/default"
-    )]
+    #[arg(long, value_name = "PREFIX", default_value = "/proffer/default")]
     pub etcd_prefix: String,
     /// After this long without a word an agent is unreachable.
-    #[arg(long, env = "PROFFER_AGENT_TIMEOUT", value_name = "TIME", default_value = "15s")]
+    #[arg(long, value_name = "TIME", default_value = "15s")]
     pub agent_timeout: String,
     /// How long an offer is held.
-    #[arg(long, env = "PROFFER_OFFER_TTL", value_name = "TIME", default_value = "30s")]
+    #[arg(long, value_name = "TIME", default_value = "30s")]
     pub offer_ttl: String,
     #[command(flatten)]
     pub listener: Listener,
@@ -306,37 +300,32 @@ pub(crate) enum StoreKind {
 #[derive(Args, Debug)]
 pub(crate) struct Agent {
     /// Name of this agent; by default the machine's.
-    #[arg(long, env = "PROFFER_NAME", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Where sandboxes and metrics are served.
-    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Address at which tasks of this agent are reached; by default that of `--listen`.
-    #[arg(long, env = "PROFFER_ADDRESS", value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     pub address: Option<String>,
     /// Checkpoint and sandboxes.
-    #[arg(
-        long,
-        env = "PROFFER_WORK_DIR",
-        value_name = "DIR",
-        default_value = "/var/lib/proffer/agent"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/proffer/agent")]
     pub work_dir: PathBuf,
     /// What it has, instead of what the machine has: `cpus:4;mem:8GiB;ports:[31000-31999]`.
-    #[arg(long, env = "PROFFER_RESOURCES", value_name = "LIST")]
+    #[arg(long, value_name = "LIST")]
     pub resources: Option<String>,
     /// What it is: `zone:a;rack:r1`.
-    #[arg(long, env = "PROFFER_ATTRIBUTES", value_name = "LIST", default_value = "")]
+    #[arg(long, value_name = "LIST", default_value = "")]
     pub attributes: String,
     /// How tasks are isolated: `best` takes what this machine and user allow, `full`, `process`.
-    #[arg(long, env = "PROFFER_ISOLATION", value_name = "LEVEL", default_value = "best")]
+    #[arg(long, value_name = "LEVEL", default_value = "best")]
     pub isolation: String,
     /// Where its control groups begin; by default `proffer/NAME`.
-    #[arg(long, env = "PROFFER_CGROUP_ROOT", value_name = "proffer*/NAME")]
+    #[arg(long, value_name = "proffer*/NAME")]
     pub cgroup_root: Option<String>,
     /// Sockets and exit files of the supervisors, on a tmpfs if possible; by default
     /// `/run/proffer/NAME` for root.
-    #[arg(long, env = "PROFFER_RUN_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     #[command(flatten)]
     pub listener: Listener,
@@ -356,14 +345,17 @@ pub(crate) enum BundledFramework {
 
 #[derive(Args, Debug)]
 pub(crate) struct ServiceFramework {
+    /// Its name; another than the default lets it be beside others.
+    #[arg(long, value_name = "NAME", default_value = SERVICE_FRAMEWORK)]
+    pub name: String,
     /// Role that pays for its tasks.
-    #[arg(long, env = "PROFFER_ROLE", value_name = "ROLE", default_value = "service")]
+    #[arg(long, value_name = "ROLE", default_value = "service")]
     pub role: String,
     /// Where its API listens; the master passes requests on.
-    #[arg(long, env = "PROFFER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Where masters reach its API, `https://HOST:PORT`; by default at `--listen`.
-    #[arg(long, env = "PROFFER_ANNOUNCE", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     pub announce: Option<String>,
     #[command(flatten)]
     pub listener: Listener,

@@ -8,6 +8,7 @@ use hyper::Method;
 use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{ClientError, Endpoint, HttpClient};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub(crate) struct Client {
     http: HttpClient,
+    /// Whose services are meant.
+    framework: Option<String>,
 }
 
 /// Where to call, with which proof.
@@ -32,16 +35,34 @@ pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
 
 impl Client {
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
-        Ok(Self { http: HttpClient::new(&endpoint(global)?) })
+        let framework = global.framework.clone();
+        Ok(Self { http: HttpClient::new(&endpoint(global)?), framework })
     }
 
     /// A client for one address and token, as `dev` has them.
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
-        Self { http: HttpClient::new(endpoint) }
+        Self { http: HttpClient::new(endpoint), framework: None }
+    }
+
+    /// The service framework that `--framework` names.
+    pub(crate) fn framework(&self) -> Option<&str> {
+        self.framework.as_deref()
+    }
+
+    /// The path with the framework whose services are meant.
+    fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match &self.framework {
+            Some(name) if path.starts_with("/v1/services") => {
+                let name = crate::percent::encode(name);
+                let separator = if path.contains('?') { '&' } else { '?' };
+                format!("{path}{separator}framework={name}").into()
+            }
+            Some(_) | None => path.into(),
+        }
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.http.get(path).await.map_err(failure)
+        self.http.get(&self.path(path)).await.map_err(failure)
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -70,12 +91,12 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, Failure> {
-        self.http.bytes(method, path, body).await.map_err(failure)
+        self.http.bytes(method, &self.path(path), body).await.map_err(failure)
     }
 
     /// A body as it comes.
     pub(crate) async fn stream(&self, path: &str) -> Result<Chunks, Failure> {
-        let stream = self.http.stream(path).await.map_err(failure)?;
+        let stream = self.http.stream(&self.path(path)).await.map_err(failure)?;
         Ok(Chunks(Box::pin(stream.map(|chunk| chunk.map(|bytes| bytes.to_vec())))))
     }
 
@@ -92,7 +113,7 @@ impl Client {
     /// The same, beginning when there is something to begin with.
     pub(crate) fn follow_patiently(&self, path: &str) -> Followed {
         let client = self.clone();
-        let path = path.to_owned();
+        let path = self.path(path).into_owned();
         Followed { client, path, last_id: None, events: None, heard: Instant::now() }
     }
 }

@@ -27,13 +27,11 @@ fn apply_table(mut command: Command, table: &toml::Table, above: &str) -> Result
             command = command.mut_subcommand(key, |_| changed);
             continue;
         }
-        let id = key.replace('-', "_");
-        let Some(argument) = command
-            .get_arguments()
-            .find(|argument| argument.get_id() == id.as_str() && argument.get_long().is_some())
-        else {
+        let found = command.get_arguments().find(|argument| argument.get_long() == Some(key));
+        let Some(argument) = found else {
             return Err(unknown(&command, &name, key));
         };
+        let id = argument.get_id().clone();
         let is_switch = !argument.get_action().takes_values();
         let is_of_its_kind = !is_switch || value.is_bool();
         let values = texts(value).filter(|_| is_of_its_kind);

@@ -11,9 +11,10 @@ mod percent;
 mod resources;
 mod shutdown;
 mod token;
+mod variables;
 
 use args::{Cli, Command, Output};
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use client::Client;
 use exit::{ExitCode, Failure};
 use std::io::IsTerminal;
@@ -59,7 +60,7 @@ enum End {
 }
 
 fn parse() -> Result<Cli, End> {
-    let mut command = Cli::command();
+    let mut command = variables::command();
     if let Some(path) = config::named(&command) {
         command = config::apply(command, &path).map_err(End::Mistake)?;
     }

@@ -352,12 +352,12 @@ fn the_shipped_units_make_a_cluster() {
     let address = format!("127.0.0.1:{}", free_port());
     let cgroup = format!("{}/agent", place.name);
     let settings = |name: &str| match name {
-        "proffer-master" => vec![("PROFFER_LISTEN", address.as_str())],
+        "proffer-master" => vec![("PROFFER_MASTER_LISTEN", address.as_str())],
         "proffer-agent" => vec![
             ("PROFFER_ADDR", address.as_str()),
-            ("PROFFER_NAME", "one"),
-            ("PROFFER_CGROUP_ROOT", cgroup.as_str()),
-            ("PROFFER_RESOURCES", "cpus:1;mem:1GiB"),
+            ("PROFFER_AGENT_NAME", "one"),
+            ("PROFFER_AGENT_CGROUP_ROOT", cgroup.as_str()),
+            ("PROFFER_AGENT_RESOURCES", "cpus:1;mem:1GiB"),
         ],
         _ => vec![("PROFFER_ADDR", address.as_str())],
     };
@@ -442,7 +442,7 @@ fn the_documented_commands_with_certificates_make_a_cluster() {
         command.arg(format!("--net=/proc/{}/ns/net", machine.pid()));
         command.args(["sh", "-ec", &format!("cd {}; exec {words}", place.path().display())]);
         let cgroup = format!("{}/agent", place.name);
-        command.env("PATH", &path).env("PROFFER_CGROUP_ROOT", cgroup);
+        command.env("PATH", &path).env("PROFFER_AGENT_CGROUP_ROOT", cgroup);
         command.env_remove("PROFFER_ADDR").env_remove("PROFFER_TOKEN_FILE");
         Program::run(&place, label, command)
     };

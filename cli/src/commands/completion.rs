@@ -1,12 +1,11 @@
 //! `proffer completion`: scripts for shells.
 
-use crate::args::Cli;
 use crate::output::print;
-use clap::CommandFactory;
+use crate::variables;
 use clap_complete::Shell;
 
 pub(crate) fn run(shell: Shell) {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "proffer", &mut script);
+    clap_complete::generate(shell, &mut variables::command(), "proffer", &mut script);
     print(&String::from_utf8_lossy(&script));
 }

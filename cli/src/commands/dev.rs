@@ -2,8 +2,7 @@
 //! in production; nothing is mocked.
 
 use super::follow;
-use super::logs::SERVICE_FRAMEWORK;
-use crate::args::{Dev, Global, Output};
+use crate::args::{Dev, Global, Output, SERVICE_FRAMEWORK};
 use crate::client::Client;
 use crate::dev_place::{self, Leaves, Place};
 use crate::exit::{ExitCode, Failure};
@@ -164,6 +163,7 @@ async fn start_parts(
         |address| ListenConfig { address, tls: None, insecure: false, tokens: tokens.clone() };
     let settings = Settings {
         listen: listen(args.listen),
+        advertise: None,
         store: StoreChoice::Embedded(place.record.data.join("master")),
         core: CoreConfig::default(),
         lease_ttl: LEASE_TTL,

@@ -1,7 +1,6 @@
 //! `proffer framework service`: flags into settings, then run until a signal. Instances run on.
 
 use super::agent::listen_tls;
-use super::logs::SERVICE_FRAMEWORK;
 use crate::args::{BundledFramework, Framework, Global};
 use crate::client;
 use crate::exit::{ExitCode, Failure};
@@ -29,7 +28,7 @@ pub(crate) async fn run(global: &Global, args: Framework) -> Result<(), Failure>
             insecure: args.listener.insecure,
             tokens: Tokens::one("cluster", token),
         },
-        name: FrameworkName::new(SERVICE_FRAMEWORK)?,
+        name: FrameworkName::new(&args.name)?,
         role: RoleName::new(&args.role)?,
         announce: args.announce.clone(),
         failover_timeout: None,

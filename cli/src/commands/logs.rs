@@ -11,9 +11,6 @@ use proffer_types::{FrameworkId, TaskKey, TaskName, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
-/// The name by which the master finds the framework that services are passed on to.
-pub(crate) const SERVICE_FRAMEWORK: &str = "service";
-
 /// One stream of one task.
 struct Source {
     instance: String,
@@ -260,13 +257,22 @@ async fn last_ended(
     }
 }
 
-/// The id of the framework whose services these are.
+/// The id of the framework whose services these are, by the master's rule.
 pub(crate) async fn service_framework(client: &Client) -> Result<FrameworkId, Failure> {
     let rows: Vec<pb::FrameworkRow> = super::frameworks::all(client).await?;
-    let row = rows
-        .iter()
-        .find(|row| row.info.as_ref().is_some_and(|info| info.name == SERVICE_FRAMEWORK));
-    let row =
-        row.ok_or_else(|| Failure::new(ExitCode::NotFound, "no service framework has subscribed"))?;
-    Ok(row.id.parse()?)
+    let mut meant = rows.iter().filter(|row| {
+        let info = row.info.as_ref();
+        info.is_some_and(|info| match client.framework() {
+            Some(name) => info.name == name,
+            None => !info.api_url.is_empty(),
+        })
+    });
+    match (meant.next(), meant.next()) {
+        (Some(row), None) => Ok(row.id.parse()?),
+        (Some(_), Some(_)) => {
+            Err(Failure::new(ExitCode::Refused, "several frameworks serve services")
+                .hint("choose one with --framework NAME; proffer frameworks lists them"))
+        }
+        (None, _) => Err(Failure::new(ExitCode::NotFound, "no service framework has subscribed")),
+    }
 }

@@ -3,7 +3,7 @@
 //! and frameworks say of themselves. Bytes flow through as they come; none enters the loop (K20).
 
 use super::http::{Doors, Refused};
-use crate::view::ViewReader;
+use crate::view::{View, ViewReader};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Uri, header};
@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use proffer_master_core::{agent_capability_key, framework_capability_key};
 use proffer_net::capability::{Right, sign};
 use proffer_net::{ClientError, Endpoint, HttpClient, Token};
+use proffer_types::operator::FrameworkRow;
 use proffer_types::{Refusal, RefusalCode};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Name of the framework that services are passed on to.
-const SERVICE_FRAMEWORK: &str = "service";
+/// The parameter of `/v1/services…` that names the framework, where there are several.
+const FRAMEWORK: &str = "framework";
 /// How long a capability holds: one request's beginning, not a session.
 const CAPABILITY_FOR: Duration = Duration::from_secs(60);
 
@@ -78,11 +79,8 @@ impl Proxy {
 
     async fn to_services(&self, request: Request) -> Result<Response, Refusal> {
         let view = self.view.load();
-        let row = view.frameworks.values().find(|row| row.info.name.as_str() == SERVICE_FRAMEWORK);
-        let row = row.ok_or_else(|| {
-            Refusal::new(RefusalCode::NotFound, "framework", "no service framework has subscribed")
-                .hint("start one with: proffer framework service")
-        })?;
+        let (named, query) = split_query(request.uri().query().unwrap_or_default());
+        let row = service_framework(&view, named.as_deref())?;
         if !row.connected || row.info.api_url.is_empty() {
             let message = "the service framework is not connected right now";
             return Err(
@@ -93,7 +91,7 @@ impl Proxy {
         let capability = capability(&key, Right::Call, &row.id.to_string());
         let client = self.client(&row.info.api_url, capability)?;
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = format!("{}{query}", parts.uri.path());
         let mut onward = hyper::Request::new(body);
         for name in [header::ACCEPT, header::CONTENT_TYPE, header::CONTENT_LENGTH] {
             if let Some(value) = parts.headers.get(&name) {
@@ -119,6 +117,42 @@ impl Proxy {
             .with_tls(self.tls.as_ref())
             .map_err(|error| unusable(error.to_string()))?;
         Ok(HttpClient::new(&endpoint))
+    }
+}
+
+/// The framework that a query names, and the rest of the query for the framework itself.
+fn split_query(query: &str) -> (Option<String>, String) {
+    let is_name = |pair: &&str| pair.split('=').next() == Some(FRAMEWORK);
+    let (named, rest): (Vec<&str>, Vec<&str>) =
+        query.split('&').filter(|pair| !pair.is_empty()).partition(is_name);
+    let named = named.last().and_then(|pair| {
+        form_urlencoded::parse(pair.as_bytes()).next().map(|(_, name)| name.into_owned())
+    });
+    let rest = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    (named, rest)
+}
+
+/// The framework of that name, or the only one that serves an API.
+fn service_framework<'a>(view: &'a View, named: Option<&str>) -> Result<&'a FrameworkRow, Refusal> {
+    let refuse = |code, message: String| Refusal::new(code, FRAMEWORK, message);
+    let mut rows = view.frameworks.values().map(AsRef::as_ref);
+    if let Some(name) = named {
+        let found = rows.find(|row: &&FrameworkRow| row.info.name.as_str() == name);
+        let name = proffer_types::refusal::excerpt(name);
+        return found
+            .ok_or_else(|| refuse(RefusalCode::NotFound, format!("no framework {name} is known")));
+    }
+    let serving: Vec<&FrameworkRow> = rows.filter(|row| !row.info.api_url.is_empty()).collect();
+    match serving.as_slice() {
+        [only] => Ok(only),
+        [] => Err(refuse(RefusalCode::NotFound, "no service framework has subscribed".to_owned())
+            .hint("start one with: proffer framework service")),
+        several => {
+            let names: Vec<&str> = several.iter().map(|row| row.info.name.as_str()).collect();
+            let message = format!("several frameworks serve services: {}", names.join(", "));
+            Err(refuse(RefusalCode::InvalidArgument, message)
+                .hint("choose one: --framework NAME, ?framework=NAME"))
+        }
     }
 }
 
