@@ -13,6 +13,7 @@
 //! `master`, [`term`]) from election to shutdown; the view (thread `view`) as long as anybody reads;
 //! the store's own. All end with one shutdown token; the loop ends first and resigns.
 
+mod advertise;
 mod api;
 pub mod authorize;
 mod connections;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use advertise::AdvertiseError;
 pub use proffer_master_core::Config as CoreConfig;
 pub use registry_reader::ReadError;
 pub use term::TermError;
@@ -60,6 +62,8 @@ pub enum StoreChoice {
 pub struct Settings {
     /// Its one port.
     pub listen: ListenConfig,
+    /// `HOST` or `HOST:PORT` at which others reach it; by default found out.
+    pub advertise: Option<String>,
     /// What keeps the registry.
     pub store: StoreChoice,
     /// What operators may set of its decisions. The capability secret is chosen here when empty.
@@ -76,6 +80,9 @@ pub enum StartError {
     /// Its port was not opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nobody could reach it.
+    #[error(transparent)]
+    Advertise(#[from] AdvertiseError),
     /// Its store was not opened.
     #[error("opening the store")]
     Store(#[from] store::StoreError),
@@ -103,7 +110,7 @@ impl Running {
         self.address
     }
 
-    /// `http://127.0.0.1:7330`.
+    /// Where others reach it: `http://10.0.0.1:7330`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -136,7 +143,14 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
     let listener = Listener::bind(settings.listen.clone()).await?;
-    let (address, url) = (listener.address(), listener.url());
+    let address = listener.address();
+    let advertise = settings.advertise.take();
+    let advertised =
+        move || advertise::address(advertise.as_deref(), address, advertise::of_this_machine);
+    // A look at the machine's name may wait for an answer.
+    let advertised =
+        tokio::task::spawn_blocking(advertised).await.map_err(std::io::Error::other)??;
+    let url = listener.url_at(&advertised);
     let store: Arc<dyn Store> = match &settings.store {
         StoreChoice::Embedded(directory) => {
             let directory = directory.clone();

@@ -39,6 +39,7 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
     };
     let settings = Settings {
         listen: listen_config(args.listen, &args.listener, tokens)?,
+        advertise: args.advertise.clone(),
         store,
         core: CoreConfig {
             agent_unreachable_after: span("agent-timeout", &args.agent_timeout)?,

@@ -114,8 +114,14 @@ impl Listener {
     /// `http://…` or `https://…`, as a client on this machine reaches it.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_at(&self.address.to_string())
+    }
+
+    /// The same at another of its addresses, `HOST:PORT`.
+    #[must_use]
+    pub fn url_at(&self, authority: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{authority}")
     }
 
     /// Whether it lets in callers without proof, which the program shows wherever it shows itself.
