@@ -18,8 +18,10 @@ use std::sync::Arc;
 
 /// Rows of a page when the caller does not say.
 const PAGE_DEFAULT: usize = 1_000;
-/// Most rows of a page: keeps an answer below the transport's limit.
+/// Most rows of a page.
 const PAGE_MAX: usize = 10_000;
+/// Bytes from which on a page is closed: keeps an answer below what readers take (I15).
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Answers operators. Cheap to clone.
 #[derive(Clone)]
@@ -53,7 +55,7 @@ fn optional<T: std::str::FromStr<Err = Refusal>>(text: &str, field: &str) -> Ans
         .map_err(|refusal: Refusal| Refusal { field: field.to_owned(), ..refusal })
 }
 
-/// The rows of `map` after `after`, at most `size`, and the key to go on from.
+/// The rows of `map` after `after`, at most `size` and not too heavy, and the key to go on from.
 fn page<'a, K, V, R>(
     map: &'a imbl::OrdMap<K, V>,
     after: Option<K>,
@@ -64,14 +66,21 @@ fn page<'a, K, V, R>(
 where
     K: Ord + Clone + std::fmt::Display + 'a,
     V: Clone,
+    R: prost::Message,
 {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = map.range((from, Bound::Unbounded)).filter(|(_, value)| keep(value));
     let mut rows = Vec::new();
     let mut last = None;
+    let mut bytes = 0;
     for (key, value) in found.by_ref().take(size) {
-        rows.push(row(value));
+        let row = row(value);
+        bytes += row.encoded_len();
+        rows.push(row);
         last = Some(key);
+        if bytes >= PAGE_BYTES {
+            break;
+        }
     }
     let next = match (last, found.next()) {
         (Some(last), Some(_)) => last.to_string(),
@@ -90,7 +99,8 @@ impl Operator {
 
     pub(crate) async fn get_overview(&self, ask: pb::GetOverviewRequest) -> Answer<pb::Overview> {
         let found = overview(&*self.view(&ask.at_least).await?);
-        Ok(pb::Overview::from(Overview { insecure: self.insecure, ..found }))
+        let stale = self.leading.is_stale();
+        Ok(pb::Overview::from(Overview { insecure: self.insecure, stale, ..found }))
     }
 
     pub(crate) async fn list_agents(
@@ -255,7 +265,7 @@ impl Operator {
         principal: PrincipalName,
         call: OperatorCall,
     ) -> Answer<pb::OperatorAnswer> {
-        let inbox = self.leading.inbox()?;
+        let inbox = self.leading.calls()?;
         let (reply_to, answered) = self.replies.expect()?;
         inbox.send(Command::Operator { reply_to, principal, call }).await?;
         let (answer, at) = answered.await.map_err(|_| Refusal::not_leader(None))?;
@@ -297,4 +307,28 @@ fn subject(kind: &str, text: &str) -> Answer<Subject> {
                 .hint("framework, demand, task or agent"));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i15_a_page_of_heavy_rows_is_closed_early_and_the_next_goes_on() {
+        let heavy = "x".repeat(200 << 10);
+        let map: imbl::OrdMap<u32, ()> = (0..20_u32).map(|key| (key, ())).collect();
+        let row = |(): &()| pb::EventRow { message: heavy.clone(), ..pb::EventRow::default() };
+        let (mut after, mut seen) = (None, 0);
+        loop {
+            let (rows, next) = page(&map, after, PAGE_MAX, |()| true, row);
+            let bytes: usize = rows.iter().map(prost::Message::encoded_len).sum();
+            assert!(!rows.is_empty() && bytes < 2 * PAGE_BYTES, "{bytes}");
+            seen += rows.len();
+            after = next.parse().ok();
+            if next.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, map.len());
+    }
 }

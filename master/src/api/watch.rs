@@ -7,14 +7,18 @@ use futures_util::Stream;
 use proffer_proto::pb;
 use proffer_types::operator::Change;
 use proffer_types::{Cursor, Refusal, RefusalCode};
+use prost::Message;
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 /// Changes in one frame: some hundred kilobytes.
 const FRAME_CHANGES_MAX: usize = 500;
+/// Bytes from which on a frame is closed; readers take four times as many.
+const FRAME_BYTES: usize = 1 << 20;
 /// Frames between the watch and the transport.
 const TRANSPORT_FRAMES: usize = 4;
 
@@ -74,16 +78,10 @@ async fn follow(view: ViewReader, mut cursor: Option<Cursor>, kinds: Kinds, send
         let since = cursor.and_then(|cursor| now.changes_since(cursor, FRAME_CHANGES_MAX));
         let behind = match since {
             Some((changes, end)) => {
-                if !changes.is_empty() {
-                    let changes = changes
-                        .iter()
-                        .filter(|change| kinds.want(change))
-                        .map(|change| pb::Change::from(change.as_ref()))
-                        .collect();
-                    let frame = pb::WatchFrame { cursor: end.to_string(), reset: false, changes };
-                    if sender.send(Ok(frame)).await.is_err() {
-                        return;
-                    }
+                if !changes.is_empty()
+                    && send(cursor, end, &changes, &kinds, &sender).await.is_err()
+                {
+                    return;
                 }
                 cursor = Some(end);
                 end != now.cursor
@@ -106,18 +104,60 @@ async fn follow(view: ViewReader, mut cursor: Option<Cursor>, kinds: Kinds, send
     }
 }
 
+/// Changes that are to be one frame: few enough for its reader, and not too heavy (I15).
+#[derive(Default)]
+struct Frame {
+    changes: Vec<pb::Change>,
+    bytes: usize,
+}
+
+impl Frame {
+    fn add(&mut self, change: &Change) {
+        let change = pb::Change::from(change);
+        self.bytes += change.encoded_len();
+        self.changes.push(change);
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes.len() >= FRAME_CHANGES_MAX || self.bytes >= FRAME_BYTES
+    }
+
+    async fn leave(&mut self, cursor: String, reset: bool, sender: &Sender) -> Result<(), ()> {
+        let Self { changes, .. } = std::mem::take(self);
+        sender.send(Ok(pb::WatchFrame { cursor, reset, changes })).await.map_err(drop)
+    }
+}
+
+async fn send(
+    from: Option<Cursor>,
+    end: Cursor,
+    changes: &[Arc<Change>],
+    kinds: &Kinds,
+    sender: &Sender,
+) -> Result<(), ()> {
+    let mut frame = Frame::default();
+    let mut at = from.unwrap_or_default();
+    for change in changes {
+        at.change += 1;
+        if kinds.want(change) {
+            frame.add(change);
+        }
+        if frame.is_full() && at != end {
+            frame.leave(at.to_string(), false, sender).await?;
+        }
+    }
+    frame.leave(end.to_string(), false, sender).await
+}
+
 async fn snapshot(view: &crate::view::View, kinds: &Kinds, sender: &Sender) -> Result<(), ()> {
-    let mut changes: Vec<pb::Change> = Vec::new();
+    let mut frame = Frame::default();
     let mut reset = true;
     for change in view.as_changes().filter(|change| kinds.want(change)) {
-        changes.push(pb::Change::from(change));
-        if changes.len() == FRAME_CHANGES_MAX {
-            let part = std::mem::take(&mut changes);
-            let frame = pb::WatchFrame { cursor: String::new(), reset, changes: part };
-            sender.send(Ok(frame)).await.map_err(drop)?;
+        frame.add(&change);
+        if frame.is_full() {
+            frame.leave(String::new(), reset, sender).await?;
             reset = false;
         }
     }
-    let frame = pb::WatchFrame { cursor: view.cursor.to_string(), reset, changes };
-    sender.send(Ok(frame)).await.map_err(drop)
+    frame.leave(view.cursor.to_string(), reset, sender).await
 }
