@@ -33,6 +33,7 @@ impl Cluster {
                 insecure: false,
                 tokens: Tokens::one("test", token.clone()),
             },
+            advertise: None,
             store,
             core: CoreConfig::default(),
             lease_ttl: Duration::from_secs(5),
@@ -242,7 +243,7 @@ async fn grpc_tools_find_health_and_the_schema() {
     cluster.stop().await;
 }
 
-/// A framework named `service` whose stream is open.
+/// A framework whose stream is open.
 struct Subscription {
     subscribed: pb::event::Subscribed,
     calls: tokio::sync::mpsc::Sender<pb::SchedulerUp>,
@@ -253,6 +254,10 @@ struct Subscription {
 
 impl Subscription {
     async fn open(cluster: &Cluster, api_url: String) -> Self {
+        Self::open_as("service", cluster, api_url).await
+    }
+
+    async fn open_as(name: &str, cluster: &Cluster, api_url: String) -> Self {
         use pb::scheduler_service_client::SchedulerServiceClient;
         use proffer_types::scheduler::{Call, FrameworkInfo, SchedulerUp};
         use proffer_types::{FrameworkEpoch, FrameworkName, ReplicaId, RoleName};
@@ -261,7 +266,7 @@ impl Subscription {
             .with_token(Some(cluster.token.clone()));
         let mut client = SchedulerServiceClient::new(proffer_net::client::channel(&endpoint));
         let info = FrameworkInfo {
-            name: FrameworkName::new("service").expect("a name"),
+            name: FrameworkName::new(name).expect("a name"),
             roles: [RoleName::new("eng").expect("a name")].into(),
             api_url,
             failover_timeout: None,
@@ -362,6 +367,123 @@ async fn k20_a_framework_that_calls_itself_service_is_shown_no_token() {
         "a capability for this framework alone"
     );
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_of_several_frameworks_are_told_apart_by_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start(directory.path()).await;
+    let operator = cluster.leading().await;
+    let mut frameworks = Vec::new();
+    for name in ["service", "blue"] {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", socket.local_addr().expect("bound"));
+        let echo = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
+            axum::Json(format!("{name} {uri}"))
+        });
+        tokio::spawn(async move { axum::serve(socket, echo).await });
+        frameworks.push(Subscription::open_as(name, &cluster, url).await);
+    }
+    let ask = async |path: &str| operator.get::<String>(path).await;
+    let mut refused = None;
+    for _ in 0..500 {
+        // The view follows the loop.
+        if let Err(ClientError::Refused { refusal, .. }) = ask("/v1/services").await
+            && refusal.code == RefusalCode::InvalidArgument
+        {
+            refused = Some(refusal);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refusal = refused.expect("nobody can tell which is meant");
+    assert_eq!(refusal.field, "framework");
+    assert!(refusal.message.contains("service") && refusal.message.contains("blue"), "{refusal}");
+    assert!(refusal.hint.contains("--framework"), "{refusal}");
+    let blue = ask("/v1/services/web?framework=blue&watch=1").await.expect("passed on");
+    assert_eq!(blue, "blue /v1/services/web?watch=1");
+    let service = ask("/v1/services?framework=service").await.expect("passed on");
+    assert_eq!(service, "service /v1/services");
+    let unknown = ask("/v1/services?framework=green").await;
+    let Err(ClientError::Refused { refusal, .. }) = unknown else { panic!("{unknown:?}") };
+    assert_eq!(refusal.code, RefusalCode::NotFound, "{refusal}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_sends_to_the_address_that_the_leader_advertises() {
+    let store = MemoryStore::new(Limits::ETCD);
+    let start = async |advertise: &str| {
+        let token = Token::random().expect("random numbers");
+        let shutdown = CancellationToken::new();
+        let settings = Settings {
+            listen: ListenConfig {
+                address: "127.0.0.1:0".parse().expect("an address"),
+                tls: None,
+                insecure: false,
+                tokens: Tokens::one("test", token.clone()),
+            },
+            advertise: Some(advertise.to_owned()),
+            store: StoreChoice::Given(Arc::new(store.clone())),
+            core: CoreConfig::default(),
+            lease_ttl: Duration::from_secs(5),
+            outward_tls: None,
+        };
+        let master = proffer_master::start(settings, shutdown.clone()).await.expect("it starts");
+        let at = format!("http://{}", master.address());
+        let client =
+            HttpClient::new(&Endpoint::parse(&at).expect("an address").with_token(Some(token)));
+        (master, shutdown, client)
+    };
+    let (leader, _leader_stop, _) = start("m1.example:80").await;
+    assert_eq!(leader.url(), "http://m1.example:80");
+    for _ in 0..500 {
+        if store.leader().await.expect("reachable").is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (_standby, _standby_stop, client) = start("m2.example").await;
+    let mut said = String::new();
+    for _ in 0..500 {
+        let drain = client.bytes::<pb::OperatorAnswer>(
+            hyper::Method::POST,
+            "/v1/agents/a1/drain",
+            Vec::new(),
+        );
+        let Err(ClientError::Refused { refusal, .. }) = drain.await else { panic!("no leader") };
+        assert_eq!(refusal.code, RefusalCode::NotLeader, "{refusal}");
+        said = refusal.to_string();
+        if said.contains("m1.example") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(said.contains("m1.example:80"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k8_a_suspended_leader_answers_reads_as_stale_and_refuses_calls() {
+    let store = MemoryStore::new(Limits::ETCD);
+    let cluster = Cluster::start_on(StoreChoice::Given(Arc::new(store.clone()))).await;
+    let client = cluster.leading().await;
+    let overview = async || client.get::<pb::Overview>("/v1/overview").await.expect("a read");
+    assert!(!overview().await.stale);
+    store.set_reachable(false);
+    for _ in 0..3000 {
+        if overview().await.stale {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(overview().await.stale, "its lease cannot be renewed");
+    let refused = client
+        .bytes::<pb::OperatorAnswer>(hyper::Method::POST, "/v1/agents/a1/drain", Vec::new())
+        .await;
+    let Err(ClientError::Refused { refusal, .. }) = refused else { panic!("{refused:?}") };
+    // The term may have ended meanwhile.
+    assert!(matches!(refusal.code, RefusalCode::Unavailable | RefusalCode::NotLeader), "{refusal}");
+    drop(cluster);
 }
 
 #[tokio::test(flavor = "multi_thread")]
