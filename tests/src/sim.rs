@@ -8,6 +8,7 @@ pub mod chance;
 pub mod checkers;
 pub mod faults;
 pub mod many;
+pub mod marks;
 pub mod members;
 pub mod network;
 pub mod node_agent;

@@ -4,6 +4,7 @@
 
 use proffer_tests::sim::checkers;
 use proffer_tests::sim::many::{Batch, find, run_all, run_caught};
+use proffer_tests::sim::marks::MARKS;
 use proffer_tests::sim::planted::TABLE;
 use proffer_tests::sim::run::Asked;
 use proffer_tests::sim::smaller::shrink;
@@ -75,6 +76,12 @@ fn seeds_pass_and_nothing_was_idle() {
     assert!(counts.replies > 100 && counts.service_calls > 100, "{}", counts.text());
     for kind in FAULTS {
         assert!(counts.faults.get(kind).is_some_and(|count| *count > 0), "{kind} never struck");
+    }
+    for (mark, what) in MARKS {
+        assert!(counts.marks.contains_key(mark), "{mark} was never reached: {what}");
+    }
+    for mark in counts.marks.keys() {
+        assert!(MARKS.iter().any(|(known, _)| known == mark), "{mark} is not in the table");
     }
     for checker in checkers::all() {
         let looked = counts.looked.get(checker.id()).copied().unwrap_or(0);

@@ -13,6 +13,8 @@ pub enum Order {
     More(u32),
     /// Kill a live task, the one at this place; it is run again.
     Kill(usize),
+    /// Write a value of this many bytes.
+    Note(usize),
 }
 
 /// See the module's description.
@@ -137,6 +139,9 @@ impl Framework for Batch {
                 self.keep(ctx, WANTED.to_owned(), value);
                 self.fill(ctx);
             }
+            FrameworkEvent::Input(Order::Note(bytes)) if self.active => {
+                self.keep(ctx, "note".to_owned(), vec![b'n'; bytes]);
+            }
             FrameworkEvent::Input(Order::Kill(place)) => {
                 let name = ctx.tasks().live().nth(place).map(|task| task.name().clone());
                 if let Some(name) = name {
@@ -145,7 +150,7 @@ impl Framework for Batch {
             }
             FrameworkEvent::Standby { .. } | FrameworkEvent::TornDown => self.active = false,
             FrameworkEvent::Agent { .. } | FrameworkEvent::LaunchFailed { .. } => self.fill(ctx),
-            FrameworkEvent::Input(Order::More(_))
+            FrameworkEvent::Input(Order::More(_) | Order::Note(_))
             | FrameworkEvent::Resumed
             | FrameworkEvent::Disconnected
             | FrameworkEvent::StateCommitted { .. }

@@ -26,6 +26,8 @@ pub struct Chance {
     pub members: ChaCha8Rng,
     /// Who shares a connection.
     pub farm: ChaCha8Rng,
+    /// What frameworks write beside their tasks.
+    pub notes: ChaCha8Rng,
 }
 
 impl Chance {
@@ -48,6 +50,7 @@ impl Chance {
             twists: stream(8),
             members: stream(9),
             farm: stream(10),
+            notes: stream(11),
         }
     }
 }

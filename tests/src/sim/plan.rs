@@ -92,6 +92,8 @@ pub struct Plan {
     pub late_requests: u32,
     /// Thousandths of turns in which a process dies between two effects.
     pub torn_turns: u32,
+    /// How long an offer is held.
+    pub offer_ttl_ms: u64,
     /// Offers that one framework may hold.
     pub offers_held_max: u32,
     /// Whether replicas that start take over from those that are active.
@@ -156,7 +158,12 @@ impl Plan {
             lost_answers: if one_in(rng, 500) { 0 } else { 20 },
             refused_commits: if one_in(rng, 500) { 0 } else { 30 },
             checkpoint_ms: between(rng, 1, 20),
-            failing_tasks: if one_in(rng, 300) { 0 } else { 100 },
+            failing_tasks: match (one_in(rng, 300), one_in(&mut chance.notes, 100)) {
+                (true, _) => 0,
+                (false, false) => 100,
+                // Often enough that instances of a service crash again and again.
+                (false, true) => 400,
+            },
             failing_probes: if one_in(rng, 500) { 0 } else { 20 },
             failing_writes: if one_in(rng, 500) { 0 } else { 3 },
             operators: !one_in(rng, 300),
@@ -165,6 +172,7 @@ impl Plan {
             late_requests: if quiet { 0 } else { late_requests },
             torn_turns: if quiet { 0 } else { torn_turns },
             take_over,
+            offer_ttl_ms: between(&mut chance.notes, 2_000, 30_000),
             offers_held_max,
         }
     }

@@ -35,6 +35,8 @@ pub struct Counts {
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each checker had something to look at.
     pub looked: BTreeMap<&'static str, u64>,
+    /// Rare situations that were reached.
+    pub marks: BTreeMap<&'static str, u64>,
     /// Seeds.
     pub seeds: u64,
 }
@@ -64,6 +66,9 @@ impl Counts {
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
+        for (mark, count) in &other.marks {
+            *self.marks.entry(mark).or_default() += count;
+        }
         for (id, count) in &other.looked {
             *self.looked.entry(id).or_default() += count;
         }
@@ -78,7 +83,7 @@ impl Counts {
         format!(
             "{} seeds, {:.1} simulated minutes, {} events, {} turns, {} launches, {} terms, {} commits\n\
              {} calls of operators, {} answered, {} service calls carried out, {} refused, {} masters ended themselves, {} took over, inboxes up to {} ms late\n\
-             faults: {}\nlooked: {}",
+             faults: {}\nmarks: {}\nlooked: {}",
             self.seeds,
             self.simulated_ms as f64 / 60_000.0,
             self.events,
@@ -94,6 +99,7 @@ impl Counts {
             self.takeovers,
             self.inbox_lag_ms_max,
             list(&self.faults),
+            list(&self.marks),
             list(&self.looked),
         )
     }

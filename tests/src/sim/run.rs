@@ -89,6 +89,7 @@ pub fn run(seed: u64, asked: Asked) -> Ended {
     let mut counts = std::mem::take(&mut world.counts);
     counts.simulated_ms = world.queue.now_ms() - began;
     counts.seeds = 1;
+    counts.marks = std::mem::take(&mut world.marks).into_reached();
     Ended {
         counts,
         broken: world.broken,

@@ -32,6 +32,12 @@ pub fn users(world: &mut World) {
             } else {
                 Order::Kill(world.chance.workload.random_range(0..5))
             };
+            let order = if one_in(&mut world.chance.notes, 20) {
+                // Some are larger than a value may be (K9).
+                Order::Note(world.chance.notes.random_range(1..64_000))
+            } else {
+                order
+            };
             let now = world.framework_clock(node);
             if let Some(driver) = &mut world.frameworks[node].driver {
                 driver.order(order, now);

@@ -2,6 +2,7 @@
 //! what that part decides, and shows everything to the checkers.
 
 use super::chance::{Chance, between, heavy_tail, one_in};
+use super::marks::Marks;
 use super::members::Members;
 use super::network::{Client, Connection, Network, Way, Wire};
 use super::node_agent::AgentNode;
@@ -31,7 +32,7 @@ use proffer_sdk_core::Output;
 use proffer_types::agent::{AgentDown, AgentOrder, AgentUp};
 use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
-use proffer_types::state_store::StateEntry;
+use proffer_types::state_store::{StateBudget, StateEntry};
 use proffer_types::{
     AgentId, ContainerId, Cursor, DurationMs, FrameworkId, Monotonic, Now, PrincipalName, Refusal,
     RefusalCode, TaskName, WallTime,
@@ -160,6 +161,8 @@ pub struct World {
     pub view: View,
     /// What was counted.
     pub counts: Counts,
+    /// Rare situations that were reached.
+    pub marks: Marks,
     /// Whether faults strike.
     pub faulty: bool,
     /// Whether wall clocks stay where they are when they would jump (I14).
@@ -227,6 +230,7 @@ impl World {
             frameworks: Vec::new(),
             view: View::default(),
             counts: Counts::default(),
+            marks: Marks::default(),
             faulty: true,
             still_clocks: false,
             planted,
@@ -349,6 +353,9 @@ impl World {
         if let Some(story) = &mut self.story {
             story.push(format!("{now_ms:>9} {seen:?}"));
         }
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.see(seen, self);
+        self.marks = marks;
         let mut checkers = std::mem::take(&mut self.checkers);
         for checker in &mut checkers {
             if self.broken.is_some() {

@@ -42,13 +42,12 @@ impl World {
         let delay = between(&mut self.chance.farm, 1, 100);
         let Some(connection) = self.network.connections.get_mut(&wire) else { return };
         if !is_known && connection.riders.iter().any(|rider| !rider.is_known) {
-            self.counts.fault("farm_wait");
             let reason = "another agent has no id yet".to_owned();
             let fact = agent::Command::Disconnected { connection: number, reason, leader: None };
             return self.queue.after(delay, Event::Facts(Life { node, life }, vec![fact]));
         }
         if !connection.riders.is_empty() {
-            self.counts.fault("farm_shared");
+            self.marks.reach("farm_shared");
         }
         connection.riders.push(rider);
         self.queue.after(delay, Event::Boarded(wire));
@@ -109,7 +108,7 @@ impl World {
         });
         let rider = rider.copied().filter(|rider| rider.is_aboard);
         let Some(rider) = rider else {
-            self.counts.fault("farm_drops_frame");
+            self.marks.reach("farm_dropped_frame");
             return None;
         };
         if frame.orders.iter().any(|order| matches!(order, AgentOrder::Registered { .. })) {
@@ -132,9 +131,9 @@ impl World {
                 let delay = heavy_tail(&mut self.chance.farm, self.plan.delay_ms) + 1;
                 self.queue.after(delay, Event::Ends(wire, Way::Up, None));
             } else if is_known {
-                self.counts.fault("farm_left");
+                self.marks.reach("farm_left");
             } else {
-                self.counts.fault("farm_ended");
+                self.marks.reach("farm_ended");
                 self.break_wire(wire, false);
             }
         }

@@ -140,7 +140,14 @@ impl World {
         self.store.expire(Duration::from_millis(self.queue.now_ms()));
         let member_life = self.members.life(member);
         let (delay, answer) = self.carry_out(&call);
-        self.queue.after(delay, Event::Answered(call, member_life, Some(answer)));
+        let is_lost = !matches!(answer, Answer::Transacted(_))
+            && self.faulty
+            && one_in(&mut self.chance.members, self.plan.lost_answers);
+        if is_lost {
+            self.counts.fault("lost_answer");
+        }
+        let answer = (!is_lost).then_some(answer);
+        self.queue.after(delay, Event::Answered(call, member_life, answer));
     }
 
     /// A member that reaches no leader holds a request until its sender gives it up. A write may be carried
@@ -235,7 +242,12 @@ impl World {
             (Ask::Campaign, Some(Answer::Seat(seat))) => self.stood(life, sent_at, seat),
             // What became of it can be read: the key says whose it is.
             (Ask::Campaign, _) => self.ask_store_soon(life, Ask::Seat(sent_at)),
-            (Ask::Seat(stood_at), Some(Answer::Seat(seat))) => self.stood(life, stood_at, seat),
+            (Ask::Seat(stood_at), Some(Answer::Seat(seat))) => {
+                if seat.is_some() {
+                    self.marks.reach("elected_without_answer");
+                }
+                self.stood(life, stood_at, seat);
+            }
             (Ask::Seat(stood_at), _) => self.stood(life, stood_at, None),
             (Ask::Recovery(recovery), answer) => self.recovers(life, *recovery, answer),
             (Ask::KeepAlive(token), answer) => {
@@ -313,6 +325,10 @@ impl World {
             && let Some(leading) = self.masters[life.node].leading_mut()
         {
             leading.asking = false;
+            let own = Some(leading.token.create_revision);
+            if matches!(&result, TransactionResult::Guarded(guard) if guard.leader != own) {
+                self.marks.reach("deposed_leader_guarded");
+            }
             leading.queue.transacted(result);
             self.pump_store(life.node);
         }
@@ -321,7 +337,15 @@ impl World {
     fn guard_read(&mut self, life: Life, guard: Option<Guard>) {
         if let Some(leading) = self.masters[life.node].leading_mut() {
             leading.asking = false;
+            let before = leading.queue.unfinished_count();
             leading.queue.guard_read(guard);
+            let is_written = leading.queue.unfinished_count() < before;
+            self.marks.reach(match guard {
+                None => "guard_unread",
+                Some(_) if leading.queue.is_stopped() => "term_lost",
+                Some(_) if is_written => "unknown_outcome_written",
+                Some(_) => "unknown_outcome_unwritten",
+            });
             self.pump_store(life.node);
         }
     }

@@ -46,7 +46,7 @@ impl World {
     /// A candidate learns what became of its campaign.
     pub(super) fn stood(&mut self, life: Life, sent_at: Duration, seat: Option<LeaderToken>) {
         let Some(token) = seat else { return self.stand_again(life) };
-        let limit = usize::try_from(between(&mut self.chance.members, 5, 100)).unwrap_or(5);
+        let limit = usize::try_from(between(&mut self.chance.members, 2, 30)).unwrap_or(2);
         let recovery = Recovery {
             token,
             confirmed_at: sent_at,
@@ -81,6 +81,7 @@ impl World {
                     }
                     return;
                 }
+                self.marks.reach("recovery_in_parts");
                 read.request.at = Some(page.revision);
                 read.request.after = page.entries.last().map(|entry| entry.key.clone());
             }
@@ -88,7 +89,7 @@ impl World {
             _ if read.guard.is_none() => return self.stand_again(life),
             // A page cannot be read, or its revision was compacted: the process ends.
             _ => {
-                self.counts.fault("recovery_given_up");
+                self.marks.reach("recovery_given_up");
                 return self.kill_master(life.node);
             }
         }
@@ -111,6 +112,9 @@ impl World {
             capability_secret: b"simulated".to_vec(),
             // Often enough that a record of who has tasks where is trimmed before the last look (I15).
             occupancy_sweep: DurationMs::from_secs(10),
+            offer_ttl: DurationMs(self.plan.offer_ttl_ms),
+            // Below what frameworks check by themselves, so that the master has to refuse (K9).
+            state_budget: StateBudget { value_max: 32 << 10, ..StateBudget::default() },
             offers_held_max: if endless { u32::MAX } else { self.plan.offers_held_max },
             ..master::Config::default()
         };
@@ -167,7 +171,7 @@ impl World {
             Some(None) if self.planted == Some(Planted::EndlessLease) => {}
             Some(None) => {
                 // The key is another's or gone: this term cannot be resumed (K8).
-                self.counts.fault("lease_lost");
+                self.marks.reach("term_lost");
                 self.kill_master(life.node);
             }
             Some(Some(ttl)) if leading.token == token => {
