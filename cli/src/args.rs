@@ -487,7 +487,7 @@ pub(crate) struct Remove {
 
 #[derive(Args, Debug)]
 pub(crate) struct Why {
-    /// A service, a task (f1/web.0.r1.1), a framework (f1) or an agent (a1).
+    /// A service, a task (f1/web.0.r1.1), a demand group (f1/NAME), a framework (f1) or an agent (a1).
     pub subject: String,
 }
 
@@ -535,8 +535,8 @@ pub(crate) struct Agents {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AgentVerb {
-    /// No new tasks, and end the present ones.
-    Drain(ObjectId),
+    /// No new tasks, and end the present ones. Asks when that is more than half of the cluster.
+    Drain(ConfirmedId),
     /// No new tasks.
     Deactivate(ObjectId),
     /// Tasks again.

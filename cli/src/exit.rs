@@ -154,9 +154,19 @@ impl From<Refusal> for Failure {
             code,
             message,
             cause: String::new(),
-            hint: refusal.hint.clone(),
+            hint: hint_of(&refusal),
             refusal: Some(Box::new(refusal)),
             faults: Vec::new(),
         }
     }
+}
+
+/// What to do about a refusal, in the words of this program.
+fn hint_of(refusal: &Refusal) -> String {
+    if refusal.code == RefusalCode::Unauthenticated {
+        return "name the master's token with --token-file; it is the file `token` in its --data \
+                directory unless it was given one"
+            .to_owned();
+    }
+    refusal.hint.clone()
 }

@@ -17,6 +17,11 @@ fn shown(name: &ResourceName, value: u64) -> String {
     if name.in_bytes() { Bytes(value).rounded() } else { name.display_scalar(value) }
 }
 
+/// The amount of a scalar.
+pub(crate) fn scalar_of(resources: &[pb::Resource], name: &ResourceName) -> u64 {
+    domain(resources).scalar(name)
+}
+
 /// `1.5 cpus, 2GiB mem, 3 ports`.
 pub(crate) fn words(resources: &[pb::Resource]) -> String {
     let resources = domain(resources);

@@ -4,14 +4,19 @@ use crate::args::{AgentVerb, Agents, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, age, confirm, json, line, note, now_ms};
-use crate::resources::used_of;
+use crate::resources::{scalar_of, used_of};
 use proffer_proto::pb;
 use proffer_types::ResourceName;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result<(), Failure> {
     let (id, verb) = match args.verb {
         None => return list(client, output).await,
-        Some(AgentVerb::Drain(args)) => (args.id, "drain"),
+        Some(AgentVerb::Drain(args)) => {
+            if !args.yes {
+                confirm_drain(client, &args.id).await?;
+            }
+            (args.id, "drain")
+        }
         Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
         Some(AgentVerb::Activate(args)) => (args.id, "activate"),
         Some(AgentVerb::Gone(args)) => {
@@ -33,6 +38,30 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
         Output::Json => json(&answer),
     }
     Ok(())
+}
+
+/// To drain most of a cluster is seldom meant: what runs there finds no other place.
+async fn confirm_drain(client: &Client, text: &str) -> Result<(), Failure> {
+    let id = find(client, text).await?;
+    let rows = all(client).await?;
+    let cpus = |row: &pb::AgentRow| {
+        let info = row.info.as_ref();
+        info.map_or(0, |info| scalar_of(&info.resources, &ResourceName::Cpus))
+    };
+    let all_cpus: u64 = rows.iter().filter(|row| row.condition == "active").map(cpus).sum();
+    let Some(row) = rows.iter().find(|row| row.id == id) else { return Ok(()) };
+    if row.tasks_active == 0 || cpus(row) * 2 <= all_cpus {
+        return Ok(());
+    }
+    let question = format!(
+        "{text} is more than half of the cluster, and its {} tasks are ended. Go on?",
+        row.tasks_active
+    );
+    if confirm(&question) {
+        return Ok(());
+    }
+    Err(Failure::new(ExitCode::Refused, format!("{text} is more than half of the cluster"))
+        .hint("add --yes"))
 }
 
 /// All agents, page by page.

@@ -2,7 +2,7 @@
 
 use crate::args::{Output, Why};
 use crate::client::Client;
-use crate::exit::Failure;
+use crate::exit::{ExitCode, Failure};
 use crate::output::{json, line};
 use proffer_proto::pb;
 use proffer_service::api::types::ServiceName;
@@ -19,7 +19,13 @@ pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<()
     } else {
         return super::services::why(client, output, &ServiceName::new(text)?).await;
     };
-    let explanation = ask(client, kind, text).await?;
+    let explanation = match ask(client, kind, text).await {
+        // A demand group is named as a task is.
+        Err(failure) if kind == "task" && failure.code == ExitCode::NotFound => {
+            ask(client, "demand", text).await.map_err(|_| failure)?
+        }
+        other => other?,
+    };
     match output {
         Output::Text => print(&explanation),
         Output::Json => json(&explanation),
