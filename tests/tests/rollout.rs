@@ -171,8 +171,11 @@ fn the_verbs_on_services_do_what_they_say_and_end_with_documented_codes() {
     let present = ready(&dev).2;
     cli(&["rollback", "quick", "--to", "1"]).well();
     assert!(ready(&dev).2 > present, "a rollback is a new revision");
-    let spec = cli(&["-o", "json", "get", "quick"]).well().json();
-    assert!(spec["command"].to_string().contains("100001"), "{spec}");
+    let written = cli(&["-o", "json", "get", "quick"]).well();
+    let command = written.json()["services"]["quick"]["command"].to_string();
+    assert!(command.contains("100001"), "{command}");
+    let again = place.file("again.json", &written.out);
+    cli(&["validate", &again.to_string_lossy()]).well();
 
     // Count, restart, stop, start.
     cli(&["scale", "quick=4"]).well();
