@@ -70,10 +70,11 @@ impl Master {
     }
 
     fn allocate(&mut self, budget: u32, now: Now) {
-        self.sync_clogged();
         let mut left = u64::from(budget);
         let mut given_back = false;
         loop {
+            // Also one whose offers were just taken back has room again.
+            self.sync_clogged();
             let turn = self.allocator.offers(left, now.monotonic);
             left = left.saturating_sub(turn.steps_used.max(1));
             self.allocation_unfinished = turn.more;

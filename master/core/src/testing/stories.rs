@@ -794,3 +794,30 @@ fn what_ended_while_its_framework_was_torn_down_leaves_no_row() {
     let tasks: Vec<_> = rows.iter().filter(|row| matches!(row, Change::Task(_))).collect();
     assert_eq!(tasks, Vec::<&Change>::new());
 }
+
+#[test]
+fn k7_who_has_room_after_a_rescission_is_offered_the_rest_in_the_same_turn() {
+    let config = Config { offers_held_max: 1, ..Config::default() };
+    let mut harness = Harness::new(config);
+    let mut hoarder = framework(&mut harness, "hoarder");
+    let one = agent(&mut harness, "one");
+    hoarder.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
+    hoarder.hear_effects(&harness.take_effects());
+    assert_eq!(hoarder.offers.len(), 1, "it holds all of {:?}", one.id);
+    let mut svc = framework(&mut harness, "svc");
+    let demand = wants(&svc, 1);
+    svc.call(&mut harness, demand);
+    let effects = harness.take_effects();
+    let offered: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SendFramework { connection, frame } => {
+                let offers = |event: &Event| matches!(event, Event::Offers { .. });
+                frame.events.iter().any(offers).then_some(*connection)
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(offered.contains(&svc.connection.expect("subscribed")), "{effects:?}");
+    assert!(offered.contains(&hoarder.connection.expect("subscribed")), "{effects:?}");
+}
