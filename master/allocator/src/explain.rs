@@ -44,6 +44,8 @@ impl Answer {
 enum Rule {
     Active,
     Constraint(Constraint),
+    /// All that it has is as much as is wanted, of everything: what fails this waits for nothing.
+    LargeEnough,
     PerAgentMax(u32),
     /// This much in this dimension that tasks do not use.
     Amount(usize, u64),
@@ -182,6 +184,7 @@ impl Allocator {
         let stated = &wish.spec.stated;
         let mut rules = vec![Rule::Active];
         rules.extend(stated.constraints.iter().cloned().map(Rule::Constraint));
+        rules.push(Rule::LargeEnough);
         rules.extend(stated.per_agent_max.map(Rule::PerAgentMax));
         rules.extend(wish.bucket.fixed().iter().map(|(d, spans)| Rule::Fixed(*d, spans.clone())));
         let amounts = wish.bucket.shape().iter().filter(|(_, wanted)| *wanted > 0);
@@ -196,6 +199,7 @@ impl Allocator {
         match rule {
             Rule::Active => "active".to_owned(),
             Rule::Constraint(constraint) => constraint.describe(),
+            Rule::LargeEnough => "large enough".to_owned(),
             Rule::PerAgentMax(most) => format!("fewer than {most} of the group on the agent"),
             Rule::Amount(dimension, wanted) => {
                 format!(
@@ -229,6 +233,7 @@ impl Allocator {
         match rule {
             Rule::Active => agent.usable,
             Rule::Constraint(constraint) => self.holds(constraint, agent),
+            Rule::LargeEnough => agent.total.covers(wish.bucket.shape()),
             Rule::PerAgentMax(most) => wish.group.on_agent(slot) < *most,
             Rule::Amount(dimension, wanted) => self.without_leases(agent, *dimension) >= *wanted,
             Rule::Fixed(dimension, wanted) => self.spans_without_leases(agent, *dimension, wanted),
@@ -285,14 +290,28 @@ impl Allocator {
             if failed.iter().any(|rule| matches!(rule, Rule::Amount(..) | Rule::Fixed(..))) {
                 failed.retain(|rule| **rule != Rule::NotLeased);
             }
+            // What it never has is not also told as taken.
+            failed.retain(|rule| match rule {
+                Rule::Amount(dimension, wanted) => agent.1.total.get(*dimension) >= *wanted,
+                Rule::Active
+                | Rule::Constraint(_)
+                | Rule::LargeEnough
+                | Rule::PerAgentMax(_)
+                | Rule::Fixed(..)
+                | Rule::NotLeased
+                | Rule::NotRefused => true,
+            });
             failed
         };
         let lack_ppm = |(_, agent): (u32, &Agent), failed: &[&Rule]| -> u64 {
             let parts = failed.iter().map(|rule| match rule {
                 Rule::Amount(dimension, wanted) => {
-                    let lack = wanted.saturating_sub(self.without_leases(agent, *dimension));
-                    let ppm = u128::from(lack) * 1_000_000 / u128::from(*wanted);
-                    u64::try_from(ppm).unwrap_or(u64::MAX)
+                    missing_ppm(self.without_leases(agent, *dimension), *wanted)
+                }
+                Rule::LargeEnough => {
+                    let wanted = wish.bucket.shape().iter();
+                    let parts = wanted.map(|(d, wanted)| missing_ppm(agent.total.get(d), wanted));
+                    parts.max().unwrap_or(0)
                 }
                 Rule::Active
                 | Rule::Constraint(_)
@@ -319,6 +338,14 @@ impl Allocator {
         match rule {
             Rule::Active => "is not active".to_owned(),
             Rule::Constraint(constraint) => format!("fails {:?}", constraint.describe()),
+            Rule::LargeEnough => {
+                let small =
+                    wish.bucket.shape().iter().map(|(d, wanted)| (d, agent.total.get(d), wanted));
+                let small = small.filter(|(_, has, wanted)| has < wanted);
+                let parts: Vec<String> =
+                    small.map(|(d, has, wanted)| self.too_small(d, has, wanted)).collect();
+                format!("has only {}", parts.join(", "))
+            }
             Rule::PerAgentMax(_) => {
                 format!("has {} of the group already", wish.group.on_agent(slot))
             }
@@ -361,23 +388,12 @@ impl Allocator {
                 constraint.describe()
             )),
             Rule::PerAgentMax(_) => answer.hint("add agents, or raise per_agent_max"),
-            Rule::Amount(dimension, wanted) => {
-                let largest = agents.iter().map(|(_, agent)| agent.total.get(*dimension)).max();
-                let largest = largest.unwrap_or(0);
-                let name = self.dimensions.name(*dimension);
-                if largest < *wanted {
-                    answer.hint(format!(
-                        "no agent is large enough: the largest has {name} {}; start a larger one \
-                         or ask for less",
-                        self.show_amount(*dimension, largest)
-                    ));
-                } else {
-                    answer.hint(format!(
-                        "it fits when tasks end that hold {name}, or on a new agent with {}",
-                        self.dimensions.join(wish.bucket.shape(), &[], &[])
-                    ));
-                }
-            }
+            Rule::LargeEnough => answer.hint(self.advise_size(wish, agents)),
+            Rule::Amount(dimension, _) => answer.hint(format!(
+                "it fits when tasks end that hold {}, or on a new agent with {}",
+                self.dimensions.name(*dimension),
+                self.dimensions.join(wish.bucket.shape(), &[], &[])
+            )),
             Rule::Fixed(dimension, spans) => {
                 let has = |agent: &Agent| {
                     agent.book_of(*dimension).is_some_and(|book| spans_contain(&book.total, spans))
@@ -400,6 +416,30 @@ impl Allocator {
                 answer.hint("a refusal ends after its time, or when the framework revives");
             }
         }
+    }
+
+    fn advise_size(&self, wish: &Wish<'_>, agents: &[(u32, &Agent)]) -> String {
+        let largest = |d: usize| agents.iter().map(|(_, agent)| agent.total.get(d)).max();
+        let amounts = wish.bucket.shape().iter();
+        let amounts = amounts.map(|(d, wanted)| (d, largest(d).unwrap_or(0), wanted));
+        let beyond: Vec<String> = amounts
+            .filter(|(_, largest, wanted)| largest < wanted)
+            .map(|(d, largest, wanted)| self.too_small(d, largest, wanted))
+            .collect();
+        if beyond.is_empty() {
+            let wanted = self.dimensions.join(wish.bucket.shape(), &[], &[]);
+            return format!("no agent has all of {wanted}: start one that has, or ask for less");
+        }
+        format!(
+            "no agent is large enough: the largest has {}; start a larger one or ask for less",
+            beyond.join(", ")
+        )
+    }
+
+    fn too_small(&self, dimension: usize, has: u64, wanted: u64) -> String {
+        let name = self.dimensions.name(dimension);
+        let show = |amount| self.show_amount(dimension, amount);
+        format!("{name} {} of {} wanted", show(has), show(wanted))
     }
 
     fn explain_framework(
@@ -566,6 +606,12 @@ impl Allocator {
         }
         answer.explanation
     }
+}
+
+/// Which part of what is wanted is not there.
+fn missing_ppm(has: u64, wanted: u64) -> u64 {
+    let part = u128::from(wanted.saturating_sub(has)) * 1_000_000;
+    u64::try_from(part.checked_div(u128::from(wanted)).unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 fn percent(ppm: u64) -> String {

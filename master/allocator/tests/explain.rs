@@ -41,20 +41,53 @@ fn a_task_that_fits_nowhere_says_what_is_missing() {
     cluster.demand(framework, vec![wanted]);
     cluster.settle();
     let explanation = why(&cluster, framework, "db");
-    let expected = [("agents", 4), ("active", 3), ("zone in (a)", 2), ("cpus 6", 0)];
+    let expected = [("agents", 4), ("active", 3), ("zone in (a)", 2), ("large enough", 0)];
     assert_eq!(funnel(&explanation), steps(&expected));
     assert_eq!(
         explanation.summary,
-        "2 of 2 tasks of demand db wait: no agent is left after the rule \"cpus 6\""
+        "2 of 2 tasks of demand db wait: no agent is left after the rule \"large enough\""
     );
-    assert_eq!(
-        explanation.nearest_miss,
-        "agent a1 (agent1): lacks cpus 2 (4 of 6 wanted are not in use)"
-    );
+    assert_eq!(explanation.nearest_miss, "agent a1 (agent1): has only cpus 4 of 6 wanted");
     assert_eq!(
         explanation.hints,
-        ["no agent is large enough: the largest has cpus 4; start a larger one or ask for less"]
+        ["no agent is large enough: the largest has cpus 4 of 6 wanted; start a larger one \
+         or ask for less"]
     );
+}
+
+/// What never fits is not said to wait for tasks that end, however busy the agents are.
+#[test]
+fn what_no_agent_can_ever_hold_is_told_before_what_is_taken() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:2;mem:24GiB");
+    cluster.agent("cpus:1;mem:32GiB");
+    let framework = cluster.framework(1, "*");
+    cluster.demand(framework, vec![group("busy", "*", "cpus:1;mem:1GiB", 3)]);
+    for decision in cluster.settle() {
+        cluster.accept(decision.lease);
+    }
+    let big = group("big", "*", "cpus:1;mem:900GiB", 1);
+    let wide = group("wide", "*", "cpus:2;mem:32GiB", 1);
+    let later = group("later", "*", "cpus:2;mem:24GiB", 1);
+    cluster.demand(framework, vec![group("busy", "*", "cpus:1;mem:1GiB", 3), big, wide, later]);
+    cluster.settle();
+    let why = |name: &str| why(&cluster, framework, name);
+    assert_eq!(funnel(&why("big")), steps(&[("agents", 2), ("active", 2), ("large enough", 0)]));
+    assert_eq!(
+        why("big").hints,
+        ["no agent is large enough: the largest has mem 32GiB of 900GiB wanted; start a larger \
+          one or ask for less"]
+    );
+    assert_eq!(
+        why("big").nearest_miss,
+        "agent a1 (agent1): has only mem 24GiB of 900GiB wanted; lacks cpus 1 (0 of 1 wanted are \
+         not in use)"
+    );
+    assert_eq!(
+        why("wide").hints,
+        ["no agent has all of cpus:2;mem:32GiB: start one that has, or ask for less"]
+    );
+    assert!(why("later").hints[0].starts_with("it fits when tasks end"), "{:?}", why("later"));
 }
 
 #[test]
