@@ -9,6 +9,7 @@
 
 mod agent;
 pub mod bounds;
+mod executor;
 mod field;
 mod operator;
 mod resources;

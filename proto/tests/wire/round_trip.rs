@@ -6,6 +6,7 @@ use proffer_proto::weight::is_within;
 use proffer_types::Refusal;
 use proffer_types::Weight;
 use proffer_types::agent::{AgentDown, AgentUp};
+use proffer_types::executor::{ExecutorDown, ExecutorUp};
 use proffer_types::explanation::Explanation;
 use proffer_types::offer::Offer;
 use proffer_types::operator::{AgentRow, Change, FrameworkRow, Overview, RoleRow};
@@ -58,6 +59,13 @@ proptest! {
     fn frames_of_the_agent_stream(up in any::agent_up(), down in any::agent_down()) {
         round_trip::<AgentUp, pb::AgentUp>(&up);
         round_trip::<AgentDown, pb::AgentDown>(&down);
+    }
+
+    #[test]
+    fn frames_of_the_executor_stream(up in any::executor_up(), down in any::executor_down()) {
+        round_trip::<ExecutorUp, pb::ExecutorUp>(&up);
+        round_trip::<ExecutorDown, pb::ExecutorDown>(&down);
+        prop_assert!(!format!("{up:?}").contains("token: \""), "its secret is not shown");
     }
 
     #[test]

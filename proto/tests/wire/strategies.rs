@@ -4,6 +4,7 @@
 use proffer_types::agent::*;
 use proffer_types::attributes::*;
 use proffer_types::demand::DemandGroup;
+use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::offer::*;
 use proffer_types::operator::*;
@@ -656,6 +657,70 @@ pub(crate) fn agent_down() -> impl Strategy<Value = AgentDown> {
             orders,
         },
     )
+}
+
+fn executor_status() -> BoxedStrategy<ExecutorStatus> {
+    let known: Vec<TaskState> =
+        TaskState::ALL.into_iter().filter(|state| ExecutorStatus::may_say(*state)).collect();
+    let said = (select(known), of_words(StatusReason::WORDS), text());
+    (1..=u64::MAX, named(), said, option::of(exit()), option::of(any::<bool>()), moment())
+        .prop_map(|(sequence, task, (state, reason, message), exit, ready, at)| ExecutorStatus {
+            sequence,
+            task,
+            state,
+            reason,
+            message,
+            exit,
+            ready,
+            at,
+        })
+        .boxed()
+}
+
+fn executor_message() -> BoxedStrategy<ExecutorMessage> {
+    let statuses = || vec(executor_status(), 0..3);
+    prop_oneof![
+        (text(), statuses(), vec(named(), 0..3)).prop_map(|(token, unacknowledged, tasks)| {
+            ExecutorMessage::Subscribe { token: ExecutorToken(token), unacknowledged, tasks }
+        }),
+        statuses().prop_map(|statuses| ExecutorMessage::Statuses { statuses }),
+        Just(ExecutorMessage::Heartbeat),
+    ]
+    .boxed()
+}
+
+pub(crate) fn executor_up() -> impl Strategy<Value = ExecutorUp> {
+    (named(), number(), vec(executor_message(), 0..4)).prop_map(|(container, session, messages)| {
+        ExecutorUp { container, agent_session: AgentSession(session), messages }
+    })
+}
+
+fn executor_order() -> BoxedStrategy<ExecutorOrder> {
+    prop_oneof![
+        (framework_id(), agent_id(), text(), span(), span()).prop_map(
+            |(framework, agent, sandbox, heartbeat, recovery_timeout)| ExecutorOrder::Subscribed {
+                framework,
+                agent,
+                sandbox,
+                heartbeat,
+                recovery_timeout,
+            }
+        ),
+        (launch(), pod_template()).prop_map(|(task, template)| ExecutorOrder::Launch {
+            task: Box::new(task),
+            template: Box::new(template),
+        }),
+        (named(), option::of(kill_policy()))
+            .prop_map(|(task, policy)| ExecutorOrder::Kill { task, policy }),
+        number().prop_map(|through| ExecutorOrder::Acknowledge { through }),
+        span().prop_map(|grace| ExecutorOrder::Shutdown { grace }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn executor_down() -> impl Strategy<Value = ExecutorDown> {
+    (number(), vec(executor_order(), 0..4))
+        .prop_map(|(session, orders)| ExecutorDown { agent_session: AgentSession(session), orders })
 }
 
 pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {

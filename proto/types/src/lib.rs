@@ -16,6 +16,7 @@
 //! | [`role`] | weight, guarantee, limit |
 //! | [`scheduler`] | framework ↔ master |
 //! | [`agent`] | agent ↔ master |
+//! | [`executor`] | custom executor ↔ agent |
 //! | [`state_store`] | a framework's own small durable store |
 //! | [`operator`] | people and tools ↔ master: rows, verbs, events |
 //! | [`explanation`] | why something waits |
@@ -28,6 +29,7 @@ pub mod agent;
 pub mod attributes;
 pub mod cursor;
 pub mod demand;
+pub mod executor;
 pub mod explanation;
 pub mod format;
 pub mod ids;
