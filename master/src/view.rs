@@ -340,11 +340,12 @@ impl ViewThread {
         let Subject::Task(key) = subject else {
             return self.allocator.explain(subject, crate::term::now().monotonic);
         };
-        match self.view.task(key) {
-            Some(task) => proffer_master_core::explain_task(
-                task,
-                self.view.agents.get(&task.status.agent).map(AsRef::as_ref),
-            ),
+        if let Some(task) = self.view.tasks.get(key) {
+            let agent = self.view.agents.get(&task.status.agent);
+            return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref));
+        }
+        match self.view.ended.rows().get(key) {
+            Some(task) => proffer_master_core::explain_ended_task(task),
             None => Explanation {
                 subject: subject.clone(),
                 summary: format!("no task {key} is known"),
@@ -368,6 +369,59 @@ mod tests {
             subject: "s".to_owned(),
             message: message.to_owned(),
         })
+    }
+
+    /// I17: what is listed and explained of a task that has ended is its end.
+    #[tokio::test]
+    async fn i17_a_task_that_is_known_no_more_is_told_by_its_last_row() {
+        use proffer_types::{TaskState, TaskStatus, TemplateDigest};
+        let status = |name: &str, state| TaskStatus {
+            id: None,
+            framework: FrameworkId(1),
+            task: name.parse().expect("legal"),
+            token: proffer_types::LaunchToken::default(),
+            agent: AgentId(2),
+            state,
+            reason: proffer_types::task::StatusReason::AgentGone,
+            message: String::new(),
+            exit: None,
+            ready: None,
+            at: proffer_types::WallTime(1),
+            isolation: proffer_types::task::IsolationLevel::Full,
+        };
+        let row = |name: &str, state| {
+            Change::Task(TaskRow {
+                status: status(name, state),
+                template: TemplateDigest([0; 32]),
+                resources: proffer_types::Resources::new(),
+                role: RoleName::new("eng").expect("legal"),
+                variables: std::collections::BTreeMap::new(),
+                labels: std::collections::BTreeMap::new(),
+                group: None,
+                agent_name: "two".parse().expect("legal"),
+                address: String::new(),
+            })
+        };
+        let key =
+            |name: &str| TaskKey { framework: FrameworkId(1), name: name.parse().expect("legal") };
+        let changes = vec![
+            row("a", TaskState::Unreachable),
+            row("b", TaskState::Unreachable),
+            row("a", TaskState::Gone),
+            Change::TaskRemoved(key("a")),
+            Change::TaskRemoved(key("b")),
+        ];
+        let (writer, reader) = start().expect("threads are to be had");
+        writer.publish(TurnChanges { changes, ..turn(3, 0, &[]) });
+        let end = Cursor { change: 5, ..turn(3, 0, &[]).first };
+        let view = reader.at_least(end).await.expect("published");
+        let ended = view.ended.rows().get(&key("a")).expect("kept");
+        assert_eq!((ended.status.state, view.tasks.len()), (TaskState::Gone, 0));
+        let why = reader.explain(Subject::Task(key("a"))).await.expect("answered");
+        assert_eq!(why.summary, "a was given up with a2 (two): agent gone");
+        let why = reader.explain(Subject::Task(key("b"))).await.expect("answered");
+        assert!(why.summary.starts_with("b was given up: when it was last"), "{}", why.summary);
+        assert_eq!(why.hints, Vec::<String>::new(), "nobody is asked to give it up again");
     }
 
     fn turn(epoch: u64, change: u64, messages: &[&str]) -> TurnChanges {

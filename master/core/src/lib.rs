@@ -33,4 +33,4 @@ pub use config::Config;
 pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLane};
 pub use master::{Counters, Master};
 pub use registry::RegistryImage;
-pub use rows::explain_task;
+pub use rows::{explain_ended_task, explain_task};

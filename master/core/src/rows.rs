@@ -116,7 +116,11 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
             format!("may still run on {place}, which is out of reach")
         }
         TaskState::Finished | TaskState::Killed => format!("ended on {place}"),
-        TaskState::Failed | TaskState::Error | TaskState::Dropped | TaskState::Gone => {
+        TaskState::Gone => {
+            format!("was given up with {place}: {}", status.reason.as_str().replace('_', " "))
+        }
+        TaskState::Dropped => format!("never reached {place}"),
+        TaskState::Failed | TaskState::Error => {
             format!("ended on {place}: {}", status.reason.as_str().replace('_', " "))
         }
         TaskState::Unknown => "is not known to anybody".to_owned(),
@@ -124,6 +128,27 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
     if condition == Some(AgentCondition::Draining) {
         hints.push(format!("{} is being drained", task.agent_name));
     }
+    explanation(task, &summary, hints)
+}
+
+/// The same of a task that is known no more, from its last row: nothing about it is open.
+#[must_use]
+pub fn explain_ended_task(task: &TaskRow) -> Explanation {
+    let status = &task.status;
+    if status.state.is_terminal() {
+        return explain_task(task, None);
+    }
+    let summary = format!(
+        "was given up: when it was last heard of it was {} on {} ({})",
+        status.state.as_str().replace('_', " "),
+        status.agent,
+        task.agent_name
+    );
+    explanation(task, &summary, Vec::new())
+}
+
+fn explanation(task: &TaskRow, summary: &str, hints: Vec<String>) -> Explanation {
+    let status = &task.status;
     let detail = if status.message.is_empty() { "" } else { ": " };
     Explanation {
         subject: Subject::Task(status.key()),

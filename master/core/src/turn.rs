@@ -334,6 +334,8 @@ impl Master {
             .map(|noted| match noted {
                 Noted::Event(event) => Change::Event(event),
                 Noted::Row(key) => self.compose(key, now),
+                Noted::TaskEnded(row) => Change::Task(*row),
+                Noted::TaskRemoved(key) => Change::TaskRemoved(key),
             })
             .collect();
         let deltas = std::mem::take(&mut self.deltas);

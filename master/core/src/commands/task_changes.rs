@@ -167,7 +167,7 @@ impl Master {
             }
         }
         self.occupancy.stale.insert(id);
-        self.row(RowKey::Task(key.clone()));
+        self.changes.task_removed(key.clone(), task.record);
     }
 
     /// One task of an agent's list.

@@ -1,9 +1,9 @@
 //! The numbered change list of the current turn (K6): which rows changed, each once, in order of the
 //! first change. Rows are composed at the end of the turn, so that each is sent as it is then.
 
-use proffer_types::operator::EventRow;
+use proffer_types::operator::{EventRow, TaskRow};
 use proffer_types::{AgentId, DemandKey, FrameworkId, OfferId, RoleName, TaskKey};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// A row that changed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -20,6 +20,10 @@ pub(crate) enum RowKey {
 pub(crate) enum Noted {
     Row(RowKey),
     Event(EventRow),
+    /// The end of a task that is forgotten in the turn in which it ended: no table has it any more when
+    /// rows are composed, and still it is told (I17).
+    TaskEnded(Box<TaskRow>),
+    TaskRemoved(TaskKey),
 }
 
 #[derive(Clone, Default, Debug)]
@@ -27,13 +31,32 @@ pub(crate) struct Changes {
     /// The number of the last published change.
     pub(crate) published: u64,
     noted: Vec<Noted>,
-    rows: BTreeSet<RowKey>,
+    /// The rows among them, and their places.
+    rows: BTreeMap<RowKey, usize>,
 }
 
 impl Changes {
     pub(crate) fn row(&mut self, key: RowKey) {
-        if self.rows.insert(key.clone()) {
+        let place = self.noted.len();
+        self.rows.entry(key.clone()).or_insert_with(|| {
             self.noted.push(Noted::Row(key));
+            place
+        });
+    }
+
+    /// A task is forgotten, whose last row this is. The same name may be used again in this turn.
+    pub(crate) fn task_removed(&mut self, key: TaskKey, last: TaskRow) {
+        match self.rows.remove(&RowKey::Task(key.clone())) {
+            // Never published as it is now, and not at its end: the removal says all.
+            Some(place) if !last.status.state.is_terminal() => {
+                self.noted[place] = Noted::TaskRemoved(key);
+            }
+            unpublished => {
+                if let Some(place) = unpublished {
+                    self.noted[place] = Noted::TaskEnded(Box::new(last));
+                }
+                self.noted.push(Noted::TaskRemoved(key));
+            }
         }
     }
 
