@@ -43,9 +43,14 @@ impl History {
     }
 
     /// At most `max` of the last `count`, the oldest of them first.
+    ///
+    /// Readers ask this each time that something changes: it goes straight to the place, and does not
+    /// walk there.
     pub(super) fn last(&self, count: usize, max: usize) -> Vec<Arc<Change>> {
-        let skipped = self.changes.len().saturating_sub(count);
-        self.changes.iter().skip(skipped).take(max).map(|(change, _)| Arc::clone(change)).collect()
+        let first = self.changes.len().saturating_sub(count);
+        let end = first.saturating_add(max).min(self.changes.len());
+        let page = self.changes.focus().narrow(first..end);
+        page.into_iter().map(|(change, _)| Arc::clone(change)).collect()
     }
 }
 
@@ -137,6 +142,24 @@ mod tests {
     fn event(message: String) -> Arc<Change> {
         let (kind, subject) = ("test".to_owned(), "s".to_owned());
         Arc::new(Change::Event(EventRow { at: WallTime(1), kind, subject, message }))
+    }
+
+    #[test]
+    fn a_page_is_the_one_that_was_asked_for() {
+        let mut history = History::default();
+        for number in 0..2_000 {
+            history.push(event(number.to_string()));
+        }
+        let first = |page: &[Arc<Change>]| match page.first().map(AsRef::as_ref) {
+            Some(Change::Event(row)) => row.message.clone(),
+            other => panic!("{other:?}"),
+        };
+        let page = history.last(1_500, 100);
+        assert_eq!((page.len(), first(&page).as_str()), (100, "500"));
+        let page = history.last(7, 100);
+        assert_eq!((page.len(), first(&page).as_str()), (7, "1993"));
+        assert_eq!(history.last(9_999, 3).len(), 3);
+        assert!(history.last(0, 100).is_empty() && History::default().last(5, 5).is_empty());
     }
 
     #[test]
