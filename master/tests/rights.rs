@@ -55,10 +55,10 @@ fn k20_a_framework_joins_and_looks_but_gives_no_orders() {
 }
 
 #[test]
-fn k20_a_certificate_without_a_kind_gives_no_orders() {
-    let member = certificate("rack7.example.com");
-    let expected = of_verbs(|verb| matches!(verb, Verb::Read | Verb::Subscribe | Verb::Register));
-    assert_eq!(open_to(&member), expected);
+fn k20_a_certificate_without_a_kind_opens_nothing() {
+    for name in ["rack7.example.com", "proffer://agent", "proffer://printer/7", "https://ann"] {
+        assert_eq!(open_to(&certificate(name)), BTreeSet::new(), "{name}");
+    }
 }
 
 #[test]

@@ -235,6 +235,14 @@ name_id!(
     VolumeId, 128, word, "letters, digits, '.', '_', '-', starting with a letter or digit"
 );
 
+impl PrincipalName {
+    /// The agent that this is, when it is one by its certificate (`cert:proffer://agent/NAME`).
+    #[must_use]
+    pub fn agent_of_certificate(&self) -> Option<&str> {
+        self.as_str().strip_prefix("cert:proffer://agent/")
+    }
+}
+
 impl RoleName {
     /// Deepest role path: bounds the work per share update.
     pub const DEPTH_MAX: usize = 8;

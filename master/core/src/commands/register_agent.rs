@@ -122,6 +122,7 @@ impl Master {
             |code, field: &str, message: String| (Refusal::new(code, field, message), false);
         check_info(&registration.info).map_err(|refusal| (refusal.within("info"), false))?;
         check_list(&registration.tasks).map_err(|refusal| (refusal, false))?;
+        check_name(registration).map_err(|refusal| (refusal.within("info"), false))?;
         self.pending.check_room().map_err(|refusal| (refusal, false))?;
         let by_name = self.agents.by_name.get(&registration.info.name).copied();
         let id = match agent {
@@ -303,6 +304,20 @@ impl Master {
             Some(registration) => self.register_known(id, registration, now),
             None => self.sync_usable(id),
         }
+    }
+}
+
+/// The certificate of one agent registers no other (K20).
+fn check_name(registration: &Registration) -> Result<(), Refusal> {
+    let (name, principal) = (&registration.info.name, &registration.principal);
+    match principal.agent_of_certificate() {
+        Some(own) if own != name.as_str() => Err(Refusal::new(
+            RefusalCode::PermissionDenied,
+            "name",
+            format!("{principal} may not register {name}"),
+        )
+        .hint(format!("it is the certificate of {own}"))),
+        Some(_) | None => Ok(()),
     }
 }
 
