@@ -11,15 +11,25 @@ use proffer_types::offer::Offer;
 use proffer_types::{AgentId, DemandKey, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
 
 impl Master {
-    /// Tells the allocator, and the copy of it that explains. A contradiction is counted and told,
-    /// never ignored (K23).
+    /// Tells the allocator, and the copy of it that explains.
     pub(crate) fn tell_allocator(&mut self, delta: Delta) {
-        match self.allocator.on_change(&delta) {
-            Ok(()) => self.deltas.push(delta),
-            Err(error) => {
-                self.counters.drift += 1;
-                debug_assert!(false, "the allocator and the master disagree: {error}: {delta:?}");
-            }
+        let agent = agent_of(&delta);
+        self.tell_allocator_of(agent, delta);
+    }
+
+    /// A contradiction is counted and told, and takes the agent concerned out of use: never ignored, and
+    /// never more than that (K23). A framework that the allocator does not know is offered nothing by
+    /// that alone.
+    fn tell_allocator_of(&mut self, agent: Option<AgentId>, delta: Delta) {
+        let error = match self.allocator.on_change(&delta) {
+            Ok(()) => return self.deltas.push(delta),
+            Err(error) => error,
+        };
+        self.counters.drift += 1;
+        let why = format!("the allocator and the master disagree: {error}");
+        match agent {
+            Some(agent) => self.freeze(agent, why),
+            None => self.tell_of_trouble("drift", "cluster".to_owned(), why),
         }
     }
 
@@ -51,7 +61,7 @@ impl Master {
             Ok(sum) => agent.allocated = sum,
             Err(error) => {
                 let why = format!("task {key} uses what another task uses: {error}");
-                return self.freeze(usage.agent, why);
+                return self.drifted(usage.agent, why);
             }
         }
         if let Some(framework) = self.frameworks.get_mut(key.framework) {
@@ -67,14 +77,26 @@ impl Master {
         self.sync_usable(id);
     }
 
-    /// Its books contradict each other: nothing more goes there until it registers anew (K23).
-    fn freeze(&mut self, id: AgentId, why: String) {
+    /// Its books contradict each other.
+    fn drifted(&mut self, id: AgentId, why: String) {
         self.counters.drift += 1;
+        self.freeze(id, why);
+    }
+
+    /// Nothing more goes there until it registers anew (K23).
+    pub(crate) fn freeze(&mut self, id: AgentId, why: String) {
+        let message = format!("nothing more goes there until it registers anew: {why}");
+        self.tell_of_trouble("agent_frozen", id.to_string(), message);
         if let Some(agent) = self.agents.get_mut(id) {
             agent.frozen = Some(why);
         }
         self.row(RowKey::Agent(id));
         self.sync_usable(id);
+    }
+
+    /// Once a turn and object: one contradiction may show at every task of an agent.
+    fn tell_of_trouble(&mut self, kind: &'static str, subject: String, message: String) {
+        self.troubles.entry((kind, subject)).or_insert(message);
     }
 
     /// No longer counts them.
@@ -89,7 +111,7 @@ impl Master {
             match agent.allocated.checked_sub(&usage.resources) {
                 Ok(rest) => agent.allocated = rest,
                 Err(error) => {
-                    self.freeze(usage.agent, format!("task {key} gave back too much: {error}"));
+                    self.drifted(usage.agent, format!("task {key} gave back too much: {error}"));
                 }
             }
         }
@@ -222,11 +244,11 @@ impl Master {
     /// Makes an offer of what the allocator decided. `None` when the decision was overtaken.
     pub(crate) fn make_offer(&mut self, decision: Decision, now: Now) -> Option<Offer> {
         let id = OfferId { epoch: self.epoch(), sequence: decision.lease.0 };
-        let lease = decision.lease;
+        let (lease, agent) = (decision.lease, decision.agent);
         self.deltas.push(Delta::Offered(decision.clone()));
         let held = self.hold(id, decision, now);
         if held.is_none() {
-            self.tell_allocator(Delta::Returned { lease });
+            self.tell_allocator_of(Some(agent), Delta::Returned { lease });
         }
         held
     }
@@ -284,13 +306,14 @@ impl Master {
             match agent.offered.checked_sub(&offer.resources) {
                 Ok(rest) => agent.offered = rest,
                 Err(error) => {
-                    self.freeze(offer.agent, format!("offer {id} gave back too much: {error}"));
+                    self.drifted(offer.agent, format!("offer {id} gave back too much: {error}"));
                 }
             }
         }
         self.row(RowKey::Offer(id));
         self.used_changed(offer.agent, offer.framework, &offer.role, offer.group.as_ref());
-        self.tell_allocator(Delta::Returned { lease: LeaseId(id.sequence) });
+        let returned = Delta::Returned { lease: LeaseId(id.sequence) };
+        self.tell_allocator_of(Some(offer.agent), returned);
         Some(offer)
     }
 
@@ -329,5 +352,27 @@ impl Master {
         for id in ids {
             self.end_lease(id);
         }
+    }
+}
+
+/// The agent that a change is about.
+fn agent_of(delta: &Delta) -> Option<AgentId> {
+    match delta {
+        Delta::AgentAdded { agent, .. }
+        | Delta::AgentChanged { agent, .. }
+        | Delta::AgentRemoved { agent }
+        | Delta::AgentUsable { agent, .. }
+        | Delta::Filtered { agent, .. } => Some(*agent),
+        Delta::Allocated(usage) | Delta::Released(usage) => Some(usage.agent),
+        Delta::Offered(decision) => Some(decision.agent),
+        Delta::RoleSet { .. }
+        | Delta::FrameworkAdded { .. }
+        | Delta::FrameworkRemoved { .. }
+        | Delta::FrameworkActive { .. }
+        | Delta::Demand { .. }
+        | Delta::Suppressed { .. }
+        | Delta::FiltersCleared { .. }
+        | Delta::OutOfReach { .. }
+        | Delta::Returned { .. } => None,
     }
 }

@@ -54,6 +54,8 @@ pub struct Counters {
     pub offers_expired: u64,
     /// Tasks booked.
     pub launches: u64,
+    /// Work of the allocator, in its steps (K7).
+    pub allocation_steps: u64,
 }
 
 /// The master: all its decisions and the facts they rest on.
@@ -83,6 +85,8 @@ pub struct Master {
     /// Events for connections that have no subscription, until the end of the turn.
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
+    /// Contradictions of this turn, by kind of event and object (K23).
+    pub(crate) troubles: BTreeMap<(&'static str, String), String>,
     /// A check runs, so nothing is being changed (K23).
     checking: bool,
     #[cfg(any(test, feature = "testing"))]
@@ -122,6 +126,7 @@ impl Master {
             allocation_unfinished: false,
             direct: BTreeMap::new(),
             counters: Counters::default(),
+            troubles: BTreeMap::new(),
             checking: false,
             #[cfg(any(test, feature = "testing"))]
             planted: None,

@@ -77,6 +77,7 @@ impl Master {
             self.sync_clogged();
             let turn = self.allocator.offers(left, now.monotonic);
             left = left.saturating_sub(turn.steps_used.max(1));
+            self.counters.allocation_steps += turn.steps_used;
             self.allocation_unfinished = turn.more;
             for decision in turn.decisions {
                 let framework = decision.framework;
@@ -324,6 +325,9 @@ impl Master {
 
     /// Emits the change list of the turn (K6).
     fn publish(&mut self, now: Now) {
+        for ((kind, subject), message) in std::mem::take(&mut self.troubles) {
+            self.event(kind, subject, message, now);
+        }
         if self.changes.is_empty() && self.deltas.is_empty() {
             return;
         }

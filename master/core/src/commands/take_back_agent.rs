@@ -44,6 +44,10 @@ impl Master {
             return;
         }
         self.rescind_agent(id, "agent_changed");
+        if self.agents.get(id).is_some_and(|agent| agent.frozen.is_some()) {
+            // Its books begin anew from its list.
+            self.leave_pool(id);
+        }
         let Registration { connection, session, info, log, tasks, .. } = registration;
         let Some(agent) = self.agents.get_mut(id) else { return };
         if let Some(old) = agent.connection().filter(|old| *old != connection) {

@@ -278,12 +278,10 @@ impl Master {
             self.stand_in_for_ended(framework, record);
             return true;
         }
-        if let Some(agent) = self.agents.get_mut(id) {
-            agent.frozen = Some(format!(
-                "it has tasks of {framework}, which is ahead of this registry: was it restored from \
-                 a copy?"
-            ));
-        }
+        let why = format!(
+            "it has tasks of {framework}, which is ahead of this registry: was it restored from a copy?"
+        );
+        self.freeze(id, why);
         false
     }
 }

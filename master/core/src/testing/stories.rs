@@ -725,6 +725,117 @@ fn changes_are_numbered_without_gaps_and_replies_name_theirs() {
     assert!(replied < next && replied > 1, "{replied} of {next}");
 }
 
+/// The task rows that are published, in order: name and state, or `-` for a removal.
+fn task_rows(effects: &[Effect]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for effect in effects {
+        let Effect::Publish { changes, .. } = effect else { continue };
+        for change in changes {
+            match change {
+                Change::Task(row) => {
+                    rows.push(format!("{} {}", row.status.task, row.status.state.as_str()));
+                }
+                Change::TaskRemoved(key) => rows.push(format!("{} -", key.name)),
+                _ => {}
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn i17_the_end_of_a_task_is_published_though_it_is_forgotten_in_the_same_turn() {
+    let mut harness = Harness::new(Config::default());
+    let mut one = agent(&mut harness, "one");
+    let mut svc = framework(&mut harness, "svc");
+    launch(&mut harness, &mut svc, &["a"]);
+    one.hear_effects(&harness.take_effects());
+    one.report(&mut harness, svc.id, "a", TaskState::Running);
+    harness.cut(one.connection.expect("connected"));
+    harness.take_effects();
+    // The framework reads: its copy of the status leaves in the turn of the end, and nobody owes the
+    // master an acknowledgement of its own word.
+    let principal = PrincipalName::new("token:operator").expect("legal");
+    let call = OperatorCall::MarkAgentGone { agent: AgentId(1), force: true };
+    harness.turn(Command::Operator { reply_to: ReplyTo(1), principal, call });
+    assert_eq!(task_rows(&harness.take_effects()), ["a gone", "a -"]);
+    assert!(harness.master.check_invariants().is_ok());
+}
+
+#[test]
+fn k20_the_certificate_of_an_agent_registers_no_other() {
+    let mut harness = Harness::new(Config::default());
+    let registers = |harness: &mut Harness, certificate: &str, name: &str| {
+        let mut peer = AgentPeer::new(name, "cpus:1");
+        peer.connection = Some(harness.connect(crate::Peer::Agent, certificate));
+        peer.session = proffer_types::AgentSession(1);
+        let info = peer.info.clone();
+        let log = proffer_types::LogIncarnation(1);
+        let messages = vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd];
+        peer.send(harness, messages);
+        lines(&harness.take_effects()).join("; ")
+    };
+    let own = "cert:proffer://agent/one";
+    let refused = registers(&mut harness, own, "two");
+    assert!(refused.contains("refused permission_denied \"info.name\""), "{refused}");
+    let admitted = registers(&mut harness, own, "one");
+    assert!(admitted.contains("a1 s1: registered"), "{admitted}");
+    // A token is not bound to a name: it may do everything.
+    let admitted = registers(&mut harness, "token:local", "two");
+    assert!(admitted.contains("a2 s1: registered"), "{admitted}");
+}
+
+#[test]
+fn k23_a_contradiction_with_the_allocator_freezes_the_agent_until_it_registers_anew() {
+    let mut harness = Harness::new(Config::default());
+    let mut one = agent(&mut harness, "one");
+    let two = agent(&mut harness, "two");
+    let mut svc = framework(&mut harness, "svc");
+    launch(&mut harness, &mut svc, &["a"]);
+    let effects = harness.take_effects();
+    one.hear_effects(&effects);
+    let task = harness.master.tasks.table.values().next().expect("booked").record.clone();
+    let victim = task.status.agent;
+    // What no command does: the allocator forgets that the task holds anything.
+    let forgotten = proffer_allocator::Use {
+        agent: victim,
+        framework: svc.id,
+        role: task.role.clone(),
+        resources: task.resources.clone(),
+        group: task.group.clone(),
+        tasks: 1,
+    };
+    harness.is_planted = true;
+    let released = proffer_allocator::Delta::Released(forgotten);
+    harness.master.allocator.on_change(&released).expect("it holds it");
+    let (mut concerned, other) = if victim == AgentId(1) { (one, two) } else { (two, one) };
+    concerned.hear_effects(&effects);
+    concerned.report(&mut harness, svc.id, "a", TaskState::Finished);
+    assert_eq!(harness.master.counters().drift, 1);
+    let effects = harness.take_effects();
+    let told = effects.iter().any(|effect| {
+        matches!(effect, Effect::Publish { changes, .. } if changes.iter().any(|change| {
+            matches!(change, Change::Event(row)
+                if row.kind == "agent_frozen" && row.subject == victim.to_string())
+        }))
+    });
+    assert!(told, "{effects:?}");
+
+    svc.hear_effects(&effects);
+    let demand = wants(&svc, 40);
+    svc.call(&mut harness, demand);
+    svc.hear_effects(&harness.take_effects());
+    let offered = |svc: &FrameworkPeer| -> BTreeSet<AgentId> {
+        svc.offers.values().map(|offer| offer.agent).collect()
+    };
+    assert_eq!(offered(&svc), [other.id.expect("registered")].into(), "the other is used on");
+    concerned.register(&mut harness, |_| true);
+    svc.hear_effects(&harness.take_effects());
+    assert!(offered(&svc).contains(&victim), "its books began anew");
+    assert_eq!(std::mem::take(&mut harness.master.counters.drift), 1);
+    assert_eq!(harness.master.check_invariants(), Ok(()));
+}
+
 #[test]
 fn a_framework_that_was_full_gets_offers_again_in_its_next_session() {
     // K15: what holds offers back ends with the session.
