@@ -10,7 +10,12 @@ use proffer_net::{ClientError, Endpoint, HttpClient};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+const STALE_NOTE: &str =
+    "note: the master cannot reach its store right now; what it tells may be out of date";
 
 /// A way to the masters that the flags name.
 #[derive(Clone)]
@@ -18,6 +23,7 @@ pub(crate) struct Client {
     http: HttpClient,
     /// Whose services are meant.
     framework: Option<String>,
+    told: Arc<AtomicBool>,
 }
 
 /// Where to call, with which proof.
@@ -36,12 +42,12 @@ pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
 impl Client {
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
         let framework = global.framework.clone();
-        Ok(Self { http: HttpClient::new(&endpoint(global)?), framework })
+        Ok(Self { framework, ..Self::of(&endpoint(global)?) })
     }
 
     /// A client for one address and token, as `dev` has them.
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
-        Self { http: HttpClient::new(endpoint), framework: None }
+        Self { http: HttpClient::new(endpoint), framework: None, told: Arc::default() }
     }
 
     /// The service framework that `--framework` names.
@@ -62,7 +68,7 @@ impl Client {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.http.get(&self.path(path)).await.map_err(failure)
+        self.told(self.http.get(&self.path(path)).await)
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -91,13 +97,23 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, Failure> {
-        self.http.bytes(method, &self.path(path), body).await.map_err(failure)
+        self.told(self.http.bytes(method, &self.path(path), body).await)
     }
 
     /// A body as it comes.
     pub(crate) async fn stream(&self, path: &str) -> Result<Chunks, Failure> {
-        let stream = self.http.stream(&self.path(path)).await.map_err(failure)?;
+        let stream = self.told(self.http.stream(&self.path(path)).await)?;
         Ok(Chunks(Box::pin(stream.map(|chunk| chunk.map(|bytes| bytes.to_vec())))))
+    }
+
+    /// Says once for each time that the leader loses touch that its answers may be old.
+    fn told<T>(&self, answer: Result<T, ClientError>) -> Result<T, Failure> {
+        let answer = answer.map_err(failure)?;
+        let is_stale = self.http.is_stale();
+        if !self.told.swap(is_stale, Ordering::Relaxed) && is_stale {
+            crate::output::note(STALE_NOTE);
+        }
+        Ok(answer)
     }
 
     /// Server-sent events of a path that can be read now.
@@ -166,7 +182,7 @@ impl Followed {
 
     async fn open(&self) -> Result<Events, Failure> {
         let events = self.client.http.events(&self.path, self.last_id.as_deref()).await;
-        Ok(Box::pin(events.map_err(failure)?))
+        Ok(Box::pin(self.client.told(events)?))
     }
 
     /// A master that starts again on this machine leaves its token a moment after it listens.

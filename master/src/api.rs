@@ -19,6 +19,7 @@ pub(crate) mod operator;
 pub(crate) mod operator_grpc;
 pub(crate) mod page;
 pub(crate) mod proxy;
+pub(crate) mod reads;
 pub(crate) mod schedulers;
 pub(crate) mod watch;
 

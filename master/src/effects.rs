@@ -3,6 +3,7 @@
 
 use crate::connections::Connections;
 use crate::inbox::Inbox;
+use crate::metrics::LoopMetrics;
 use crate::registry_reader::read_state;
 use crate::replies::Replies;
 use crate::store::leader::Commits;
@@ -10,6 +11,7 @@ use crate::store::{OperationId as StoreOperation, Store};
 use crate::view::{TurnChanges, ViewWriter};
 use proffer_master_core::registry::RegistryChange;
 use proffer_master_core::{Command, Effect, OperationId, WriteLane, WriteResult};
+use proffer_types::operator::Change;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -22,6 +24,7 @@ pub(crate) struct Performer {
     pub(crate) replies: Arc<Replies>,
     pub(crate) view: Arc<ViewWriter>,
     pub(crate) inbox: Inbox,
+    pub(crate) metrics: LoopMetrics,
 }
 
 /// What the loop has to do itself after an effect.
@@ -57,6 +60,7 @@ impl Performer {
             Effect::Reply { reply_to, answer, at } => self.replies.answer(reply_to, answer, at),
             Effect::Close { connection, refusal } => self.connections.close(connection, refusal),
             Effect::Publish { first, changes, deltas } => {
+                changes.iter().for_each(log_contradiction);
                 self.view.publish(TurnChanges { first, changes, deltas });
             }
             Effect::Stop { reason } => return After::Stop(reason),
@@ -70,14 +74,25 @@ impl Performer {
         lane: WriteLane,
         changes: Vec<RegistryChange>,
     ) -> After {
+        self.metrics.submitted(operation.0);
         let submitted =
             self.commits.submit(StoreOperation(operation.0), lane.into(), changes.into());
         match submitted {
             Ok(()) => After::Continue,
-            Err(error) => After::Tell(Command::RegistryWritten {
-                operation,
-                result: WriteResult::Failed { reason: error.to_string() },
-            }),
+            Err(error) => {
+                self.metrics.completed(operation.0);
+                let result = WriteResult::Failed { reason: error.to_string() };
+                After::Tell(Command::RegistryWritten { operation, result })
+            }
         }
+    }
+}
+
+/// What the core's own checks have found is a bug of ours: it stands in the log of the process too (K23).
+fn log_contradiction(change: &Change) {
+    if let Change::Event(row) = change
+        && ["agent_frozen", "drift"].contains(&row.kind.as_str())
+    {
+        tracing::error!(kind = row.kind, subject = row.subject, "{}", row.message);
     }
 }

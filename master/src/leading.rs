@@ -2,11 +2,12 @@
 
 use crate::inbox::Inbox;
 use crate::store::Store;
+use crate::store::leader::Commits;
+use crate::store::lease::LeaseState;
 use arc_swap::ArcSwapOption;
 use proffer_types::{Refusal, RefusalCode};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a master that waits looks who leads.
@@ -15,9 +16,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Shared by the term and all doors.
 #[derive(Default)]
 pub(crate) struct Leading {
-    inbox: ArcSwapOption<Inbox>,
+    term: ArcSwapOption<Term>,
     leader: ArcSwapOption<String>,
-    suspended: AtomicBool,
+}
+
+struct Term {
+    inbox: Inbox,
+    commits: Commits,
 }
 
 impl Leading {
@@ -25,8 +30,21 @@ impl Leading {
     ///
     /// # Errors
     /// `not_leader`, with the leader's address if it is known.
-    pub(crate) fn inbox(&self) -> Result<Arc<Inbox>, Refusal> {
-        self.inbox.load_full().ok_or_else(|| {
+    pub(crate) fn inbox(&self) -> Result<Inbox, Refusal> {
+        self.term().map(|term| term.inbox.clone())
+    }
+
+    /// Whether to lead now, by the clock of this moment: a master that was frozen and thawed knows
+    /// before anything in it has moved (K8).
+    ///
+    /// # Errors
+    /// `not_leader`, with the leader's address if it is known.
+    pub(crate) fn lease(&self) -> Result<LeaseState, Refusal> {
+        self.term().map(|term| term.commits.lease())
+    }
+
+    fn term(&self) -> Result<Arc<Term>, Refusal> {
+        self.term.load_full().ok_or_else(|| {
             let leader = self.leader.load();
             Refusal::not_leader(leader.as_ref().map(|leader| leader.as_str()))
         })
@@ -36,42 +54,34 @@ impl Leading {
     ///
     /// # Errors
     /// `not_leader`, or `unavailable` while this master is suspended.
-    pub(crate) fn calls(&self) -> Result<Arc<Inbox>, Refusal> {
+    pub(crate) fn calls(&self) -> Result<Inbox, Refusal> {
         let inbox = self.inbox()?;
-        if !self.suspended.load(Ordering::Relaxed) {
+        if matches!(self.lease()?, LeaseState::Confirmed { .. }) {
             return Ok(inbox);
         }
         let message = "this master cannot confirm that it leads: the store does not answer it";
         Err(Refusal::new(RefusalCode::Unavailable, "", message).hint("try again in a moment"))
     }
 
-    /// Whether what the view shows may be older than another master's.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.suspended.load(Ordering::Relaxed) || self.inbox.load().is_none()
-    }
-
-    /// The loop says whether its lease is confirmed.
-    pub(crate) fn suspend(&self, suspended: bool) {
-        self.suspended.store(suspended, Ordering::Relaxed);
-    }
-
     /// This master leads from now on.
-    pub(crate) fn begin(&self, inbox: Inbox) {
+    pub(crate) fn begin(&self, inbox: Inbox, commits: Commits) {
         self.leader.store(None);
-        self.inbox.store(Some(Arc::new(inbox)));
+        self.term.store(Some(Arc::new(Term { inbox, commits })));
     }
 
     /// It does not lead any more.
     pub(crate) fn end(&self) {
-        self.inbox.store(None);
+        self.term.store(None);
     }
 
-    /// Keeps looking who leads, while this master waits to be elected.
-    pub(crate) async fn follow(&self, store: &Arc<dyn Store>) -> Infallible {
+    /// Keeps looking who leads, while this master waits to be elected. The term that an earlier life
+    /// of this master has left behind is nobody's: it only has to run out.
+    pub(crate) async fn follow(&self, store: &Arc<dyn Store>, candidate: &[u8]) -> Infallible {
         loop {
             // A store that does not answer is the campaign's to complain of.
             let found = store.leader().await.ok().flatten();
-            let leader = found.and_then(|leader| String::from_utf8(leader.candidate.to_vec()).ok());
+            let other = found.filter(|leader| leader.candidate != candidate);
+            let leader = other.and_then(|leader| String::from_utf8(leader.candidate.to_vec()).ok());
             self.leader.store(leader.map(Arc::new));
             tokio::time::sleep(LOOK_EVERY).await;
         }

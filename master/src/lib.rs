@@ -168,15 +168,15 @@ pub async fn start(
     let connections = Arc::new(Connections::default());
     let replies = Arc::new(replies::Replies::default());
     let leading = Arc::new(leading::Leading::default());
-    let (metrics, loop_metrics) = metrics::Metrics::new(view.clone(), Arc::clone(&connections));
+    let reads = api::reads::Reads { view: view.clone(), leading: Arc::clone(&leading) };
+    let (metrics, loop_metrics) = metrics::Metrics::new(reads.clone(), Arc::clone(&connections));
     let operator = api::operator::Operator {
-        view: view.clone(),
+        reads: reads.clone(),
         replies: Arc::clone(&replies),
-        leading: Arc::clone(&leading),
         insecure: listener.is_insecure(),
     };
     let proxy = api::proxy::Proxy {
-        view: view.clone(),
+        reads,
         capability_secret: Arc::from(settings.core.capability_secret.as_slice()),
         tls: settings.outward_tls.clone(),
     };

@@ -76,7 +76,7 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
     let leadership = tokio::select! {
         won = campaign(Arc::clone(&around.store), settings) => won.map_err(TermError::Campaign)?,
         () = around.shutdown.cancelled() => return Ok(()),
-        never = around.leading.follow(&around.store) => match never {},
+        never = around.leading.follow(&around.store, &around.candidate) => match never {},
     };
     let image = read_registry(&around.store).await?;
     let master =
@@ -91,10 +91,17 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         replies: Arc::clone(&around.replies),
         view: Arc::clone(&around.view),
         inbox: inbox.clone(),
+        metrics: around.metrics.clone(),
     };
     let ended = CancellationToken::new();
     let lost = CancellationToken::new();
-    let forward = tokio::spawn(forward_completions(leadership, inbox.clone(), ended.clone()));
+    let forward = tokio::spawn(forward_completions(
+        leadership,
+        commits.clone(),
+        inbox.clone(),
+        around.metrics.clone(),
+        ended.clone(),
+    ));
     let lease =
         tokio::spawn(tell_lease(commits.clone(), inbox.clone(), ended.clone(), lost.clone()));
     let turning = Turning {
@@ -102,7 +109,6 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         performer,
         queues: inside,
         metrics: around.metrics.clone(),
-        leading: Arc::clone(&around.leading),
         shutdown: around.shutdown.clone(),
         lost,
     };
@@ -112,7 +118,7 @@ pub(crate) async fn lead(around: &Surroundings) -> Result<(), TermError> {
         .name("master".to_owned())
         .spawn(move || drop(done.send(turning.run(first))))
         .map_err(TermError::Thread)?;
-    around.leading.begin(inbox);
+    around.leading.begin(inbox, commits);
     let reason = stopped.await;
     around.leading.end();
     around.connections.close_all(&Refusal::not_leader(None));
@@ -188,7 +194,9 @@ async fn tell_lease(
 
 async fn forward_completions(
     mut leadership: Leadership,
+    commits: Commits,
     inbox: Inbox,
+    metrics: LoopMetrics,
     ended: CancellationToken,
 ) -> Leadership {
     loop {
@@ -200,13 +208,18 @@ async fn forward_completions(
         let result = match completed.outcome {
             CommitOutcome::Committed { .. } => WriteResult::Committed,
             CommitOutcome::LeadershipLost => {
-                WriteResult::Failed { reason: "another master leads".to_owned() }
+                let reason = match commits.lease() {
+                    LeaseState::Confirmed { .. } => "another master leads",
+                    LeaseState::Suspended | LeaseState::Lost => "the lease of this term ran out",
+                };
+                WriteResult::Failed { reason: reason.to_owned() }
             }
             CommitOutcome::Unknown { reason } | CommitOutcome::Failed { reason } => {
                 WriteResult::Failed { reason }
             }
         };
         for operation in completed.operations {
+            metrics.completed(operation.0);
             let command = Command::RegistryWritten {
                 operation: OperationId(operation.0),
                 result: result.clone(),
@@ -224,7 +237,6 @@ struct Turning {
     performer: Performer,
     queues: Queues,
     metrics: LoopMetrics,
-    leading: Arc<Leading>,
     shutdown: CancellationToken,
     /// The lease cannot be confirmed any more.
     lost: CancellationToken,
@@ -290,8 +302,9 @@ impl Turning {
         if self.master.next_deadline().is_some_and(|at| at <= monotonic(since_boot())) {
             self.apply(Command::Tick { inbox_lag })?;
         }
+        let ends_at = Instant::now();
         self.apply(Command::EndOfTurn { budget: TURN_ALLOCATION_STEPS, inbox_lag })?;
-        self.leading.suspend(self.master.is_suspended());
+        self.metrics.end_of_turn(self.master.counters(), ends_at.elapsed());
         self.metrics.turn(applied, self.queues.waiting(), inbox_lag);
         Ok(())
     }

@@ -3,10 +3,12 @@
 //! keeps a second allocator, fed with the same deltas, that answers "why" while no turn waits.
 
 mod history;
+mod lag;
 
 use arc_swap::ArcSwap;
 pub(crate) use history::{Ended, History};
 use imbl::{OrdMap, Vector};
+use lag::Lag;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::operator::{
@@ -171,11 +173,13 @@ pub struct ViewReader {
     moved: watch::Receiver<Cursor>,
     requests: SyncSender<Request>,
     questions: SyncSender<Question>,
+    lag: Arc<Lag>,
 }
 
 /// Feeds the view. The loop has the only one.
 pub(crate) struct ViewWriter {
     requests: SyncSender<Request>,
+    lag: Arc<Lag>,
 }
 
 /// Starts the view thread. It ends when the writer and all readers are dropped.
@@ -200,16 +204,20 @@ fn assemble() -> (ViewThread, ViewWriter, ViewReader) {
         announce,
         inbox,
         asked,
+        taken: 0,
+        lag: Arc::default(),
     };
-    let writer = ViewWriter { requests: requests.clone() };
-    (thread, writer, ViewReader { published, moved, requests, questions })
+    let lag = Arc::clone(&thread.lag);
+    let writer = ViewWriter { requests: requests.clone(), lag: Arc::clone(&lag) };
+    (thread, writer, ViewReader { published, moved, requests, questions, lag })
 }
 
 impl ViewWriter {
     /// Hands over the changes of a turn; waits while the view thread is far behind.
     pub(crate) fn publish(&self, turn: TurnChanges) {
-        // The thread outlives the writer; should it have panicked, readers see an old view and
-        // `lag` grows, which is exported.
+        // The thread outlives the writer; should it have panicked, readers see an old view and the lag
+        // grows, which is exported.
+        self.lag.handed_over();
         let _ = self.requests.send(Request::Turn(turn));
     }
 }
@@ -226,17 +234,34 @@ impl ViewReader {
     /// # Errors
     /// `unavailable` when it does not get there in time.
     pub async fn at_least(&self, cursor: Cursor) -> Result<Arc<View>, Refusal> {
+        self.once(|at| *at >= cursor).await.ok_or_else(|| {
+            let message = format!("the view did not reach {cursor} within 5s");
+            Refusal::new(RefusalCode::Unavailable, "at_least", message)
+        })
+    }
+
+    /// The view once a term has published: what is there before that is nobody's.
+    ///
+    /// # Errors
+    /// `unavailable` when that does not happen in time.
+    pub(crate) async fn published(&self) -> Result<Arc<View>, Refusal> {
+        self.once(|at| *at != Cursor::default()).await.ok_or_else(|| {
+            let message = "this master was elected and has not begun its term yet";
+            Refusal::new(RefusalCode::Unavailable, "", message).hint("try again")
+        })
+    }
+
+    async fn once(&self, reached: impl FnMut(&Cursor) -> bool) -> Option<Arc<View>> {
         const WAIT_MAX: Duration = Duration::from_secs(5);
         let mut moved = self.moved.clone();
-        let reached = tokio::time::timeout(WAIT_MAX, moved.wait_for(|at| *at >= cursor)).await;
-        match reached {
-            Ok(Ok(_)) => Ok(self.load()),
-            Ok(Err(_)) | Err(_) => Err(Refusal::new(
-                RefusalCode::Unavailable,
-                "at_least",
-                format!("the view did not reach {cursor} within 5s"),
-            )),
-        }
+        let waited = tokio::time::timeout(WAIT_MAX, moved.wait_for(reached)).await;
+        matches!(waited, Ok(Ok(_))).then(|| self.load())
+    }
+
+    /// Turns that are decided and not published yet, and the age of the oldest (K6).
+    #[must_use]
+    pub fn lag(&self) -> (usize, Duration) {
+        self.lag.now()
     }
 
     /// Tells each time the view has moved on.
@@ -269,6 +294,9 @@ struct ViewThread {
     announce: watch::Sender<Cursor>,
     inbox: Receiver<Request>,
     asked: Receiver<Question>,
+    /// Turns taken in since the last publication.
+    taken: usize,
+    lag: Arc<Lag>,
 }
 
 impl ViewThread {
@@ -278,6 +306,7 @@ impl ViewThread {
             if let Request::Turn(turn) = request {
                 self.take_turns(turn);
                 self.published.store(Arc::new(self.view.clone()));
+                self.lag.published(std::mem::take(&mut self.taken));
                 self.announce.send_replace(self.view.cursor);
             }
             next = self.answer_until_a_turn_comes().or_else(|| self.inbox.recv().ok());
@@ -316,6 +345,7 @@ impl ViewThread {
     }
 
     fn apply(&mut self, turn: TurnChanges) {
+        self.taken += 1;
         let same_life = turn.first.epoch == self.view.cursor.epoch
             && turn.first.incarnation == self.view.cursor.incarnation;
         if !same_life || turn.first.change != self.view.cursor.change {
@@ -475,7 +505,9 @@ mod tests {
             assert_eq!((refusal.code, refusal.field.as_str()), (RefusalCode::Unavailable, "why"));
         }
         // A turn has room beside them, and goes first.
+        assert_eq!(reader.lag(), (0, Duration::ZERO));
         writer.publish(turn(3, 0, &["a"]));
+        assert!(matches!(reader.lag(), (1, age) if age > Duration::ZERO));
         let end = Cursor { change: 1, ..turn(3, 0, &[]).first };
         let running = std::thread::spawn(move || thread.run());
         while let Some(answer) = answers.join_next().await {
@@ -483,6 +515,7 @@ mod tests {
             answer.expect("it is answered");
             assert_eq!(seen, end);
         }
+        assert_eq!(reader.lag().0, 0, "what was asked of is published");
         drop((writer, reader));
         running.join().expect("it ends with its readers");
     }

@@ -5,7 +5,7 @@ use proffer_master::store::{Limits, Store};
 use proffer_master::{CoreConfig, Running, Settings, StoreChoice};
 use proffer_net::{ClientError, Endpoint, HttpClient, ListenConfig, Token, Tokens};
 use proffer_proto::pb;
-use proffer_proto::routes::{ROUTES, RPCS};
+use proffer_proto::routes::{Method, ROUTES, RPCS};
 use proffer_types::RefusalCode;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,9 +120,9 @@ async fn a_master_that_waits_names_the_leader_by_its_address_or_nobody() {
     let role = pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() };
     let mut named = None;
     for _ in 0..500 {
-        let set = client
-            .json::<pb::OperatorAnswer>(hyper::Method::PUT, "/v1/roles/probe", Some(&role))
-            .await;
+        let body = axum::body::Body::from(serde_json::to_vec(&role).expect("a message"));
+        let ask = hyper::Request::new(body);
+        let set = client.send(hyper::Method::PUT, "/v1/roles/probe", ask).await;
         let Err(ClientError::Refused { refusal, .. }) = set else { panic!("{set:?}") };
         assert_eq!(refusal.code, RefusalCode::NotLeader);
         named = refusal.leader().map(str::to_owned);
@@ -134,8 +134,64 @@ async fn a_master_that_waits_names_the_leader_by_its_address_or_nobody() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(named.as_deref(), Some(first.url()));
+    for route in ROUTES.iter().filter(|route| route.method == Method::Get) {
+        if !route.path.starts_with("/v1/") {
+            continue;
+        }
+        let path = route.path.replace("{framework}", "f1").replace("{id}", "a1");
+        let path =
+            path.replace("{task}", "t").replace("{kind}", "agent").replace("{*subject}", "a1");
+        let ask = hyper::Request::new(axum::body::Body::empty());
+        let read = client.send(hyper::Method::GET, &path, ask).await;
+        let Err(ClientError::Refused { refusal, .. }) = read else {
+            panic!("{path} was answered by a master that does not lead: {read:?}")
+        };
+        assert_eq!(refusal.leader(), Some(first.url()), "{path}: {refusal}");
+    }
+    let endpoint = Endpoint::parse(second.url()).expect("an address");
+    let channel = proffer_net::client::channel(&endpoint.with_token(Some(second.token.clone())));
+    let mut grpc = pb::operator_service_client::OperatorServiceClient::new(channel);
+    let status = grpc.list_agents(pb::ListAgentsRequest::default()).await.expect_err("no leader");
+    assert_eq!(proffer_proto::status::from_status(&status).leader(), Some(first.url()));
+    let status = grpc.watch(pb::WatchRequest::default()).await.expect_err("no leader");
+    assert_eq!(proffer_proto::status::from_status(&status).leader(), Some(first.url()));
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k6_k23_what_the_core_counts_and_how_old_the_view_is_are_exported() {
+    use futures_util::TryStreamExt;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::ETCD));
+    let leader = Cluster::start_on(StoreChoice::Given(Arc::clone(&store))).await;
+    let client = leader.leading().await;
+    let standby = Cluster::start_on(StoreChoice::Given(store)).await;
+    let scrape = async |client: &HttpClient| {
+        let parts: Vec<_> =
+            client.stream("/metrics").await.expect("text").try_collect().await.expect("whole");
+        String::from_utf8(parts.concat()).expect("text")
+    };
+    let text = scrape(&client).await;
+    for line in [
+        "proffer_master_leading 1",
+        "proffer_master_drift_total 0",
+        "proffer_master_illegal_moves_total 0",
+        "proffer_master_stale_frames_total 0",
+        "proffer_master_launches_total 0",
+        "proffer_master_commits_waiting 0",
+        "proffer_master_offers 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    for name in ["view_lag_seconds", "view_turns_waiting", "commit_seconds_count"] {
+        assert!(text.contains(&format!("\nproffer_master_{name} ")), "{name} in {text}");
+    }
+    assert!(!text.contains("proffer_master_commit_seconds_count 0\n"), "a role was written");
+    let text = scrape(&standby.client(Some(standby.token.clone()))).await;
+    assert!(text.contains("\nproffer_master_leading 0\n"), "{text}");
+    assert!(!text.contains("proffer_master_offers "), "it knows nothing of the cluster: {text}");
+    standby.stop().await;
+    leader.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -446,11 +502,8 @@ async fn a_standby_sends_to_the_address_that_the_leader_advertises() {
     let (_standby, _standby_stop, client) = start("m2.example").await;
     let mut said = String::new();
     for _ in 0..500 {
-        let drain = client.bytes::<pb::OperatorAnswer>(
-            hyper::Method::POST,
-            "/v1/agents/a1/drain",
-            Vec::new(),
-        );
+        let ask = hyper::Request::new(axum::body::Body::empty());
+        let drain = client.send(hyper::Method::POST, "/v1/agents/a1/drain", ask);
         let Err(ClientError::Refused { refusal, .. }) = drain.await else { panic!("no leader") };
         assert_eq!(refusal.code, RefusalCode::NotLeader, "{refusal}");
         said = refusal.to_string();
@@ -468,7 +521,7 @@ async fn k8_a_suspended_leader_answers_reads_as_stale_and_refuses_calls() {
     let cluster = Cluster::start_on(StoreChoice::Given(Arc::new(store.clone()))).await;
     let client = cluster.leading().await;
     let overview = async || client.get::<pb::Overview>("/v1/overview").await.expect("a read");
-    assert!(!overview().await.stale);
+    assert!(!overview().await.stale && !client.is_stale());
     store.set_reachable(false);
     for _ in 0..3000 {
         if overview().await.stale {
@@ -477,6 +530,14 @@ async fn k8_a_suspended_leader_answers_reads_as_stale_and_refuses_calls() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(overview().await.stale, "its lease cannot be renewed");
+    // Every answer bears the mark, over HTTP and gRPC alike.
+    let roles: pb::ListRolesResponse = client.get("/v1/roles").await.expect("a read");
+    assert!(client.is_stale() && roles.roles.iter().any(|role| role.name == "probe"));
+    let endpoint = Endpoint::parse(cluster.url()).expect("an address");
+    let channel = proffer_net::client::channel(&endpoint.with_token(Some(cluster.token.clone())));
+    let mut grpc = pb::operator_service_client::OperatorServiceClient::new(channel);
+    let marked = grpc.list_roles(pb::ListRolesRequest::default()).await.expect("a read");
+    assert!(marked.metadata().contains_key(proffer_net::STALE));
     let refused = client
         .bytes::<pb::OperatorAnswer>(hyper::Method::POST, "/v1/agents/a1/drain", Vec::new())
         .await;

@@ -96,9 +96,6 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     if overview.insecure {
         note("the master lets everybody in: it runs with --insecure");
     }
-    if overview.stale {
-        note("the master cannot confirm that it leads: this may be old");
-    }
     let rows = all(client).await?;
     if output == Output::Json {
         json(&rows);

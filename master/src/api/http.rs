@@ -2,6 +2,7 @@
 //! table: path, query and body become the rpc's request, the answer is its message as JSON.
 
 use super::operator::Operator;
+use super::reads::Reads;
 use super::watch::frames;
 use super::{page, principal_of, proxy};
 use crate::metrics::Metrics;
@@ -37,6 +38,13 @@ impl IntoResponse for Refused {
     }
 }
 
+/// An answer as it leaves: marked when it may be out of date.
+pub(crate) fn answered(reads: &Reads, answer: Result<Response, Refusal>) -> Response {
+    let mut response = answer.unwrap_or_else(|refusal| Refused(refusal).into_response());
+    reads.mark(response.headers_mut());
+    response
+}
+
 /// What the doors need.
 #[derive(Clone)]
 pub(crate) struct Doors {
@@ -63,10 +71,7 @@ fn add_rpc(routes: Routes<Doors>, route: &'static Route) -> Routes<Doors> {
                         headers: HeaderMap,
                         body: Bytes| async move {
         let asked = Asked { route, peer, parameters, query, headers, body };
-        match asked.answer(&doors.operator).await {
-            Ok(response) => response,
-            Err(refusal) => Refused(refusal).into_response(),
-        }
+        answered(&doors.operator.reads, asked.answer(&doors.operator).await)
     };
     add(routes, route, handler)
 }
@@ -128,7 +133,7 @@ impl Asked {
             "ListRoles" => json(operator.list_roles(self.read()?).await?),
             "ListEvents" => json(operator.list_events(self.read()?).await?),
             "Why" => json(operator.why(self.read()?).await?),
-            "Watch" => self.watch(operator),
+            "Watch" => self.watch(operator).await,
             method => json(operator.call(principal_of(&self.peer)?, self.verb(method)?).await?),
         }
     }
@@ -167,13 +172,13 @@ impl Asked {
         read_request(self.route, &pairs, &query, &self.body)
     }
 
-    fn watch(&self, operator: &Operator) -> Result<Response, Refusal> {
+    async fn watch(&self, operator: &Operator) -> Result<Response, Refusal> {
         let mut ask: pb::WatchRequest = self.read()?;
         // A browser that reconnects says where it stood by this header.
         if let Some(seen) = self.headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
             ask.cursor = seen.to_owned();
         }
-        let events = frames(operator.view.clone(), &ask)?.filter_map(|frame| async move {
+        let events = frames(&operator.reads, &ask).await?.filter_map(|frame| async move {
             let frame = frame.ok()?;
             let event = Event::default().data(serde_json::to_string(&frame).ok()?);
             let event = if frame.cursor.is_empty() { event } else { event.id(frame.cursor) };

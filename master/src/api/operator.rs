@@ -1,10 +1,10 @@
 //! What people and tools may ask: reads from the published view, verbs through the loop. gRPC and
 //! HTTP share every function here.
 
-use crate::leading::Leading;
+use super::reads::Reads;
 use crate::overview::overview;
 use crate::replies::Replies;
-use crate::view::{View, ViewReader};
+use crate::view::View;
 use proffer_master_core::Command;
 use proffer_proto::pb;
 use proffer_types::explanation::Subject;
@@ -26,9 +26,8 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Answers operators. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Operator {
-    pub(crate) view: ViewReader,
+    pub(crate) reads: Reads,
     pub(crate) replies: Arc<Replies>,
-    pub(crate) leading: Arc<Leading>,
     /// Whether the listener lets everybody in: people are told.
     pub(crate) insecure: bool,
 }
@@ -91,15 +90,12 @@ where
 
 impl Operator {
     async fn view(&self, at_least: &str) -> Answer<Arc<View>> {
-        match optional(at_least, "at_least")? {
-            None => Ok(self.view.load()),
-            Some(cursor) => self.view.at_least(cursor).await,
-        }
+        self.reads.view(optional(at_least, "at_least")?).await
     }
 
     pub(crate) async fn get_overview(&self, ask: pb::GetOverviewRequest) -> Answer<pb::Overview> {
         let found = overview(&*self.view(&ask.at_least).await?);
-        let stale = self.leading.is_stale();
+        let stale = self.reads.is_stale();
         Ok(pb::Overview::from(Overview { insecure: self.insecure, stale, ..found }))
     }
 
@@ -255,7 +251,7 @@ impl Operator {
         if !known {
             return Err(not_found(&ask.kind, &ask.subject));
         }
-        let explanation = Some(pb::Explanation::from(self.view.explain(subject).await?));
+        let explanation = Some(pb::Explanation::from(self.reads.view.explain(subject).await?));
         Ok(pb::WhyResponse { cursor: view.cursor.to_string(), explanation })
     }
 
@@ -265,7 +261,7 @@ impl Operator {
         principal: PrincipalName,
         call: OperatorCall,
     ) -> Answer<pb::OperatorAnswer> {
-        let inbox = self.leading.calls()?;
+        let inbox = self.reads.leading.calls()?;
         let (reply_to, answered) = self.replies.expect()?;
         inbox.send(Command::Operator { reply_to, principal, call }).await?;
         let (answer, at) = answered.await.map_err(|_| Refusal::not_leader(None))?;

@@ -8,17 +8,13 @@ use proffer_types::Refusal;
 use proffer_types::operator::OperatorCall;
 use tonic::{Request, Response, Status};
 
-fn to_grpc<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
-    answer.map(Response::new).map_err(|refusal| super::to_status(&refusal))
-}
-
 /// Reads: the request is passed on, the answer is passed back.
 macro_rules! reads {
     ($($name:ident: $ask:ident -> $answer:ident),+ $(,)?) => {
         #[tonic::async_trait]
         impl OperatorService for Operator {
             $(async fn $name(&self, ask: Request<pb::$ask>) -> Result<Response<pb::$answer>, Status> {
-                to_grpc(Operator::$name(self, ask.into_inner()).await)
+                self.to_grpc(Operator::$name(self, ask.into_inner()).await)
             })+
 
             async fn mark_agent_gone(&self, ask: Request<pb::MarkAgentGoneRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
@@ -45,7 +41,7 @@ macro_rules! reads {
 
             type WatchStream = FrameStream;
             async fn watch(&self, ask: Request<pb::WatchRequest>) -> Result<Response<FrameStream>, Status> {
-                to_grpc(frames(self.view.clone(), &ask.into_inner()))
+                self.to_grpc(frames(&self.reads, &ask.into_inner()).await)
             }
         }
     };
@@ -73,6 +69,12 @@ impl Operator {
         let principal = super::principal(ask.extensions())?;
         let call = OperatorCall::try_from(ask.into_inner())
             .map_err(|refusal| super::to_status(&refusal))?;
-        to_grpc(self.call(principal, call).await)
+        self.to_grpc(self.call(principal, call).await)
+    }
+
+    fn to_grpc<T>(&self, answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        let mut answer = Response::new(answer.map_err(|refusal| super::to_status(&refusal))?);
+        self.reads.mark_grpc(answer.metadata_mut());
+        Ok(answer)
     }
 }

@@ -2,12 +2,13 @@
 //! framework, each with a short capability that is worth nothing elsewhere: addresses are what agents
 //! and frameworks say of themselves. Bytes flow through as they come; none enters the loop (K20).
 
-use super::http::{Doors, Refused};
-use crate::view::{View, ViewReader};
+use super::http::{Doors, answered};
+use super::reads::Reads;
+use crate::view::View;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use proffer_master_core::{agent_capability_key, framework_capability_key};
 use proffer_net::capability::{Right, sign};
 use proffer_net::{ClientError, Endpoint, HttpClient, Token};
@@ -24,7 +25,7 @@ const CAPABILITY_FOR: Duration = Duration::from_secs(60);
 /// What it takes to call agents and frameworks. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Proxy {
-    pub(crate) view: ViewReader,
+    pub(crate) reads: Reads,
     /// Seeds the keys of agents and frameworks; the same as the core's.
     pub(crate) capability_secret: Arc<[u8]>,
     /// Trust for `https` addresses.
@@ -37,24 +38,18 @@ pub(crate) async fn sandbox(
     Path((framework, task)): Path<(String, String)>,
     uri: Uri,
 ) -> Response {
-    match doors.proxy.to_agent(&framework, &task, &uri).await {
-        Ok(response) => response,
-        Err(refusal) => Refused(refusal).into_response(),
-    }
+    answered(&doors.proxy.reads, doors.proxy.to_agent(&framework, &task, &uri).await)
 }
 
 /// `/v1/services…`.
 pub(crate) async fn services(State(doors): State<Doors>, request: Request) -> Response {
-    match doors.proxy.to_services(request).await {
-        Ok(response) => response,
-        Err(refusal) => Refused(refusal).into_response(),
-    }
+    answered(&doors.proxy.reads, doors.proxy.to_services(request).await)
 }
 
 impl Proxy {
     async fn to_agent(&self, framework: &str, task: &str, uri: &Uri) -> Result<Response, Refusal> {
         let key = super::operator::task_key(framework, task)?;
-        let view = self.view.load();
+        let view = self.reads.view(None).await?;
         let row = view.task(&key).ok_or_else(|| {
             Refusal::new(RefusalCode::NotFound, "task", format!("no task {key} is known"))
         })?;
@@ -78,7 +73,7 @@ impl Proxy {
     }
 
     async fn to_services(&self, request: Request) -> Result<Response, Refusal> {
-        let view = self.view.load();
+        let view = self.reads.view(None).await?;
         let (named, query) = split_query(request.uri().query().unwrap_or_default());
         let row = service_framework(&view, named.as_deref())?;
         if !row.connected || row.info.api_url.is_empty() {

@@ -41,7 +41,7 @@ impl SchedulerService for SchedulerDoor {
         let over = CancellationToken::new();
         let id = connection.id;
         tokio::spawn(read(connection, request.into_inner(), sender.clone(), over.clone()));
-        tokio::spawn(write(id, outgoing, sender, Inbox::clone(&inbox), over));
+        tokio::spawn(write(id, outgoing, sender, inbox, over));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

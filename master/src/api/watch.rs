@@ -2,6 +2,7 @@
 //! its own: it reads the published history, and one that falls behind it gets a reset and a snapshot
 //! in the same stream.
 
+use super::reads::Reads;
 use crate::view::ViewReader;
 use futures_util::Stream;
 use proffer_proto::pb;
@@ -28,12 +29,13 @@ const KINDS: [&str; 7] = ["agent", "framework", "demand", "task", "offer", "role
 pub(crate) type FrameStream = Pin<Box<dyn Stream<Item = Result<pb::WatchFrame, Status>> + Send>>;
 
 /// Starts a watch.
-pub(crate) fn frames(view: ViewReader, ask: &pb::WatchRequest) -> Result<FrameStream, Refusal> {
+pub(crate) async fn frames(reads: &Reads, ask: &pb::WatchRequest) -> Result<FrameStream, Refusal> {
     let kinds = Kinds::new(&ask.kinds)?;
     // A cursor that does not read is an unknown one: it gets a reset, never an error.
     let cursor = ask.cursor.parse().ok();
+    reads.view(None).await?;
     let (sender, receiver) = mpsc::channel(TRANSPORT_FRAMES);
-    tokio::spawn(follow(view, cursor, kinds, sender));
+    tokio::spawn(follow(reads.view.clone(), cursor, kinds, sender));
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

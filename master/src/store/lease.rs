@@ -10,7 +10,8 @@ pub enum LeaseState {
         /// Time to the moment of suspension.
         remaining: Duration,
     },
-    /// Let no effect leave and mark reads as stale; the term may still be confirmed again.
+    /// Let no effect leave and mark what is read as perhaps out of date; the term may still be
+    /// confirmed again.
     Suspended,
     /// The term is over for good.
     Lost,

@@ -9,4 +9,4 @@ pub mod http;
 pub use channel::{AuthorizedChannel, channel};
 pub use endpoint::{Address, AddressError, Endpoint};
 pub use events::Event;
-pub use http::{ClientError, HttpClient};
+pub use http::{ClientError, HttpClient, STALE};

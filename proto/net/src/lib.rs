@@ -31,7 +31,7 @@ pub mod table;
 pub mod tls;
 pub mod token;
 
-pub use client::{ClientError, Endpoint, HttpClient};
+pub use client::{ClientError, Endpoint, HttpClient, STALE};
 pub use gate::{Authorize, Decision, Gate, GateConfig};
 pub use listen::{ListenConfig, ListenError, Listener};
 pub use principal::{Peer, Principal, PrincipalKind};

@@ -151,6 +151,16 @@ impl Endpoint {
         self
     }
 
+    /// The same for the leader that a master named. `None` when that is no address, or one where what
+    /// has been encrypted so far would be sent in plain text.
+    #[must_use]
+    pub fn toward(&self, leader: &str) -> Option<Self> {
+        let address: Address = leader.parse().ok()?;
+        let is_plain = address.tls == Some(false);
+        let was_plain = self.tls.is_none() || self.addresses.iter().any(|a| a.tls == Some(false));
+        (was_plain || !is_plain).then(|| self.clone().with_addresses(vec![address]))
+    }
+
     /// In the order in which to try them.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
@@ -203,6 +213,19 @@ mod tests {
         let list = Endpoint::parse("a:1, https://b:2/ ,").unwrap();
         let shown: Vec<_> = list.addresses().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["a:1", "https://b:2"]);
+    }
+
+    #[test]
+    fn k20_a_leader_is_followed_to_no_address_that_is_less_safe() {
+        crate::tls::install_crypto();
+        let roots = rustls::RootCertStore::empty();
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let plain = Endpoint::parse("a:1").unwrap();
+        let safe = Endpoint { tls: Some(Arc::new(tls)), ..plain.clone() };
+        assert_eq!(plain.toward("http://b:2").unwrap().addresses()[0].to_string(), "http://b:2");
+        assert!(plain.toward("ask another one").is_none());
+        assert!(safe.toward("http://b:2").is_none());
+        assert!(safe.toward("https://b:2").is_some() && safe.toward("b:2").is_some());
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! Owns HTTP calls: JSON in and out, and bodies that stream.
+//! Owns HTTP calls: JSON in and out, and bodies that stream. A call goes where a master that does not
+//! lead says that the leader is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -21,6 +24,12 @@ use super::events::{Event, EventError, EventReader};
 
 /// An answer that is read whole is at most this long.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Masters that one call goes to at most: they may still name each other while a leader is elected.
+const HOPS_MAX: usize = 4;
+
+/// The header, and the gRPC metadata, of an answer that may be out of date (K8).
+pub const STALE: &str = "proffer-stale";
 
 /// Until the head of the answer is there.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -70,17 +79,34 @@ impl ClientError {
     }
 }
 
-/// Calls one of the addresses of an endpoint.
+/// Calls one of the addresses of an endpoint. Clones share what they learn.
 #[derive(Clone)]
 pub struct HttpClient {
+    given: Way,
+    /// Where the leader was found.
+    leader: Arc<Mutex<Option<Way>>>,
+    stale: Arc<AtomicBool>,
+}
+
+/// A way to the addresses of one endpoint.
+#[derive(Clone)]
+struct Way {
     endpoint: Endpoint,
     connector: Connector,
     client: Client<Connector, Body>,
 }
 
+/// A request that can be sent again.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
 impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpClient").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("endpoint", &self.given.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -88,24 +114,20 @@ impl HttpClient {
     /// Connects when the first call needs it.
     #[must_use]
     pub fn new(endpoint: &Endpoint) -> Self {
-        let connector = Connector::new(endpoint, Protocol::Http1);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector.clone());
-        Self { endpoint: endpoint.clone(), connector, client }
+        Self { given: Way::new(endpoint.clone()), leader: Arc::default(), stale: Arc::default() }
     }
 
     /// Whether there is a token to show now.
     #[must_use]
     pub fn shows_token(&self) -> bool {
-        self.endpoint.token().is_some()
+        let leader = self.leader().clone();
+        leader.as_ref().unwrap_or(&self.given).endpoint.token().is_some()
     }
 
-    fn authorization(&self) -> Option<HeaderValue> {
-        let token = self.endpoint.token()?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+    /// Whether the last answer came from a leader that cannot confirm its lease: it may be out of date.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// Reads JSON.
@@ -126,15 +148,15 @@ impl HttpClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
         let wrong = |reason: String| answer_error(&method, path, reason);
         let body = body.map(serde_json::to_vec).transpose().map_err(|e| wrong(e.to_string()))?;
-        let mut request = Request::builder().header(header::ACCEPT, "application/json");
+        let mut headers = HeaderMap::from_iter([(header::ACCEPT, JSON)]);
         if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            headers.insert(header::CONTENT_TYPE, JSON);
         }
-        let body = Body::from(body.unwrap_or_default());
-        let request = request.body(body).map_err(|e| wrong(e.to_string()))?;
-        let answer = self.send(method.clone(), path, request).await?;
+        let body = Bytes::from(body.unwrap_or_default());
+        let answer = self.call(Call { method: method.clone(), path, headers, body }).await?;
         let bytes = whole(answer).await.map_err(wrong)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| wrong(format!("not the JSON expected: {error}")))
@@ -150,7 +172,8 @@ impl HttpClient {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
-        let answer = self.send(method.clone(), path, Request::new(Body::from(body))).await?;
+        let (headers, body) = (HeaderMap::new(), Bytes::from(body));
+        let answer = self.call(Call { method: method.clone(), path, headers, body }).await?;
         let bytes = whole(answer).await.map_err(|why| answer_error(&method, path, why))?;
         serde_json::from_slice(&bytes)
             .map_err(|error| answer_error(&method, path, format!("not the JSON expected: {error}")))
@@ -164,7 +187,7 @@ impl HttpClient {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
-        let answer = self.send(Method::GET, path, Request::new(Body::empty())).await?;
+        let answer = self.call(Call::get(path, HeaderMap::new())).await?;
         let path = path.to_owned();
         let frames = BodyStream::new(answer.into_body());
         Ok(frames
@@ -181,13 +204,14 @@ impl HttpClient {
         path: &str,
         last_id: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Event, ClientError>> + use<>, ClientError> {
-        let mut request = Request::builder().header(header::ACCEPT, "text/event-stream");
+        const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+        let mut headers = HeaderMap::from_iter([(header::ACCEPT, EVENTS)]);
         if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
+            let id = HeaderValue::from_str(id)
+                .map_err(|error| answer_error(&Method::GET, path, error.to_string()))?;
+            headers.insert("last-event-id", id);
         }
-        let wrong = |reason: String| answer_error(&Method::GET, path, reason);
-        let request = request.body(Body::empty()).map_err(|error| wrong(error.to_string()))?;
-        let answer = self.send(Method::GET, path, request).await?;
+        let answer = self.call(Call::get(path, headers)).await?;
         let path = path.to_owned();
         let mut reader = EventReader::default();
         let frames = BodyStream::new(answer.into_body());
@@ -207,12 +231,92 @@ impl HttpClient {
             .try_flatten())
     }
 
-    /// Sends any request; its method and path are set here. An answer that is not a success becomes a
-    /// refusal.
+    /// Sends any request to the addresses given; its method and path are set here. An answer that is not
+    /// a success becomes a refusal.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        self.given.send(method, path, request).await
+    }
+
+    /// Sends a request to the leader, wherever masters say that it is.
+    async fn call(&self, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
+        let mut others = self.given.endpoint.addresses().iter();
+        let mut way = self.leader().clone().unwrap_or_else(|| self.given.clone());
+        let mut hops = 0;
+        loop {
+            let sent = way.send(call.method.clone(), call.path, call.request()).await;
+            let next = match &sent {
+                Err(ClientError::Refused { refusal, .. })
+                    if refusal.code == RefusalCode::NotLeader =>
+                {
+                    let asked = way.connector.current().clone();
+                    let named = refusal.leader().and_then(|leader| way.endpoint.toward(leader));
+                    named.or_else(|| {
+                        let other = others.find(|address| **address != asked)?.clone();
+                        Some(self.given.endpoint.clone().with_addresses(vec![other]))
+                    })
+                }
+                Ok(answer) => {
+                    self.stale.store(answer.headers().contains_key(STALE), Ordering::Relaxed);
+                    if hops > 0 {
+                        *self.leader() = Some(way);
+                    }
+                    return sent;
+                }
+                Err(_) => None,
+            };
+            match next {
+                Some(endpoint) if hops < HOPS_MAX => way = Way::new(endpoint),
+                Some(_) | None => {
+                    *self.leader() = None;
+                    return sent;
+                }
+            }
+            hops += 1;
+        }
+    }
+
+    fn leader(&self) -> MutexGuard<'_, Option<Way>> {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Call<'a> {
+    fn get(path: &'a str, headers: HeaderMap) -> Self {
+        Self { method: Method::GET, path, headers, body: Bytes::new() }
+    }
+
+    fn request(&self) -> Request<Body> {
+        let mut request = Request::new(Body::from(self.body.clone()));
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+impl Way {
+    fn new(endpoint: Endpoint) -> Self {
+        let connector = Connector::new(&endpoint, Protocol::Http1);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(connector.clone());
+        Self { endpoint, connector, client }
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        let token = self.endpoint.token()?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    async fn send(
         &self,
         method: Method,
         path: &str,
