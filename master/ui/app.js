@@ -3,7 +3,7 @@ import { render } from "preact";
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { html } from "./html.js";
-import { follow, link, open, rows } from "./cluster.js";
+import { follow, link, open, rows, trouble } from "./cluster.js";
 import { login } from "./session.js";
 import { State } from "./parts.js";
 import { Overview } from "./pages/overview.js";
@@ -84,7 +84,7 @@ function App() {
     </header>
     ${open.value ? html`<div class="banner">This master lets everybody in: it runs with --insecure.</div>` : null}
     ${insecure ? html`<div class="banner">${insecure} agent${insecure > 1 ? "s speak" : " speaks"} without TLS.</div>` : null}
-    ${link.value === "lost" ? html`<div class="banner">${LINK_HINTS.lost}</div>` : null}
+    ${link.value === "lost" ? html`<div class="banner">${trouble.value || LINK_HINTS.lost}</div>` : null}
     <main>${link.value === "denied" ? html`<${TokenForm} />` : link.value === "connecting" ? html`<p class="empty">Connecting…</p>` : html`<${View} state=${state} rest=${rest} query=${query} filter=${query.get("q") || ""} onFilter=${setFilter} />`}</main>`;
 }
 

@@ -5,6 +5,8 @@ import { readEvents } from "./stream.js";
 
 /** How the watch is: "connecting", "live", "lost", "denied". */
 export const link = signal("connecting");
+/** What the master said when it refused the watch: who leads, for example. */
+export const trouble = signal("");
 export const rows = signal(empty());
 /** The master lets everybody in. */
 export const open = signal(false);
@@ -44,7 +46,9 @@ export async function follow() {
       open.value = Boolean((await readJson("/v1/overview")).insecure);
       await readEvents("/v1/watch", onEvent, undefined, cursor);
       link.value = "lost";
+      trouble.value = "";
     } catch (error) {
+      trouble.value = error.status ? error.message : "";
       link.value = error.status === 401 || error.status === 403 ? "denied" : "lost";
       if (link.value === "denied") return;
     }
@@ -59,6 +63,7 @@ function onEvent(event) {
   const message = JSON.parse(event.data);
   if (message.cursor) cursor = message.cursor;
   link.value = "live";
+  trouble.value = "";
   delayMs = 250;
   const base = message.reset ? empty() : pending || rows.value;
   for (const change of message.changes || []) applyChange(base, change);

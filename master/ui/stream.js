@@ -1,5 +1,5 @@
 // Reads server-sent events over fetch: EventSource hides the status of an answer that is refused.
-import { request } from "./session.js";
+import { refusalOf, request } from "./session.js";
 
 /**
  * Calls `onEvent({event, id, data})` for each event until the stream ends or `signal` aborts.
@@ -9,11 +9,7 @@ export async function readEvents(path, onEvent, signal, lastId) {
   const headers = { accept: "text/event-stream" };
   if (lastId) headers["last-event-id"] = lastId;
   const response = await request(path, { headers, signal });
-  if (!response.ok) {
-    const error = new Error(`${response.status} ${response.statusText}`);
-    error.status = response.status;
-    throw error;
-  }
+  if (!response.ok) throw await refusalOf(response);
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let rest = "";

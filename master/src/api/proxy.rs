@@ -69,7 +69,8 @@ impl Proxy {
             self.client(&agent.info.api_url, capability(&key, right, container.as_str()))?;
         let path = format!("/v1/containers/{container}/{what}{query}");
         let ask = hyper::Request::new(Body::empty());
-        pass_back(client.send(hyper::Method::GET, &path, ask).await)
+        let who = format!("agent {}", agent.info.name);
+        pass_back(&who, client.send(hyper::Method::GET, &path, ask).await)
     }
 
     async fn to_services(&self, request: Request) -> Result<Response, Refusal> {
@@ -101,7 +102,8 @@ impl Proxy {
         {
             onward.headers_mut().insert("proffer-principal", value);
         }
-        pass_back(client.send(parts.method, &path, onward).await).map_err(not_known_there)
+        let answer = client.send(parts.method, &path, onward).await;
+        pass_back("the service framework", answer).map_err(not_known_there)
     }
 
     fn client(&self, url: &str, capability: Token) -> Result<HttpClient, Refusal> {
@@ -168,6 +170,7 @@ fn not_known_there(refusal: Refusal) -> Refusal {
 
 /// The answer as it came; a refusal stays a refusal, with its code.
 fn pass_back(
+    who: &str,
     answer: Result<hyper::Response<hyper::body::Incoming>, ClientError>,
 ) -> Result<Response, Refusal> {
     match answer {
@@ -188,7 +191,10 @@ fn pass_back(
         }
         Err(ClientError::Refused { refusal, .. }) => Err(refusal),
         Err(error @ (ClientError::Unreachable { .. } | ClientError::Answer { .. })) => {
-            Err(Refusal::new(RefusalCode::Unavailable, "", error.to_string()))
+            // Where it listens is no caller's matter, and may be an address of this machine alone.
+            tracing::debug!(%error, who, "no answer to what was passed on");
+            let message = format!("{who} does not answer; it may be starting again");
+            Err(Refusal::new(RefusalCode::Unavailable, "", message).hint("try again in a moment"))
         }
     }
 }
