@@ -241,6 +241,12 @@ impl PrincipalName {
     pub fn agent_of_certificate(&self) -> Option<&str> {
         self.as_str().strip_prefix("cert:proffer://agent/")
     }
+
+    /// The framework that this is, when it is one by its certificate (`cert:proffer://framework/NAME`).
+    #[must_use]
+    pub fn framework_of_certificate(&self) -> Option<&str> {
+        self.as_str().strip_prefix("cert:proffer://framework/")
+    }
 }
 
 impl RoleName {

@@ -87,6 +87,7 @@ impl Master {
             ));
         }
         check_info(info)?;
+        check_name(principal, info)?;
         self.pending.check_room()?;
         let foreign = || {
             Err(Refusal::new(
@@ -281,6 +282,19 @@ impl FrameworkEntry {
 
 pub(crate) fn framework_change(id: FrameworkId, record: &FrameworkRecord) -> RegistryChange {
     RegistryChange::put(RecordKey::Framework(id), Record::Framework(Box::new(record.clone())))
+}
+
+/// The certificate of one framework subscribes no other (K20).
+fn check_name(principal: &PrincipalName, info: &FrameworkInfo) -> Result<(), Refusal> {
+    match principal.framework_of_certificate() {
+        Some(own) if own != info.name.as_str() => Err(Refusal::new(
+            RefusalCode::PermissionDenied,
+            "info.name",
+            format!("{principal} may not subscribe {}", info.name),
+        )
+        .hint(format!("it is the certificate of {own}"))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Checks what a framework says of itself.

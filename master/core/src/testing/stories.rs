@@ -786,6 +786,24 @@ fn k20_the_certificate_of_an_agent_registers_no_other() {
 }
 
 #[test]
+fn k20_the_certificate_of_a_framework_subscribes_no_other() {
+    let mut harness = Harness::new(Config::default());
+    let subscribes = |harness: &mut Harness, certificate: &str, name: &str| {
+        let mut peer = FrameworkPeer::new(name, "r1", "eng");
+        peer.principal = certificate.to_owned();
+        peer.subscribe(harness, false);
+        lines(&harness.take_effects()).join("; ")
+    };
+    let own = "cert:proffer://framework/batch";
+    let refused = subscribes(&mut harness, own, "service");
+    assert!(refused.contains("permission_denied \"info.name\""), "{refused}");
+    let admitted = subscribes(&mut harness, own, "batch");
+    assert!(admitted.contains("subscribed"), "{admitted}");
+    let admitted = subscribes(&mut harness, "token:local", "service");
+    assert!(admitted.contains("subscribed"), "{admitted}");
+}
+
+#[test]
 fn k23_a_contradiction_with_the_allocator_freezes_the_agent_until_it_registers_anew() {
     let mut harness = Harness::new(Config::default());
     let mut one = agent(&mut harness, "one");
