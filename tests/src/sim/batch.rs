@@ -2,8 +2,12 @@
 //! the state store. Small, but it uses launches, kills, commits and acknowledgements for real.
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
+use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::FrameworkInfo;
-use proffer_types::{FrameworkName, Now, ResourceName, Resources, RoleName, TaskName, TaskState};
+use proffer_types::template::TaskLaunch;
+use proffer_types::{
+    DurationMs, FrameworkName, Now, OfferId, ResourceName, Resources, RoleName, TaskName, TaskState,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Commands of the simulated user.
@@ -17,11 +21,45 @@ pub enum Order {
     Note(usize),
 }
 
+/// How a framework gets places for its tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    /// It states demand; the SDK answers offers.
+    Demand,
+    /// It picks among classical offers.
+    Classical,
+}
+
+/// What becomes of a classical offer.
+enum Taste {
+    /// It is used for so many tasks, at most.
+    Use(usize),
+    /// It is given back and not wanted for a while.
+    Decline,
+    /// Nothing: it lapses.
+    Forget,
+}
+
+/// By the number of the offer, so that a seed decides it.
+fn taste(offer: OfferId) -> Taste {
+    match offer.sequence % 7 {
+        0 => Taste::Decline,
+        1 => Taste::Forget,
+        rest => Taste::Use(usize::try_from(rest).unwrap_or(1)),
+    }
+}
+
+/// For how long an offer is not wanted that was given back.
+const REFUSE_FOR: DurationMs = DurationMs(3_000);
+/// The same when nothing is to be run.
+const IDLE_FOR: DurationMs = DurationMs(20_000);
+
 /// See the module's description.
 pub struct Batch {
     name: FrameworkName,
     role: RoleName,
     template: Template,
+    style: Style,
     /// Tasks wanted in all, as far as this replica was told.
     wanted: u32,
     done: BTreeSet<TaskName>,
@@ -34,11 +72,12 @@ const WANTED: &str = "wanted";
 impl Batch {
     /// A framework named `batch-<number>` with a role of its own.
     #[must_use]
-    pub fn new(number: usize, wanted: u32) -> Self {
+    pub fn new(number: usize, wanted: u32, style: Style) -> Self {
         Self {
             name: FrameworkName::new(&format!("batch-{number}")).expect("a valid name"),
             role: RoleName::new(&format!("batch/{number}")).expect("a valid role"),
             template: Template::command(["/bin/work", "${task.name}"]).expect("a valid template"),
+            style,
             wanted,
             done: BTreeSet::new(),
             tickets: 0,
@@ -69,9 +108,12 @@ impl Batch {
     }
 
     fn request(&self, name: TaskName) -> TaskRequest {
-        let resources =
-            Resources::scalars([(ResourceName::Cpus, 100), (ResourceName::Mem, 16 << 20)]);
-        TaskRequest::new(name, self.template.clone(), self.role.clone(), resources)
+        TaskRequest::new(name, self.template.clone(), self.role.clone(), needs())
+    }
+
+    /// Tasks that are neither done nor on their way.
+    fn missing(&self, ctx: &Context) -> Vec<TaskName> {
+        self.names().filter(|name| !self.done.contains(name) && !ctx.is_taken(name)).collect()
     }
 
     /// Asks for everything that is neither done nor on its way.
@@ -79,12 +121,56 @@ impl Batch {
         if !ctx.is_active() {
             return;
         }
-        for name in self.names() {
-            if !self.done.contains(&name) && !ctx.is_taken(&name) {
-                // A name that is taken meanwhile is on its way: nothing is to be done.
-                let _ = ctx.launch(self.request(name));
+        match self.style {
+            Style::Demand => {
+                for name in self.missing(ctx) {
+                    // A name that is taken meanwhile is on its way: nothing is to be done.
+                    let _ = ctx.launch(self.request(name));
+                }
+            }
+            Style::Classical => self.pick(ctx),
+        }
+    }
+
+    /// Answers the classical offers that are held.
+    fn pick(&self, ctx: &mut Context) {
+        let offers: Vec<Offer> = ctx.offers().cloned().collect();
+        for offer in offers {
+            let missing = self.missing(ctx);
+            match taste(offer.id) {
+                Taste::Forget => {}
+                Taste::Decline => ctx.decline(&[offer.id], REFUSE_FOR),
+                Taste::Use(_) if missing.is_empty() => ctx.decline(&[offer.id], IDLE_FOR),
+                // An agent that nobody can speak of may run a task of that name (K2).
+                Taste::Use(_) if !ctx.absent().is_empty() => ctx.decline(&[offer.id], REFUSE_FOR),
+                Taste::Use(most) => self.use_offer(&offer, missing.into_iter().take(most), ctx),
             }
         }
+    }
+
+    fn use_offer(&self, offer: &Offer, names: impl Iterator<Item = TaskName>, ctx: &mut Context) {
+        let template = ctx.send_template(&self.template);
+        let mut left = offer.resources.clone();
+        let mut tasks = Vec::new();
+        for name in names {
+            let Ok(rest) = left.checked_sub(&needs()) else { break };
+            left = rest;
+            tasks.push(TaskLaunch {
+                variables: BTreeMap::from([("task.name".to_owned(), name.to_string())]),
+                name,
+                token: ctx.next_token(),
+                template,
+                resources: needs(),
+                labels: BTreeMap::new(),
+                group: None,
+            });
+        }
+        if tasks.is_empty() {
+            return ctx.decline(&[offer.id], REFUSE_FOR);
+        }
+        let launch = Operation::Launch { agent: offer.agent, tasks };
+        // Refused only when it is not held any more: then it is offered anew.
+        let _ = ctx.accept(&[offer.id], vec![launch], DurationMs(0));
     }
 
     fn restore(&mut self, ctx: &mut Context) {
@@ -110,6 +196,11 @@ impl Batch {
     }
 }
 
+/// What a task needs.
+fn needs() -> Resources {
+    Resources::scalars([(ResourceName::Cpus, 100), (ResourceName::Mem, 16 << 20)])
+}
+
 impl Framework for Batch {
     type Input = Order;
 
@@ -121,6 +212,10 @@ impl Framework for Batch {
             failover_timeout: None,
             labels: BTreeMap::new(),
         }
+    }
+
+    fn wants_raw_offers(&self) -> bool {
+        self.style == Style::Classical
     }
 
     fn handle(&mut self, event: FrameworkEvent<Order>, _now: Now, ctx: &mut Context) {
@@ -137,6 +232,9 @@ impl Framework for Batch {
                 self.wanted += count;
                 let value = self.wanted.to_string().into_bytes();
                 self.keep(ctx, WANTED.to_owned(), value);
+                if self.style == Style::Classical {
+                    ctx.revive(BTreeSet::new());
+                }
                 self.fill(ctx);
             }
             FrameworkEvent::Input(Order::Note(bytes)) if self.active => {
@@ -149,14 +247,19 @@ impl Framework for Batch {
                 }
             }
             FrameworkEvent::Standby { .. } | FrameworkEvent::TornDown => self.active = false,
-            FrameworkEvent::Agent { .. } | FrameworkEvent::LaunchFailed { .. } => self.fill(ctx),
+            FrameworkEvent::AcceptAnswered { refusal: Some(_), .. } => {
+                let held: Vec<OfferId> = ctx.offers().map(|offer| offer.id).collect();
+                ctx.decline(&held, REFUSE_FOR);
+            }
+            FrameworkEvent::Agent { .. }
+            | FrameworkEvent::LaunchFailed { .. }
+            | FrameworkEvent::Offers { .. } => self.fill(ctx),
             FrameworkEvent::Input(Order::More(_) | Order::Note(_))
             | FrameworkEvent::Resumed
             | FrameworkEvent::Disconnected
             | FrameworkEvent::StateCommitted { .. }
             | FrameworkEvent::StateRefused { .. }
             | FrameworkEvent::Refused { .. }
-            | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Timer => {}

@@ -28,6 +28,8 @@ pub struct Chance {
     pub farm: ChaCha8Rng,
     /// What frameworks write beside their tasks.
     pub notes: ChaCha8Rng,
+    /// Who wants classical offers.
+    pub classical: ChaCha8Rng,
 }
 
 impl Chance {
@@ -51,6 +53,7 @@ impl Chance {
             members: stream(9),
             farm: stream(10),
             notes: stream(11),
+            classical: stream(12),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::world::World;
 use proffer_master_core::{Command, Effect};
 use proffer_service_core::api::ServiceStatus;
 use proffer_service_core::record::RolloutState;
+use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, EventRow};
 use proffer_types::scheduler::{Absence, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
@@ -22,7 +23,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ("accept_unanswered", "an accept had no answer when its framework's next epoch began"),
     ("accept_refused_stale_offer", "an offer was used that was not held any more"),
     ("launch_dropped", "a launch never reached its agent"),
-    ("offer_taken_back", "an offer was taken back"),
+    ("offer_expired", "a classical offer was neither used nor declined in time"),
+    ("offer_rescinded_for_demand", "a classical offer was taken back for who had stated demand"),
+    ("offer_taken_back", "an offer was taken back for another reason"),
+    ("offer_picked", "a classical offer was used"),
     ("replica_superseded", "an active replica was told that another one has taken over"),
     ("replica_stands_by", "a replica waits for the active one to end"),
     ("snapshot_awaits_agents", "a snapshot could not speak for agents that had not registered"),
@@ -144,6 +148,9 @@ impl Marks {
     fn sent(&mut self, node: usize, frame: &SchedulerUp) {
         for call in &frame.calls {
             if let Call::Accept(accept) = call {
+                if accept.operations.iter().any(is_picked) {
+                    self.reach("offer_picked");
+                }
                 self.accepts.entry(node).or_default().insert(accept.accept);
             }
         }
@@ -178,7 +185,11 @@ impl Marks {
                     }
                 }
                 Event::AgentResolved { absence: None, .. } => self.reach("agent_resolved"),
-                Event::Rescinded { .. } => self.reach("offer_taken_back"),
+                Event::Rescinded { reason, .. } => self.reach(match reason.as_str() {
+                    "expired" => "offer_expired",
+                    "demand_changed" => "offer_rescinded_for_demand",
+                    _ => "offer_taken_back",
+                }),
                 Event::Status(status) => self.status(status),
                 Event::Task(record) => self.status(&record.status),
                 Event::State { answer: StateAnswer::Refused(refusal), .. } => match refusal.code {
@@ -212,5 +223,13 @@ impl Marks {
                 self.reach("rollout_rolled_back");
             }
         }
+    }
+}
+
+/// Whether a launch answers no demand.
+fn is_picked(operation: &Operation) -> bool {
+    match operation {
+        Operation::Launch { tasks, .. } => tasks.iter().any(|task| task.group.is_none()),
+        _ => false,
     }
 }

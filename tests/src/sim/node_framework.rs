@@ -1,6 +1,6 @@
 //! A framework process: the real driver around a framework, and its life.
 
-use super::batch::{Batch, Order};
+use super::batch::{Batch, Order, Style};
 use super::services;
 use super::watched::Watched;
 use proffer_sdk_core::driver::Standing;
@@ -124,8 +124,8 @@ fn command<I>(link: Link) -> Command<I> {
 /// What kind of framework a process is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// The batch framework of this number, and how many tasks it is started with.
-    Batch(usize, u32),
+    /// The batch framework of this number, how many tasks it is started with, and how it gets its places.
+    Batch(usize, u32, Style),
     /// The service framework.
     Service,
     /// A process that says it is the first batch framework and is not (K20).
@@ -137,7 +137,7 @@ impl Kind {
     #[must_use]
     pub fn principal(self) -> String {
         match self {
-            Self::Batch(number, _) => format!("cert:batch-{number}"),
+            Self::Batch(number, ..) => format!("cert:batch-{number}"),
             Self::Service => "cert:service".to_owned(),
             Self::Impostor => "cert:impostor".to_owned(),
         }
@@ -170,13 +170,13 @@ impl FrameworkNode {
         let replica = ReplicaId::new(&format!("r{}-{}", self.replica, self.life)).expect("valid");
         let seed = seed ^ (self.life << 8) ^ self.replica as u64;
         let config = Config { take_over, ..Config::new(replica, seed) };
-        let batch = |number, wanted, config| {
-            let batch = Watched::new(Batch::new(number, wanted));
+        let batch = |number, wanted, style, config| {
+            let batch = Watched::new(Batch::new(number, wanted, style));
             AnyDriver::Batch(Box::new(Driver::new(batch, config)))
         };
         self.driver = Some(match self.kind {
-            Kind::Batch(number, wanted) => batch(number, wanted, config),
-            Kind::Impostor => batch(0, 3, config),
+            Kind::Batch(number, wanted, style) => batch(number, wanted, style, config),
+            Kind::Impostor => batch(0, 3, Style::Demand, config),
             Kind::Service => {
                 let services = Watched::new(services::framework());
                 AnyDriver::Service(Box::new(Driver::new(services, config)))

@@ -96,6 +96,8 @@ pub struct Plan {
     pub offer_ttl_ms: u64,
     /// Offers that one framework may hold.
     pub offers_held_max: u32,
+    /// Which of the batch frameworks wants classical offers, if that one takes part.
+    pub classical: Option<usize>,
     /// Whether replicas that start take over from those that are active.
     pub take_over: bool,
 }
@@ -174,6 +176,8 @@ impl Plan {
             take_over,
             offer_ttl_ms: between(&mut chance.notes, 2_000, 30_000),
             offers_held_max,
+            classical: one_in(&mut chance.classical, 400)
+                .then(|| usize::from(one_in(&mut chance.classical, 500))),
         }
     }
 }

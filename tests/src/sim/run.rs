@@ -1,6 +1,7 @@
 //! One run of one seed: who takes part, what users do, what goes wrong, and what must be true at the
 //! end.
 
+use super::batch::Style;
 use super::chance::{Chance, between};
 use super::checkers;
 use super::network::{Client, Way};
@@ -145,8 +146,10 @@ pub fn populate(world: &mut World) {
     }
     for number in 0..world.plan.batches {
         let wanted = u32::try_from(between(&mut world.chance.workload, 1, 20)).unwrap_or(1);
+        let is_classical = world.plan.classical == Some(number);
+        let style = if is_classical { Style::Classical } else { Style::Demand };
         for replica in 0..world.plan.replicas {
-            join(world, Kind::Batch(number, wanted), replica);
+            join(world, Kind::Batch(number, wanted, style), replica);
         }
     }
     if world.plan.services {
@@ -248,7 +251,7 @@ fn activate_all(world: &mut World) {
 fn is_healed(world: &World) -> bool {
     let batches = (0..world.plan.batches).all(|number| {
         world.frameworks.iter().any(|node| {
-            matches!(node.kind, Kind::Batch(of, _) if of == number)
+            matches!(node.kind, Kind::Batch(of, ..) if of == number)
                 && node.batch().is_some_and(super::batch::Batch::is_done)
         })
     });

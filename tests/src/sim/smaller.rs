@@ -42,6 +42,7 @@ const KINDS: &[Kind] = &[
     ("operators", |plan| plan.operators = false),
     ("farm", |plan| plan.farm = 0),
     ("services", |plan| plan.services = false),
+    ("classical", |plan| plan.classical = None),
 ];
 
 /// What can be fewer or shorter.

@@ -1,6 +1,7 @@
 //! Connections of the world: dialling, frames in both ways, and every kind of end.
 
 use super::*;
+use crate::sim::batch::Style;
 use crate::sim::node_framework::Kind;
 
 impl World {
@@ -59,7 +60,7 @@ impl World {
             Client::Framework(node) => {
                 let kind = self.frameworks[node].kind;
                 let opened = kind == Kind::Impostor && self.strikes(Planted::OpenDoor);
-                let kind = if opened { Kind::Batch(0, 0) } else { kind };
+                let kind = if opened { Kind::Batch(0, 0, Style::Demand) } else { kind };
                 (Peer::Framework, kind.principal())
             }
         };
