@@ -18,6 +18,7 @@ use proffer_types::{AgentId, FrameworkId, TaskState, TaskStatus};
 mod i1;
 mod i10;
 mod i11;
+mod i11_services;
 mod i13;
 mod i15;
 mod i16;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i7::Status>::default(),
         Box::<i10::OneLeader>::default(),
         Box::<i11::DurableBeforePromise>::default(),
+        Box::<i11_services::AnsweredCalls>::default(),
         Box::<i13::Maintenance>::default(),
         Box::<i15::Bounded>::default(),
         Box::<i16::Convergence>::default(),

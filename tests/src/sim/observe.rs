@@ -5,6 +5,7 @@ use super::world::World;
 use proffer_agent_core as agent;
 use proffer_master::store::model::CommitMark;
 use proffer_master_core as master;
+use proffer_service_core::{Answer, ReplyTo, ServiceCall};
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
 use proffer_types::{ContainerId, FrameworkEpoch, TaskStatus};
 use std::collections::BTreeMap;
@@ -103,8 +104,17 @@ pub enum Seen<'a> {
     Asked {
         /// Which process.
         node: usize,
+        /// The number of the call.
+        reply: ReplyTo,
         /// What.
-        call: &'a proffer_service_core::ServiceCall,
+        call: &'a ServiceCall,
+    },
+    /// A user was answered by the service framework.
+    Answered {
+        /// By which process.
+        node: usize,
+        /// What.
+        answer: &'a Answer,
     },
     /// The service framework took a turn.
     Served {
@@ -155,6 +165,7 @@ impl Seen<'_> {
             Self::Expired { term } => format!("expired {term}"),
             Self::Opened { node, connection, .. } => format!("opened {node} {}", connection.0),
             Self::Asked { node, .. } => format!("asked {node}"),
+            Self::Answered { node, .. } => format!("answered {node}"),
             Self::Served { node } => format!("served {node}"),
             Self::Committed { node, changes, .. } => format!("committed {node} {}", changes.len()),
             Self::Died { who } => format!("died {who}"),

@@ -91,6 +91,8 @@ pub enum Planted {
     StaleMember,
     /// A member that is cut off from the others says that it has written.
     MinorityCommit,
+    /// The service framework's shell answers before what it says is stored.
+    EarlyAnswer,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -128,6 +130,8 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::OpenDoor, "K20"),
     (Planted::StaleMember, "K19"),
     (Planted::MinorityCommit, "K4"),
+    (Planted::EarlyAnswer, "I11 (services)"),
+    (Planted::ForgetfulStore, "I11 (services)"),
 ];
 
 /// What the bugs remember.
@@ -163,6 +167,7 @@ impl Planted {
             | Self::BoastfulAgent
             | Self::NeverMends
             | Self::StaleMember
+            | Self::EarlyAnswer
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -193,7 +198,7 @@ impl Planted {
                 plan.members = 3;
                 plan.rates.isolate_member = 4_000;
             }
-            Self::ImpatientRollout => plan.services = true,
+            Self::ImpatientRollout | Self::EarlyAnswer => plan.services = true,
             _ => {}
         }
     }

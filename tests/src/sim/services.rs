@@ -1,12 +1,14 @@
 //! What users of the service framework do in a simulation, and the framework itself.
 
 use super::chance::{between, one_in};
-use proffer_service_core::command::ScaleTo;
+use proffer_service_core::command::{ChangeKind, ScaleTo, ServiceChange};
 use proffer_service_core::spec::model::Order;
 use proffer_service_core::spec::node::{Entry, Mark, Node, Value};
 use proffer_service_core::spec::quantity::Amount;
 use proffer_service_core::spec::{ServiceName, ServiceSpec, decode};
-use proffer_service_core::{ReplyTo, ServiceCall, ServiceCommand, ServiceConfig, ServiceFramework};
+use proffer_service_core::{
+    Answer, ReplyTo, ServiceCall, ServiceCommand, ServiceConfig, ServiceFramework, ServiceReply,
+};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{FrameworkName, RoleName};
 use rand_chacha::ChaCha8Rng;
@@ -88,6 +90,25 @@ pub fn make_impatient(call: &mut ServiceCall) {
             spec.rollout.min_ready = Amount::parse("25%").expect("a valid amount");
         }
     }
+}
+
+/// What a change of a count will be answered once it is stored, for a bug that answers before.
+#[must_use]
+pub fn early(service: &ServiceFramework, reply: ReplyTo, call: &ServiceCall) -> Option<Answer> {
+    let ServiceCall::Scale { targets } = call else { return None };
+    let (name, to) = targets.first_key_value()?;
+    let summary = &service.views().get(name)?.summary;
+    let ScaleTo::Count(instances) = *to else { return None };
+    let change = ServiceChange {
+        service: name.clone(),
+        change: ChangeKind::Scaled,
+        revision: summary.revision,
+        previous: None,
+        rollout: summary.rollout.number,
+        instances,
+    };
+    let result = Ok(ServiceReply { services: vec![change] });
+    (summary.instances != instances).then_some(Answer { reply, result })
 }
 
 /// The call as it reaches the framework.

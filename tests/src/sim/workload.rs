@@ -83,9 +83,16 @@ pub fn try_again(world: &mut World) {
 /// Hands a call to a process of the service framework, at the time of its own clock.
 fn call_service(world: &mut World, node: usize, call: &ServiceCall, command: ServiceCommand) {
     let now = world.framework_clock(node);
+    let reply = command.reply;
+    let early = world.frameworks[node].service().and_then(|it| services::early(it, reply, call));
     if let Some(driver) = &mut world.frameworks[node].driver {
         driver.call(command, now);
-        world.see(&Seen::Asked { node, call });
+        world.see(&Seen::Asked { node, reply, call });
+        if let Some(answer) = early
+            && world.strikes(Planted::EarlyAnswer)
+        {
+            world.see(&Seen::Answered { node, answer: &answer });
+        }
         world.framework_outputs(node);
     }
 }

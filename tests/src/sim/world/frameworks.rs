@@ -99,13 +99,13 @@ impl World {
 
     /// Callers of the service framework get their answers.
     fn take_answers(&mut self, node: usize) {
-        if let Some(AnyDriver::Service(driver)) = &mut self.frameworks[node].driver {
-            for answer in driver.framework_mut().inner.take_answers() {
-                match answer.result {
-                    Ok(_) => self.counts.service_calls += 1,
-                    Err(_) => self.counts.service_refusals += 1,
-                }
+        let Some(AnyDriver::Service(driver)) = &mut self.frameworks[node].driver else { return };
+        for answer in driver.framework_mut().inner.take_answers() {
+            match answer.result {
+                Ok(_) => self.counts.service_calls += 1,
+                Err(_) => self.counts.service_refusals += 1,
             }
+            self.see(&Seen::Answered { node, answer: &answer });
         }
     }
 
