@@ -36,6 +36,7 @@ mod k17;
 mod k19;
 mod k2;
 mod k20;
+mod k2_endpoints;
 mod k4;
 mod k7;
 mod k8;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i17::Observable>::default(),
         Box::<k1::Launch>::default(),
         Box::<k2::CompleteSnapshots>::default(),
+        Box::<k2_endpoints::CompleteEndpoints>::default(),
         Box::<k4::Writes>::default(),
         Box::<k7::Allocation>::default(),
         Box::<k8::Leadership>::default(),

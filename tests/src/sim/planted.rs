@@ -93,6 +93,8 @@ pub enum Planted {
     MinorityCommit,
     /// The service framework's shell answers before what it says is stored.
     EarlyAnswer,
+    /// A snapshot names no absent agents.
+    ForgottenAbsence,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -132,6 +134,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::MinorityCommit, "K4"),
     (Planted::EarlyAnswer, "I11 (services)"),
     (Planted::ForgetfulStore, "I11 (services)"),
+    (Planted::ForgottenAbsence, "K2 (endpoints)"),
 ];
 
 /// What the bugs remember.
@@ -168,6 +171,7 @@ impl Planted {
             | Self::NeverMends
             | Self::StaleMember
             | Self::EarlyAnswer
+            | Self::ForgottenAbsence
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -199,6 +203,11 @@ impl Planted {
                 plan.rates.isolate_member = 4_000;
             }
             Self::ImpatientRollout | Self::EarlyAnswer => plan.services = true,
+            Self::ForgottenAbsence => {
+                plan.services = true;
+                plan.rates.crash_master = 3_000;
+                plan.rates.crash_framework = 3_000;
+            }
             _ => {}
         }
     }
@@ -242,6 +251,11 @@ impl Planted {
                     if tasks.iter().any(alive) && memory.strikes() {
                         tasks.retain(|task| !alive(task));
                     }
+                }
+                Event::SnapshotEnd { absent, .. }
+                    if self == Self::ForgottenAbsence && !absent.is_empty() && memory.strikes() =>
+                {
+                    absent.clear();
                 }
                 _ => {}
             }
