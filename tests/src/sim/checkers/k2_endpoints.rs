@@ -89,8 +89,14 @@ impl CompleteEndpoints {
                 }
             }
         }
+        // One of a slot that was scaled away is published only until its end begins.
         let published = |name: &TaskName| {
-            view.instances.iter().any(|instance| instance.name == *name && instance.published)
+            view.instances.iter().any(|instance| {
+                instance.name == *name
+                    && instance.published
+                    && instance.is_current
+                    && instance.slot < view.summary.instances
+            })
         };
         let is_all = serving.len() == view.summary.instances as usize
             && serving.len() == view.instances.len()
