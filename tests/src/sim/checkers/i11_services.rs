@@ -142,7 +142,12 @@ impl AnsweredCalls {
                 let shown = record.as_ref().map(Shown::stored);
                 format!("call {number} is answered {change:?}; stored is {shown:?}")
             })?;
-            known.promised = Some(change.clone());
+            let mut promised = change.clone();
+            if record.is_some_and(|record| record.is_removed) {
+                // Asked for once more, a removal changes nothing and goes on to its end.
+                promised.change = ChangeKind::Removed;
+            }
+            known.promised = Some(promised);
         }
         Ok(())
     }
