@@ -131,6 +131,14 @@ pub enum Event {
     Operate,
 }
 
+/// Who was elected, and which of its campaigns it was: a lease counts from when that one was sent.
+#[derive(Clone, Copy)]
+pub struct Seated {
+    life: Life,
+    token: LeaderToken,
+    stood_at: Duration,
+}
+
 /// See the module's description.
 pub struct World {
     /// What this run is made of.
@@ -146,7 +154,7 @@ pub struct World {
     /// Its members.
     pub members: Members,
     /// Which master was elected last.
-    pub elected: Option<(Life, LeaderToken)>,
+    pub elected: Option<Seated>,
     /// Where the store stood when the term before that one began.
     pub deposed: Option<Revision>,
     /// Master processes.

@@ -65,8 +65,9 @@ impl Master {
         if entry.standbys.is_empty() {
             return;
         }
-        let Standby { connection, replica, info, credits } = entry.standbys.remove(0);
         let raised = Some(entry.epoch().next());
+        let Standby { connection, replica, info, credits } = entry.standbys.remove(0);
+        self.row(RowKey::Framework(id));
         let record = self.next_record(id, info, replica, raised);
         self.activate(id, connection, record, credits, now);
     }

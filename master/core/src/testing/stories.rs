@@ -785,6 +785,38 @@ fn k20_the_certificate_of_an_agent_registers_no_other() {
     assert!(admitted.contains("a2 s1: registered"), "{admitted}");
 }
 
+/// The row of a framework as it was published last.
+fn last_row(effects: &[Effect]) -> Option<proffer_types::operator::FrameworkRow> {
+    let published = effects.iter().filter_map(|effect| match effect {
+        Effect::Publish { changes, .. } => Some(changes),
+        _ => None,
+    });
+    let rows = published.flatten().filter_map(|change| match change {
+        Change::Framework(row) => Some(row.clone()),
+        _ => None,
+    });
+    rows.last()
+}
+
+#[test]
+fn i17_a_standby_that_goes_away_while_it_is_promoted_is_shown_no_more() {
+    let mut harness = Harness::new(Config::default());
+    let svc = framework(&mut harness, "svc");
+    let mut next = FrameworkPeer::new("svc", "r2", "eng");
+    next.subscribe(&mut harness, false);
+    let shown = last_row(&harness.take_effects()).expect("it has a standby now");
+    assert_eq!(shown.standbys.len(), 1);
+    harness.hold_writes = true;
+    harness.cut(svc.connection.expect("subscribed"));
+    harness.wait(DurationMs::from_secs(3));
+    let shown = last_row(&harness.take_effects()).expect("it is being promoted");
+    assert_eq!(shown.standbys.len(), 0);
+    harness.cut(next.connection.expect("subscribed"));
+    harness.complete_writes();
+    let shown = last_row(&harness.take_effects()).expect("it went away");
+    assert!(!shown.connected && shown.replica.as_str() == "r2" && shown.standbys.is_empty());
+}
+
 #[test]
 fn k20_the_certificate_of_a_framework_subscribes_no_other() {
     let mut harness = Harness::new(Config::default());

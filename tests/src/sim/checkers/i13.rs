@@ -68,6 +68,8 @@ impl Promises {
 pub(super) struct Maintenance {
     /// What operators were told last of each agent, as long as nothing else was asked since.
     drained: BTreeSet<AgentId>,
+    /// Whose calls these are.
+    term: u64,
     /// Calls under way, by agent.
     open: BTreeMap<AgentId, u32>,
     asked: Asked,
@@ -242,7 +244,8 @@ impl Checker for Maintenance {
             Seen::FrameworkSent { node, frame } => {
                 frame.calls.iter().try_for_each(|call| self.launched(*node, call, world))
             }
-            Seen::Leased { .. } => {
+            Seen::Leased { term, .. } if *term != self.term => {
+                self.term = *term;
                 // What an earlier leader was asked may not have been written.
                 self.drained.clear();
                 self.open.clear();

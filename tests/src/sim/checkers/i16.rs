@@ -4,6 +4,7 @@
 use super::{framework_of, holds};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
+use proffer_sdk_core::driver::Standing;
 use proffer_types::{ContainerId, TaskStatus};
 use std::collections::BTreeSet;
 
@@ -32,9 +33,9 @@ impl Checker for Convergence {
         }
         for node in 0..world.frameworks.len() {
             let Some(driver) = &world.frameworks[node].driver else { continue };
-            let (Some(id), true) = (framework_of(world, node), driver.context().is_active()) else {
-                continue;
-            };
+            // One that looks for the leader still believes what it was told last.
+            let is_told = driver.standing() == Standing::Active;
+            let (Some(id), true) = (framework_of(world, node), is_told) else { continue };
             let alive =
                 |status: &TaskStatus| (!status.state.is_terminal()).then(|| status.container());
             let known: BTreeSet<ContainerId> =
@@ -49,7 +50,7 @@ impl Checker for Convergence {
             self.looked += 1;
             let apart: Vec<_> = known.symmetric_difference(&shown).collect();
             holds(apart.len() <= UNDER_WAY_MAX, || {
-                format!("{id} and the view do not agree on {apart:?}")
+                format!("{id} on framework {node} and the view do not agree on {apart:?}")
             })?;
         }
         Ok(())

@@ -182,13 +182,16 @@ impl World {
         let delay = heavy_tail(&mut self.chance.members, self.plan.commit_ms);
         let answer = match &call.ask {
             Ask::Transact(_) | Ask::Guard => Answer::Guard(self.store.guard()),
-            Ask::Campaign => Answer::Seat(self.elect_master(call.life)),
-            Ask::Seat(_) => {
+            Ask::Campaign => Answer::Seat(self.elect_master(call.life, call.sent_at)),
+            // An earlier campaign of the same master had a lease of its own, as with etcd.
+            Ask::Seat(stood_at) => {
                 let stands = self.store.guard().leader;
-                let own = self.elected.filter(|(life, token)| {
-                    *life == call.life && stands == Some(token.create_revision)
+                let own = self.elected.filter(|seated| {
+                    seated.life == call.life
+                        && seated.stood_at == *stood_at
+                        && stands == Some(seated.token.create_revision)
                 });
-                Answer::Seat(own.map(|(_, token)| token))
+                Answer::Seat(own.map(|seated| seated.token))
             }
             Ask::Recovery(recovery) if recovery.guard.is_none() => {
                 Answer::Guard(self.store.guard())
@@ -309,7 +312,7 @@ impl World {
         let mut written = transaction.clone();
         if let Some(planted) = self.planted {
             let guard = self.store.guard();
-            let stands = self.elected.map(|(_, token)| token);
+            let stands = self.elected.map(|seated| seated.token);
             planted.to_store(&mut self.planted_memory, &mut written, guard, stands);
         }
         let result = self.apply_in_store(life, transaction, &written);

@@ -28,11 +28,11 @@ impl World {
     }
 
     /// The store seats a candidate if nobody sits there.
-    pub(super) fn elect_master(&mut self, life: Life) -> Option<LeaderToken> {
+    pub(super) fn elect_master(&mut self, life: Life, stood_at: Duration) -> Option<LeaderToken> {
         let now = Duration::from_millis(self.queue.now_ms());
         let token = self.store.campaign(life.node.to_string().into_bytes(), LEASE_TTL, now)?;
-        self.deposed = self.elected.map(|(_, token)| token.create_revision);
-        self.elected = Some((life, token));
+        self.deposed = self.elected.map(|seated| seated.token.create_revision);
+        self.elected = Some(Seated { life, token, stood_at });
         self.leased(life, token, LEASE_TTL);
         Some(token)
     }
