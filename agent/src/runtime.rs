@@ -12,7 +12,7 @@ use crate::effects::prober::{Prober, Question};
 use arc_swap::ArcSwap;
 use proffer_agent_core::{Agent, Command, Counters, Effect};
 use proffer_types::ids::{AgentId, ContainerId};
-use proffer_types::refusal::Refusal;
+use proffer_types::refusal::{Refusal, RefusalCode};
 use proffer_types::task::TaskStatus;
 use proffer_types::units::{DurationMs, Monotonic, Now, WallTime};
 use std::collections::BTreeMap;
@@ -314,13 +314,17 @@ impl Runtime {
         }
     }
 
-    /// Why a master does not take this agent, once for each reason; one that names the leader is none.
+    /// Why a master does not take this agent, once for each reason. One that names the leader is none, nor
+    /// is one that passes: the connection speaks of it when it does not.
     fn tell_refusal(&mut self) {
         let refusal = self.agent.last_refusal();
         if refusal == self.told_refusal.as_ref() {
             return;
         }
-        if let Some(refusal) = refusal.filter(|refusal| refusal.leader().is_none()) {
+        let lasts = |refusal: &&Refusal| {
+            refusal.leader().is_none() && refusal.code != RefusalCode::Unavailable
+        };
+        if let Some(refusal) = refusal.filter(lasts) {
             tracing::warn!(%refusal, hint = refusal.hint, "the master does not take this agent");
         }
         self.told_refusal = refusal.cloned();

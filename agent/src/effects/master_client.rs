@@ -54,7 +54,7 @@ impl MasterClient {
         let conversation = tokio::spawn(async move {
             let end = tokio::select! {
                 () = stopped.cancelled() => return,
-                end = converse(connection, &master, endpoint, outbound, &commands) => end,
+                end = converse(connection, &master, endpoint, outbound, (&commands, &complaints)) => end,
             };
             tell(&complaints, &master, &end);
             let End { reason, leader } = end;
@@ -122,7 +122,7 @@ async fn converse(
     master: &str,
     endpoint: Endpoint,
     outbound: mpsc::Receiver<pb::AgentUp>,
-    commands: &mpsc::Sender<Command>,
+    (commands, complaints): (&mpsc::Sender<Command>, &Mutex<Complaints>),
 ) -> End {
     let address = match master.parse() {
         Ok(address) => address,
@@ -142,7 +142,10 @@ async fn converse(
     }
     loop {
         let frame = match inbound.message().await {
-            Ok(Some(frame)) => frame,
+            Ok(Some(frame)) => {
+                complaints.lock().unwrap_or_else(PoisonError::into_inner).end();
+                frame
+            }
             Ok(None) => return End::because("the master closed the stream"),
             Err(status) => return End::of(&status),
         };
