@@ -791,11 +791,11 @@ fn last_row(effects: &[Effect]) -> Option<proffer_types::operator::FrameworkRow>
         Effect::Publish { changes, .. } => Some(changes),
         _ => None,
     });
-    let rows = published.flatten().filter_map(|change| match change {
+    let mut rows = published.flatten().filter_map(|change| match change {
         Change::Framework(row) => Some(row.clone()),
         _ => None,
     });
-    rows.last()
+    rows.next_back()
 }
 
 #[test]
