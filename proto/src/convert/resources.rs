@@ -7,7 +7,7 @@ use proffer_types::attributes::{Attribute, Attributes, Constraint, ConstraintRul
 use proffer_types::resources::{
     Quantity, Ranges, Reservation, Resource, ResourceKey, ResourceName, Resources, Volume,
 };
-use proffer_types::{Refusal, RoleName};
+use proffer_types::{Quantities, Refusal, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A set of resources as it travels.
@@ -31,6 +31,39 @@ pub fn resources_from_pb(entries: Vec<pb::Resource>, field: &str) -> Result<Reso
             .map_err(|refusal| refusal.within(item(field, index)))?;
     }
     Ok(resources)
+}
+
+/// Amounts by name as they travel.
+#[must_use]
+pub fn quantities_to_pb(quantities: Quantities) -> Vec<pb::Resource> {
+    let entry = |(name, value)| Resource {
+        key: ResourceKey::plain(name),
+        quantity: Quantity::Scalar(value),
+    };
+    Vec::from(quantities).into_iter().map(entry).map(pb::Resource::from).collect()
+}
+
+/// Reads amounts by name that stand in `field`.
+///
+/// # Errors
+/// A refusal that names the entry.
+pub fn quantities_from_pb(entries: Vec<pb::Resource>, field: &str) -> Result<Quantities, Refusal> {
+    bounded(entries.len(), field, RESOURCES_MAX)?;
+    let mut quantities = Quantities::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let within = |refusal: Refusal| refusal.within(item(field, index));
+        let Resource { key, quantity } = Resource::try_from(entry).map_err(within)?;
+        let Quantity::Scalar(value) = quantity else {
+            return Err(within(invalid("quantity", "is a scalar here")));
+        };
+        if !key.is_plain() {
+            return Err(within(invalid("name", "carries a reservation or mark, not allowed here")));
+        }
+        if !quantities.insert(key.name, value) {
+            return Err(within(invalid("name", "is named twice")));
+        }
+    }
+    Ok(quantities)
 }
 
 impl From<Resource> for pb::Resource {

@@ -2,7 +2,10 @@
 
 use super::bounds::ENTRIES_MAX;
 use super::field::{from_ref, invalid, labels, list, name, names, optional_name, part};
-use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
+use super::resources::{
+    attributes_from_pb, attributes_to_pb, quantities_from_pb, quantities_to_pb, resources_from_pb,
+    resources_to_pb,
+};
 use crate::pb;
 use proffer_types::agent::AgentInfo;
 use proffer_types::demand::DemandGroup;
@@ -338,8 +341,8 @@ impl From<RoleConfig> for pb::RoleConfig {
     fn from(config: RoleConfig) -> Self {
         Self {
             weight_milli: config.weight_milli,
-            guarantee: resources_to_pb(config.guarantee),
-            limit: resources_to_pb(config.limit),
+            guarantee: quantities_to_pb(config.guarantee),
+            limit: quantities_to_pb(config.limit),
         }
     }
 }
@@ -349,8 +352,8 @@ impl TryFrom<pb::RoleConfig> for RoleConfig {
     fn try_from(config: pb::RoleConfig) -> Result<Self, Refusal> {
         Ok(Self {
             weight_milli: config.weight_milli,
-            guarantee: resources_from_pb(config.guarantee, "guarantee")?,
-            limit: resources_from_pb(config.limit, "limit")?,
+            guarantee: quantities_from_pb(config.guarantee, "guarantee")?,
+            limit: quantities_from_pb(config.limit, "limit")?,
         })
     }
 }

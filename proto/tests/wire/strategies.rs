@@ -294,7 +294,12 @@ fn agent_info() -> BoxedStrategy<AgentInfo> {
 }
 
 fn role_config() -> impl Strategy<Value = RoleConfig> {
-    (number(), resources(), resources()).prop_map(|(weight_milli, guarantee, limit)| RoleConfig {
+    let quantities = || {
+        let name = prop_oneof![Just(ResourceName::Cpus), Just(ResourceName::Gpus)];
+        btree_map(name, 0u64..3, 0..3)
+            .prop_map(|map| Vec::from_iter(map).try_into().expect("each name once"))
+    };
+    (number(), quantities(), quantities()).prop_map(|(weight_milli, guarantee, limit)| RoleConfig {
         weight_milli,
         guarantee,
         limit,

@@ -6,6 +6,7 @@
 //! | [`ids`] | typed ids, names and epochs |
 //! | [`units`] | bytes, thousandths, durations, the two clocks |
 //! | [`resources`] | a set of resources and its total arithmetic |
+//! | [`quantities`] | amounts by name: guarantees and limits |
 //! | [`attributes`] | what an agent says of itself, and constraints on it |
 //! | [`refusal`] | every "no", with a stable code |
 //! | [`task`] | states, the table of legal moves, statuses |
@@ -35,6 +36,7 @@ pub mod format;
 pub mod ids;
 pub mod offer;
 pub mod operator;
+pub mod quantities;
 pub mod refusal;
 pub mod resources;
 pub mod rights;
@@ -50,6 +52,7 @@ mod words;
 pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
 pub use cursor::Cursor;
 pub use ids::*;
+pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Quantity, Ranges, ResourceName, Resources};
 pub use task::{TaskState, TaskStatus};

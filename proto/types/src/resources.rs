@@ -636,7 +636,8 @@ impl FromStr for Resources {
     }
 }
 
-fn parse_entry(part: &str) -> Result<Resource, ResourceError> {
+/// Reads one entry, which may be empty: `gpus:0`.
+pub(crate) fn parse_entry(part: &str) -> Result<Resource, ResourceError> {
     let wrong = |why: String| ResourceError::Syntax { text: crate::refusal::excerpt(part), why };
     let (left, value) = part
         .split_once(':')

@@ -1,7 +1,7 @@
 //! A role: a place in the tree with a weight, a guarantee and a limit.
 
+use crate::quantities::Quantities;
 use crate::refusal::{Refusal, RefusalCode};
-use crate::resources::Resources;
 use serde::{Deserialize, Serialize};
 
 /// What operators set on a role. A role without a record has weight 1, no guarantee, no limit.
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 pub struct RoleConfig {
     /// Its part among its siblings, in thousandths; 1000 is the default.
     pub weight_milli: u64,
-    /// Kept for it; scalars only. Later versions accept one.
-    pub guarantee: Resources,
-    /// Never more than this for it and all below it; scalars only. Empty: no limit. Later versions
-    /// accept one.
-    pub limit: Resources,
+    /// Kept for it and all below it: served first, and as much is kept free of others.
+    pub guarantee: Quantities,
+    /// Never more than this for it and all below it, reservations and offers included. What is not
+    /// named is not limited.
+    pub limit: Quantities,
 }
 
 impl Default for RoleConfig {
     fn default() -> Self {
-        Self { weight_milli: 1000, guarantee: Resources::new(), limit: Resources::new() }
+        Self { weight_milli: 1000, guarantee: Quantities::new(), limit: Quantities::new() }
     }
 }
 
@@ -38,14 +38,12 @@ impl RoleConfig {
                 "is above 0 and at most 1000000",
             ));
         }
-        for (field, resources) in [("guarantee", &self.guarantee), ("limit", &self.limit)] {
-            if !resources.is_empty() {
-                return Err(Refusal::new(
-                    RefusalCode::NotSupported,
-                    field,
-                    "is not supported yet; weights are",
-                ));
-            }
+        if let Some(name) = self.guarantee.first_above(&self.limit) {
+            return Err(Refusal::new(
+                RefusalCode::InvalidArgument,
+                "guarantee",
+                format!("of {name} is above the limit"),
+            ));
         }
         Ok(())
     }
