@@ -51,7 +51,10 @@ pub(crate) struct Agent {
     /// Groups with tasks or leases here.
     pub(crate) groups: SmallVec<[u32; 4]>,
     pub(crate) is_dirty: bool,
-    pub(crate) is_pooled: bool,
+    /// What of it headroom counts.
+    pub(crate) counted: Amounts,
+    /// The sets of agents that it belongs to, as bits.
+    pub(crate) sets: u64,
 }
 
 impl Agent {
@@ -75,7 +78,8 @@ impl Agent {
             filters: Filters::default(),
             groups: SmallVec::new(),
             is_dirty: false,
-            is_pooled: false,
+            counted: Amounts::default(),
+            sets: 0,
         }
     }
 
@@ -180,8 +184,7 @@ impl Agent {
 
     /// Whether enough is left for a classical offer.
     pub(crate) fn is_worth_offering(&self) -> bool {
-        self.usable
-            && (self.free.get(CPUS) >= CPUS_MILLI_MIN || self.free.get(MEM) >= MEM_BYTES_MIN)
+        self.usable && is_worth_offering(|dimension| self.free.get(dimension))
     }
 
     pub(crate) fn free_now(&self) -> FreeNow<'_> {
@@ -207,6 +210,11 @@ impl Agent {
         }
         &mut self.holdings[at]
     }
+}
+
+/// Whether amounts are no crumb.
+pub(crate) fn is_worth_offering(amount: impl Fn(usize) -> u64) -> bool {
+    amount(CPUS) >= CPUS_MILLI_MIN || amount(MEM) >= MEM_BYTES_MIN
 }
 
 /// What agents have in common: constraints are judged once for all of them.

@@ -55,6 +55,11 @@ impl Dimensions {
         })
     }
 
+    /// The dimension of a scalar.
+    pub(crate) fn scalar(&mut self, name: &ResourceName) -> usize {
+        self.intern(name, Kind::Scalar)
+    }
+
     /// Takes `resources` apart.
     pub(crate) fn split(&mut self, resources: &Resources) -> Parts {
         let mut parts = Parts::default();

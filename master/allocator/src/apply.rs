@@ -20,6 +20,7 @@ impl Allocator {
             Delta::AgentUsable { agent, usable } => self.set_agent_usable(*agent, *usable),
             Delta::RoleSet { role, config } => {
                 self.fair.set_weight(role, config.weight_milli.max(1));
+                self.set_quota(role, config);
                 Ok(())
             }
             Delta::FrameworkAdded { framework, roles } => {

@@ -31,6 +31,7 @@ impl Allocator {
         agent.set_total(parts);
         let slot = self.agents.insert(agent);
         self.slots.insert(id, slot);
+        self.find_sets(slot);
         self.fair.set_totals(totals);
         self.show(slot);
         self.gained(slot);
@@ -67,6 +68,7 @@ impl Allocator {
         agent.set_total(parts);
         self.classes.leave(old_class);
         self.fair.set_totals(totals);
+        self.find_sets(slot);
         self.show(slot);
         self.gained(slot);
         Ok(())
@@ -87,14 +89,17 @@ impl Allocator {
             entry.launched = entry.launched.saturating_sub(tasks);
             self.settle_group(group);
         }
+        self.agents[slot].usable = false;
+        self.show(slot);
         let mut agent = self.agents.remove(slot);
         self.slots.remove(&id);
+        self.pool.remove(slot);
+        self.owed_pool.remove(slot);
         agent.filters.clear(&mut self.refused, slot);
         self.classes.leave(agent.class);
         let mut totals = self.fair.totals().clone();
         totals.sub_all(&agent.charge_total);
         self.fair.set_totals(totals);
-        self.fit.set(slot, &crate::amounts::Amounts::default(), 0);
         Ok(())
     }
 

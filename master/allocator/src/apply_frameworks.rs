@@ -6,7 +6,6 @@ use crate::fair_tree::Queue;
 use crate::state::Allocator;
 use proffer_types::demand::DemandGroup;
 use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleName};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Allocator {
@@ -197,7 +196,7 @@ impl Allocator {
             let node = entry.node;
             self.renew_filter_epoch(client);
             if self.fair.is_queued(node, Queue::Classical) {
-                self.pool_all_from = Some(0);
+                self.pool_all();
             }
             self.wake_refusing(client);
         }
@@ -234,12 +233,11 @@ impl Allocator {
                 agent.is_dirty = false;
             }
         }
-        for Reverse(slot) in std::mem::take(&mut self.pool) {
-            if let Some(agent) = self.agents.get_mut(slot) {
-                agent.is_pooled = false;
-            }
-        }
-        self.pool_all_from = None;
+        self.pool.clear();
+        self.owed_pool.clear();
+        self.lowered.clear();
+        self.fair.take_relieved();
+        self.renew_sets();
     }
 
     /// When the next refusal ends: call [`Allocator::offers`] then. May name a moment at which

@@ -195,6 +195,8 @@ pub struct Turn {
     /// Classical leases to take back, because demand below its share needs what they hold (K10).
     /// The caller answers with [`Delta::Returned`].
     pub rescinds: Vec<LeaseId>,
+    /// Leases to take back, because a limit was set below what is consumed. Answered likewise.
+    pub beyond_limits: Vec<LeaseId>,
     /// Steps spent.
     pub steps_used: u64,
     /// The budget ended before the work did: call again.

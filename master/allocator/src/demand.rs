@@ -20,6 +20,10 @@ pub(crate) enum Waiting {
     ForRoom,
     /// Agents have room, but each is ruled out for this group: refused, or at `per_agent_max`.
     ForLeave,
+    /// Agents have room, but it has to stay free for those who are owed it.
+    ForHeadroom,
+    /// A limit above its role has no room for one task more.
+    ForLimit,
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +130,7 @@ pub(crate) struct Bucket {
     /// Not known to be without room.
     pub(crate) has_room: bool,
     pub(crate) for_room: BTreeSet<u32>,
+    /// With those that wait for headroom.
     pub(crate) for_leave: BTreeSet<u32>,
 }
 
@@ -232,6 +237,11 @@ impl Buckets {
         self.index.insert(key, id);
         self.with_room += 1;
         id
+    }
+
+    /// Keeps a bucket as if one more group were in it, until [`Buckets::leave`].
+    pub(crate) fn keep(&mut self, id: u32) {
+        self.buckets[id].groups += 1;
     }
 
     pub(crate) fn leave(&mut self, id: u32) {

@@ -4,11 +4,12 @@
 
 use crate::reference::Reference;
 use crate::{Allocator, Decision, Delta, LeaseId, Use};
+use proffer_types::ResourceName::{Cpus, Mem};
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
-    Resources, RoleName, attributes,
+    Quantities, Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -60,9 +61,11 @@ enum Op {
         which: u8,
         usable: bool,
     },
-    Weight {
+    Role {
         role: usize,
         milli: u64,
+        guarantee: Option<(u8, u8)>,
+        limit: Option<(u8, u8)>,
     },
     AddFramework {
         framework: u8,
@@ -169,6 +172,26 @@ fn stated() -> impl Strategy<Value = Stated> {
         )
 }
 
+fn role_set() -> impl Strategy<Value = Op> {
+    let weight = prop::sample::select(vec![1, 500, 1000, 2000, 3000]);
+    let guarantee = prop::option::weighted(0.5, (0u8..8, 0u8..8));
+    let limit = prop::option::weighted(0.5, (0u8..12, 0u8..12));
+    (0usize..5, weight, guarantee, limit).prop_map(|(role, milli, guarantee, limit)| {
+        // A guarantee is never above a limit; zero of the second stands for "not named".
+        let guarantee = guarantee.map(|(cpus, mem)| match limit {
+            Some((most, most_mem)) => (cpus.min(most), mem.min(most_mem)),
+            None => (cpus, mem),
+        });
+        Op::Role { role, milli, guarantee, limit }
+    })
+}
+
+fn quantities(pair: Option<(u8, u8)>) -> Quantities {
+    let Some((cpus, mem)) = pair else { return Quantities::new() };
+    let mem = if mem == 0 { String::new() } else { format!(";mem:{}MiB", u64::from(mem) * 64) };
+    format!("cpus:{cpus}{mem}").parse().expect("valid")
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (has(), 0u8..2, prop::bool::weighted(0.9))
@@ -177,8 +200,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(which, has, zone)| Op::ChangeAgent { which, has, zone }),
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
-        1 => (0usize..5, prop::sample::select(vec![1, 500, 1000, 2000, 3000]))
-            .prop_map(|(role, milli)| Op::Weight { role, milli }),
+        4 => role_set(),
         3 => (1u8..5, any::<u8>())
             .prop_map(|(framework, roles)| Op::AddFramework { framework, roles }),
         1 => (1u8..5).prop_map(|framework| Op::RemoveFramework { framework }),
@@ -306,6 +328,7 @@ struct Pair {
     stated: BTreeMap<FrameworkId, Vec<DemandGroup>>,
     leases: BTreeMap<LeaseId, Decision>,
     uses: Vec<Use>,
+    roles: BTreeMap<RoleName, RoleConfig>,
     seen: Seen,
 }
 
@@ -318,6 +341,12 @@ struct Seen {
     rescinds: u64,
     accepts: u64,
     contested: u64,
+    /// Under a role with a guarantee, and under one with a limit.
+    guaranteed: u64,
+    limited: u64,
+    beyond_limits: u64,
+    /// Classical offers that leave something to others.
+    part_of_agent: u64,
 }
 
 impl Pair {
@@ -372,8 +401,10 @@ impl Pair {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.tell(&Delta::AgentUsable { agent, usable: *usable });
             }
-            Op::Weight { role: index, milli } => {
-                let config = RoleConfig { weight_milli: *milli, ..RoleConfig::default() };
+            Op::Role { role: index, milli, guarantee, limit } => {
+                let (guarantee, limit) = (quantities(*guarantee), quantities(*limit));
+                let config = RoleConfig { weight_milli: *milli, guarantee, limit };
+                self.roles.insert(role(*index), config.clone());
                 self.tell(&Delta::RoleSet { role: role(*index), config });
             }
             _ => return self.apply_of_framework(op),
@@ -521,11 +552,13 @@ impl Pair {
     fn decide(&mut self, obey_rescinds: bool) -> Result<bool, TestCaseError> {
         let expected = self.reference.next(self.now);
         let (mut decided, mut rescinds) = (Vec::new(), Vec::new());
+        let mut beyond_limits = Vec::new();
         loop {
             let turn = self.indexed.offers(1, self.now);
             prop_assert!(turn.steps_used > 0 || !turn.more, "a turn makes progress");
             decided.extend(turn.decisions);
             rescinds.extend(turn.rescinds);
+            beyond_limits.extend(turn.beyond_limits);
             if !decided.is_empty() || !turn.more {
                 break;
             }
@@ -540,7 +573,8 @@ impl Pair {
             let offered = Delta::Offered(decision.clone());
             self.reference.on_change(&offered);
             self.mirror.on_change(&offered).expect("a consistent change");
-            self.leases.insert(decision.lease, decision);
+            self.leases.insert(decision.lease, decision.clone());
+            self.check_limits(&decision)?;
         }
         for id in rescinds {
             prop_assert!(self.leases.get(&id).is_some_and(|lease| lease.group.is_none()));
@@ -549,11 +583,42 @@ impl Pair {
                 self.end_lease(id, 0, 0);
             }
         }
+        for id in beyond_limits {
+            prop_assert!(self.leases.contains_key(&id));
+            self.seen.beyond_limits += 1;
+            if obey_rescinds {
+                self.end_lease(id, 0, 0);
+            }
+        }
         self.check_books()?;
         Ok(is_any || obey_rescinds && self.reference.next(self.now).is_some())
     }
 
+    /// I6: no decision takes a role and all below it beyond its limit.
+    fn check_limits(&self, decision: &Decision) -> Result<(), TestCaseError> {
+        for (role, config) in self.roles.iter().filter(|(r, _)| decision.role.is_within(r)) {
+            let uses = self.uses.iter().filter(|held| held.role.is_within(role));
+            let leases = self.leases.values().filter(|lease| lease.role.is_within(role));
+            let held: Vec<&Resources> =
+                uses.map(|u| &u.resources).chain(leases.map(|l| &l.resources)).collect();
+            for (name, limit) in config.limit.iter() {
+                let consumed: u64 = held.iter().map(|held| held.scalar(name)).sum();
+                let given = decision.resources.scalar(name);
+                prop_assert!(given == 0 || consumed <= limit, "{name} of {role}: {consumed}");
+            }
+        }
+        Ok(())
+    }
+
     fn note(&mut self, decision: &Decision) {
+        let above: Vec<&RoleConfig> =
+            self.roles.iter().filter(|(r, _)| decision.role.is_within(r)).map(|(_, c)| c).collect();
+        let is_guaranteed = above.iter().any(|config| !config.guarantee.is_empty());
+        self.seen.guaranteed += u64::from(is_guaranteed);
+        self.seen.limited += u64::from(above.iter().any(|config| !config.limit.is_empty()));
+        let scalars = |r: &Resources| r.scalar(&Cpus) + r.scalar(&Mem);
+        let is_part = decision.group.is_none() && scalars(&self.indexed.free(decision.agent)) > 0;
+        self.seen.part_of_agent += u64::from(is_part);
         match &decision.group {
             None => self.seen.classical += 1,
             Some(name) => {
@@ -652,8 +717,19 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.rescinds += seen.rescinds;
         sum.accepts += seen.accepts;
         sum.contested += seen.contested;
+        sum.guaranteed += seen.guaranteed;
+        sum.limited += seen.limited;
+        sum.beyond_limits += seen.beyond_limits;
+        sum.part_of_agent += seen.part_of_agent;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
-    assert!(sum.rescinds > 4 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
+    assert!(sum.rescinds > 3 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
+    assert!(
+        sum.guaranteed > 100
+            && sum.limited > 100
+            && sum.part_of_agent > 50
+            && sum.beyond_limits > 3,
+        "{sum:?}"
+    );
 }

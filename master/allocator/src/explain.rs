@@ -1,9 +1,10 @@
 //! Why something waits: the funnel of agents by rule, the nearest miss, what would help. One pass
 //! over the agents for each rule; asked of a second instance, never in the loop (K6).
 
-use crate::agents::{Agent, HOSTNAME};
+use crate::agents::{Agent, HOSTNAME, is_worth_offering};
 use crate::amounts::{Amounts, Kind, Spans, spans_contain};
 use crate::demand::{Bucket, Group, Spec};
+use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
 use proffer_types::{AgentId, Constraint, FrameworkId, GroupName, Monotonic};
@@ -53,6 +54,8 @@ enum Rule {
     Fixed(usize, Spans),
     NotLeased,
     NotRefused,
+    /// Nobody else is owed it.
+    NotKept,
 }
 
 /// A group with what it needs, looked up once.
@@ -60,6 +63,7 @@ struct Wish<'a> {
     group: &'a Group,
     spec: &'a Spec,
     bucket: &'a Bucket,
+    kept_back: KeptBack,
 }
 
 impl Allocator {
@@ -82,7 +86,13 @@ impl Allocator {
     fn wish(&self, group: u32) -> Option<Wish<'_>> {
         let group = &self.groups[group];
         let spec = group.spec.as_ref()?;
-        Some(Wish { group, spec, bucket: &self.buckets[spec.bucket] })
+        let bucket = &self.buckets[spec.bucket];
+        let owed = self.fair.guaranteed(self.clients[spec.client].node);
+        let kept_back = match owed.covers(bucket.shape()) {
+            true => KeptBack::default(),
+            false => self.kept_back(spec.client, bucket.shape()),
+        };
+        Some(Wish { group, spec, bucket, kept_back })
     }
 
     /// Why a client is offered nothing at all, if that is so.
@@ -149,6 +159,11 @@ impl Allocator {
             wish.group.name
         );
         let mut answer = Answer::new(subject, "");
+        let node = self.clients[wish.spec.client].node;
+        if let Some(role) = self.fair.limiting(node, wish.bucket.shape()) {
+            self.explain_limit(&mut answer, role, wish.bucket.shape(), &waiting);
+            return answer.explanation;
+        }
         let mut left: Vec<(u32, &Agent)> = self.agents.iter().collect();
         answer.step("agents", left.len());
         if left.is_empty() {
@@ -192,7 +207,48 @@ impl Allocator {
             amounts.partition(|(dimension, _)| self.dimensions.kind(*dimension) == Kind::Ranges);
         rules.extend(ranges.into_iter().chain(scalars).map(|(d, wanted)| Rule::Amount(d, wanted)));
         rules.extend([Rule::NotLeased, Rule::NotRefused]);
+        rules.extend(self.fair.is_owing().then_some(Rule::NotKept));
         rules
+    }
+
+    fn explain_limit(&self, answer: &mut Answer, role: u32, shape: &Amounts, waiting: &str) {
+        let Some((role, limits)) = self.fair.limits_of(role) else { return };
+        let full = limits.into_iter().filter(|limited| {
+            let wanted = shape.get(limited.dimension);
+            wanted > 0 && limited.consumed.saturating_add(wanted) > limited.limit
+        });
+        let full: Vec<String> = full
+            .map(|limited| {
+                format!(
+                    "{} {} of at most {}",
+                    self.dimensions.name(limited.dimension),
+                    self.show_amount(limited.dimension, limited.consumed),
+                    self.show_amount(limited.dimension, limited.limit)
+                )
+            })
+            .collect();
+        answer.step(format!("within the limit of role {role}"), 0);
+        answer.summary(format!(
+            "{waiting}: role {role} is at its limit: it and all below it use, hold or reserve {}",
+            full.join(", ")
+        ));
+        answer.hint(format!("raise the limit: proffer roles set {role} --limit …"));
+        answer.hint("it goes on when tasks of the role end or its offers are given back");
+    }
+
+    /// The top roles that are owed something.
+    fn owed_roles(&self) -> String {
+        let tops = self.fair.top_roles().filter_map(|role| {
+            let owed = self.owed(role);
+            (!owed.is_empty()).then(|| format!("{role} ({owed})"))
+        });
+        let mut tops: Vec<String> = tops.collect();
+        if tops.len() > 3 {
+            let more = tops.len() - 3;
+            tops.truncate(3);
+            tops.push(format!("{more} more"));
+        }
+        tops.join(", ")
     }
 
     fn describe(&self, rule: &Rule) -> String {
@@ -213,6 +269,7 @@ impl Allocator {
             }
             Rule::NotLeased => "not held by offers".to_owned(),
             Rule::NotRefused => "not refused by the framework".to_owned(),
+            Rule::NotKept => "not kept free for guarantees of others".to_owned(),
         }
     }
 
@@ -248,6 +305,7 @@ impl Allocator {
                 let key = (wish.spec.client, self.filter_epochs[wish.spec.client as usize]);
                 !agent.filters.block_shape(&self.refused, key, wish.bucket.shape(), now)
             }
+            Rule::NotKept => wish.kept_back.allows(agent.sets),
         }
     }
 
@@ -299,7 +357,8 @@ impl Allocator {
                 | Rule::PerAgentMax(_)
                 | Rule::Fixed(..)
                 | Rule::NotLeased
-                | Rule::NotRefused => true,
+                | Rule::NotRefused
+                | Rule::NotKept => true,
             });
             failed
         };
@@ -318,7 +377,8 @@ impl Allocator {
                 | Rule::PerAgentMax(_)
                 | Rule::Fixed(..)
                 | Rule::NotLeased
-                | Rule::NotRefused => 1_000_000,
+                | Rule::NotRefused
+                | Rule::NotKept => 1_000_000,
             });
             parts.max().unwrap_or(0)
         };
@@ -375,6 +435,9 @@ impl Allocator {
                 format!("has room, but offers to {} hold it", holders.join(", "))
             }
             Rule::NotRefused => "has room, but the framework refused it".to_owned(),
+            Rule::NotKept => {
+                format!("has room, but it is kept free for what is owed to {}", self.owed_roles())
+            }
         }
     }
 
@@ -414,6 +477,12 @@ impl Allocator {
             }
             Rule::NotRefused => {
                 answer.hint("a refusal ends after its time, or when the framework revives");
+            }
+            Rule::NotKept => {
+                let role = &self.clients[wish.spec.client].role;
+                answer
+                    .hint(format!("give role {role} a guarantee of its own, or lower the others'"));
+                answer.hint("add agents: beyond what is owed everything is given by shares");
             }
         }
     }
@@ -495,19 +564,44 @@ impl Allocator {
         &self,
         subject: &Subject,
         framework: FrameworkId,
-        clients: &[u32],
+        all: &[u32],
         now: Monotonic,
     ) -> Explanation {
         let mut answer = Answer::new(subject, "");
-        let mut left: Vec<&Agent> = self.agents.iter().map(|(_, agent)| agent).collect();
+        let mut left: Vec<(u32, &Agent)> = self.agents.iter().collect();
         answer.step("agents", left.len());
-        left.retain(|agent| agent.usable);
+        left.retain(|(_, agent)| agent.usable);
         answer.step("active", left.len());
         let active = left.len();
-        left.retain(|agent| agent.is_worth_offering());
+        left.retain(|(_, agent)| agent.is_worth_offering());
         answer.step("cpus 0.01 or mem 32MiB free", left.len());
         let with_room = left.len();
-        left.retain(|agent| {
+        let limits = |client: &u32| self.fair.limit_room(self.clients[*client].node);
+        let within: Vec<u32> = all
+            .iter()
+            .copied()
+            .filter(|client| is_worth_offering(|dimension| limits(client).get(dimension)))
+            .collect();
+        if within.is_empty() {
+            left.clear();
+        }
+        if self.fair.has_limits() {
+            answer.step("within the limits of its roles", left.len());
+        }
+        let clients = within.as_slice();
+        left.retain(|(slot, _)| {
+            let surplus = self.surplus_on(*slot);
+            clients.iter().any(|client| {
+                let owed = self.fair.guaranteed(self.clients[*client].node);
+                self.cut(*client, *slot, surplus.as_ref(), None).is_ok()
+                    || self.cut(*client, *slot, surplus.as_ref(), Some(&owed)).is_ok()
+            })
+        });
+        let not_kept = left.len();
+        if self.fair.is_owing() {
+            answer.step("not kept free for guarantees of others", left.len());
+        }
+        left.retain(|(_, agent)| {
             clients.iter().any(|client| {
                 let key = (*client, self.filter_epochs[*client as usize]);
                 let free = agent.free_now();
@@ -516,26 +610,33 @@ impl Allocator {
         });
         answer.step("not refused by the framework", left.len());
         let held: u64 =
-            clients.iter().map(|client| self.fair.client(self.clients[*client].node).1).sum();
-        let fair = clients.iter().map(|c| self.fair.entitlement_ppm(self.clients[*c].node)).max();
+            all.iter().map(|client| self.fair.client(self.clients[*client].node).1).sum();
+        let fair = all.iter().map(|c| self.fair.entitlement_ppm(self.clients[*c].node)).max();
         let share = format!(
             "it holds {} of the cluster, its fair part is {}",
             percent(held),
             percent(fair.unwrap_or(0))
         );
-        let reason = match (active, with_room, left.len()) {
-            (0, _, _) => "no agent is active",
-            (_, 0, _) => "nothing worth offering is free",
-            (_, _, 0) => "it refused all that is free",
-            _ => "an offer is due, in the order of shares",
+        let (reason, hint) = if active == 0 {
+            ("no agent is active", "start or activate an agent")
+        } else if with_room == 0 {
+            let hint = "it gets an offer when tasks or offers of others end";
+            ("nothing worth offering is free", hint)
+        } else if within.is_empty() {
+            let hint = "raise the limit with `proffer roles set`, or wait until tasks end";
+            ("all its roles are at a limit", hint)
+        } else if not_kept == 0 {
+            let hint = "beyond what others are owed everything is given by shares";
+            ("what is free is kept for guarantees of others", hint)
+        } else if left.is_empty() {
+            let hint = "a refusal ends after its time, or when the framework revives";
+            ("it refused all that is free", hint)
+        } else {
+            let hint = "stating demand gets offers cut to fit, and an answer to what is missing";
+            ("an offer is due, in the order of shares", hint)
         };
         answer.summary(format!("framework {framework} states no demand; {reason}; {share}"));
-        answer.hint(match (active, with_room, left.len()) {
-            (0, _, _) => "start or activate an agent",
-            (_, 0, _) => "it gets an offer when tasks or offers of others end",
-            (_, _, 0) => "a refusal ends after its time, or when the framework revives",
-            _ => "stating demand gets offers cut to fit, and an answer to what is missing",
-        });
+        answer.hint(hint);
         answer.explanation
     }
 

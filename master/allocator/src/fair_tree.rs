@@ -2,9 +2,14 @@
 //! `Direct`, with its own frameworks, so that a role which is parent and client competes fairly
 //! with its children. Below `Direct` stand the clients: one for each framework in the role.
 //!
-//! Siblings are ordered by (dominant share ÷ weight, grants so far, name). Each node keeps two
-//! queues of the children that wait for something, always in that order.
+//! Siblings are ordered by (dominant share ÷ weight, grants so far, name). Each node keeps queues of
+//! the children that wait for something, always in that order.
 
+mod quota;
+
+pub(crate) use quota::{Guaranteed, Named};
+
+use self::quota::{Quota, Quotas};
 use crate::amounts::Amounts;
 use crate::share::{Share, dominant, reduced};
 use crate::slab::Slab;
@@ -19,8 +24,23 @@ pub(crate) enum Queue {
     Demand = 0,
     /// Classical offers.
     Classical = 1,
+    /// Of the first: the roles that are owed something.
+    OwedDemand = 2,
+    /// Of the second: the roles that are owed something.
+    OwedClassical = 3,
 }
-const QUEUES: [Queue; 2] = [Queue::Demand, Queue::Classical];
+const QUEUES: [Queue; 4] =
+    [Queue::Demand, Queue::Classical, Queue::OwedDemand, Queue::OwedClassical];
+
+impl Queue {
+    /// The queue of those in it that are owed something.
+    fn owed(self) -> Queue {
+        match self {
+            Queue::Demand | Queue::OwedDemand => Queue::OwedDemand,
+            Queue::Classical | Queue::OwedClassical => Queue::OwedClassical,
+        }
+    }
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Place {
@@ -40,6 +60,9 @@ struct Node {
     place: Place,
     weight_milli: u64,
     charged: Amounts,
+    /// Reserved for a role and all below it, and not in use.
+    idle: Amounts,
+    quota: Option<Box<Quota>>,
     /// Up to date in a queue with others; a lone child's is worked out when it is asked for.
     share: Share,
     share_is_old: bool,
@@ -48,8 +71,8 @@ struct Node {
     /// Clients at or below that could be offered something.
     present: u32,
     present_weight: u64,
-    queues: [Vec<u32>; 2],
-    queued: [bool; 2],
+    queues: [Vec<u32>; 4],
+    queued: [bool; 4],
 }
 
 const ROOT: u32 = 0;
@@ -63,6 +86,7 @@ pub(crate) struct FairTree {
     basis: Amounts,
     /// The basis changed and the order does not show it yet.
     stale: bool,
+    quotas: Quotas,
 }
 
 impl Node {
@@ -72,14 +96,16 @@ impl Node {
             place,
             weight_milli: DEFAULT_WEIGHT_MILLI,
             charged: Amounts::default(),
+            idle: Amounts::default(),
+            quota: None,
             share: Share::dominant(&Amounts::default(), &Amounts::default(), DEFAULT_WEIGHT_MILLI),
             share_is_old: false,
             grants: 0,
             children: Vec::new(),
             present: 0,
             present_weight: 0,
-            queues: [Vec::new(), Vec::new()],
-            queued: [false; 2],
+            queues: Default::default(),
+            queued: [false; 4],
         }
     }
 
@@ -125,6 +151,7 @@ impl Default for FairTree {
             totals: Amounts::default(),
             basis: Amounts::default(),
             stale: false,
+            quotas: Quotas::default(),
         }
     }
 }
@@ -175,10 +202,13 @@ impl FairTree {
         let direct = node.children[0];
         let is_needed = node.children.len() > 1
             || node.weight_milli != DEFAULT_WEIGHT_MILLI
+            || node.quota.as_deref().is_some_and(Quota::is_set)
+            || !node.idle.is_zero()
             || !self.nodes[direct].children.is_empty();
         if is_needed {
             return;
         }
+        self.release_quota(role);
         self.remove_leaf(direct);
         self.roles.remove(&name);
         let above = self.remove_leaf(role);
@@ -243,7 +273,7 @@ impl FairTree {
 
     /// Charges a client and all above it, and counts `grants` grants.
     pub(crate) fn charge(&mut self, client: u32, amounts: &Amounts, grants: u64) {
-        self.along_path(client, |node| {
+        self.along_path(client, false, |node| {
             node.charged.add_all(amounts);
             node.grants += grants;
         });
@@ -251,13 +281,15 @@ impl FairTree {
 
     /// Takes a charge back.
     pub(crate) fn discharge(&mut self, client: u32, amounts: &Amounts) {
-        self.along_path(client, |node| node.charged.sub_all(amounts));
+        self.along_path(client, true, |node| node.charged.sub_all(amounts));
     }
 
-    fn along_path(&mut self, client: u32, change: impl Fn(&mut Node)) {
+    /// `falls`: it makes what is consumed smaller.
+    fn along_path(&mut self, client: u32, falls: bool, change: impl Fn(&mut Node)) {
         let mut node = client;
         while node != ROOT {
             self.update(node, &change);
+            self.renew_owed(node, falls);
             node = self.nodes[node].parent;
         }
         change(&mut self.nodes[ROOT]);
@@ -267,7 +299,7 @@ impl FairTree {
     fn update(&mut self, index: u32, change: impl FnOnce(&mut Node)) {
         let node = &self.nodes[index];
         let parent = node.parent;
-        let mut from = [None; 2];
+        let mut from = [None; 4];
         if !self.stale {
             for queue in QUEUES {
                 let has_others = self.nodes[parent].queues[queue as usize].len() > 1;
@@ -278,7 +310,7 @@ impl FairTree {
         }
         let node = &mut self.nodes[index];
         change(node);
-        if from == [None; 2] {
+        if from == [None; 4] {
             node.share_is_old = true;
             return;
         }
@@ -324,28 +356,33 @@ impl FairTree {
         let mut index = client;
         while index != ROOT && self.nodes[index].queued[queue as usize] != is_queued {
             let parent = self.nodes[index].parent;
-            let at = if is_queued {
-                self.renew_shares_beside(parent, queue, index);
-                let waiting = &self.nodes[parent].queues[queue as usize];
-                let node = &self.nodes[index];
-                let at = if self.stale {
-                    waiting.len()
-                } else {
-                    waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
-                };
-                self.nodes[parent].queues[queue as usize].insert(at, index);
-                self.nodes[parent].queues[queue as usize].len() == 1
-            } else {
-                let at = self.position(parent, queue, index);
-                self.nodes[parent].queues[queue as usize].remove(at);
-                self.nodes[parent].queues[queue as usize].is_empty()
-            };
-            self.nodes[index].queued[queue as usize] = is_queued;
-            if !at {
+            self.set_in_queue(index, queue, is_queued);
+            self.sync_owed(index);
+            if self.nodes[parent].queues[queue as usize].len() != usize::from(is_queued) {
                 break;
             }
             index = parent;
         }
+    }
+
+    /// Puts a node into a queue of its parent, or takes it out.
+    fn set_in_queue(&mut self, index: u32, queue: Queue, is_queued: bool) {
+        let parent = self.nodes[index].parent;
+        if is_queued {
+            self.renew_shares_beside(parent, queue, index);
+            let waiting = &self.nodes[parent].queues[queue as usize];
+            let node = &self.nodes[index];
+            let at = if self.stale {
+                waiting.len()
+            } else {
+                waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
+            };
+            self.nodes[parent].queues[queue as usize].insert(at, index);
+        } else {
+            let at = self.position(parent, queue, index);
+            self.nodes[parent].queues[queue as usize].remove(at);
+        }
+        self.nodes[index].queued[queue as usize] = is_queued;
     }
 
     /// A queue is about to have more than one entry: their shares must be up to date.

@@ -2,6 +2,7 @@
 //! so that one agent's offer looks at one short table.
 
 use crate::amounts::{Amounts, Parts, SpanList, spans_contain};
+use crate::limits::Cut;
 use crate::slab::Slab;
 use proffer_types::Monotonic;
 use proffer_types::resources::{Resource, Resources};
@@ -113,14 +114,25 @@ pub(crate) struct FreeNow<'a> {
 }
 
 impl RefusedSet {
+    fn contains_cut(&self, cut: &Cut) -> bool {
+        self.plain.covers(&cut.plain)
+            && cut.spans.iter().all(|(dim, free)| {
+                self.spans.iter().any(|(d, spans)| d == dim && spans_contain(spans, free))
+            })
+            && self.contains_sets(&cut.sets)
+    }
+
+    fn contains_sets(&self, sets: &Resources) -> bool {
+        sets.is_empty()
+            || Resources::from_entries(self.kept.clone()).is_ok_and(|kept| kept.contains(sets))
+    }
+
     fn contains_all(&self, free: &FreeNow<'_>) -> bool {
         self.plain.covers(free.plain)
             && free.spans.iter().filter(|(_, book)| !book.free.is_empty()).all(|(dim, book)| {
                 self.spans.iter().any(|(d, spans)| d == dim && spans_contain(spans, &book.free))
             })
-            && (free.sets.is_empty()
-                || Resources::from_entries(self.kept.clone())
-                    .is_ok_and(|kept| kept.contains(free.sets)))
+            && self.contains_sets(free.sets)
     }
 }
 
@@ -221,6 +233,18 @@ impl Filters {
                 && filter.until > now
                 && sets.sets[filter.set].0.contains_all(free)
         })
+    }
+
+    /// Whether `client` refuses all of a cut. Refusals that have ended are gone.
+    pub(crate) fn block_cut(
+        &self,
+        sets: &RefusedSets,
+        (client, epoch): (u32, u64),
+        cut: &Cut,
+    ) -> bool {
+        self.list[self.of(client)]
+            .iter()
+            .any(|filter| filter.epoch == epoch && sets.sets[filter.set].0.contains_cut(cut))
     }
 
     /// Whether `client` refuses one task of this shape here. Ranges are compared by count: which

@@ -12,6 +12,8 @@
 //! | [`share`] | exact comparison of weighted dominant shares |
 //! | [`fair_tree`] | roles and frameworks in fair order |
 //! | [`fit_tree`] | search for an agent with room |
+//! | [`headroom`] | what has to stay free for those who are owed something |
+//! | [`limits`] | who waits for room under a limit, and offers cut to it |
 //! | [`agents`] | free and used on an agent, classes of agents |
 //! | [`filters`] | refusals |
 //! | [`demand`] | groups, and buckets of groups with one shape |
@@ -36,6 +38,8 @@ mod explain;
 mod fair_tree;
 mod filters;
 mod fit_tree;
+mod headroom;
+mod limits;
 mod place;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;
@@ -43,6 +47,7 @@ mod report;
 mod rescind;
 mod share;
 mod slab;
+mod slot_set;
 mod state;
 mod turn;
 mod uses;

@@ -8,6 +8,7 @@
 
 use crate::agents::Agent;
 use crate::demand::{Bucket, Group, Spec};
+use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::Monotonic;
 
@@ -20,6 +21,8 @@ pub(crate) enum Placement {
     NoRoom,
     /// Some have, but not for this group.
     NoLeave,
+    /// Some have, but what they have must stay free for others.
+    KeptBack,
 }
 
 /// One search and what it has seen.
@@ -29,7 +32,9 @@ struct Search<'a> {
     spec: &'a Spec,
     bucket: &'a Bucket,
     now: Monotonic,
+    kept_back: KeptBack,
     saw_room: bool,
+    saw_kept: bool,
     steps: u64,
 }
 
@@ -41,7 +46,12 @@ impl Search<'_> {
             return false;
         }
         self.saw_room = true;
-        self.allocator.has_leave(self.group, self.spec, self.bucket, (slot, agent), self.now)
+        if !self.allocator.has_leave(self.group, self.spec, self.bucket, (slot, agent), self.now) {
+            return false;
+        }
+        let is_kept = !self.kept_back.allows(agent.sets);
+        self.saw_kept |= is_kept;
+        !is_kept
     }
 
     /// The slot, and whether the first pass found it.
@@ -92,7 +102,15 @@ impl Allocator {
     }
 
     /// Looks for an agent for the group's next task, and counts its steps.
-    pub(crate) fn place(&mut self, index: u32, now: Monotonic, steps: &mut u64) -> Placement {
+    ///
+    /// What others are owed is left alone, unless the task itself is owed to the group.
+    pub(crate) fn place(
+        &mut self,
+        index: u32,
+        is_owed: bool,
+        now: Monotonic,
+        steps: &mut u64,
+    ) -> Placement {
         let group = &self.groups[index];
         let spec = group.spec.as_ref().expect("only stated groups are placed");
         let bucket = &self.buckets[spec.bucket];
@@ -101,8 +119,21 @@ impl Allocator {
             return Placement::NoRoom;
         }
         let from = if group.lowest_as_of == self.gains { group.lowest } else { 0 };
-        let mut search =
-            Search { allocator: self, group, spec, bucket, now, saw_room: false, steps: 0 };
+        let kept_back = match is_owed {
+            true => KeptBack::default(),
+            false => self.kept_back(spec.client, bucket.shape()),
+        };
+        let mut search = Search {
+            allocator: self,
+            group,
+            spec,
+            bucket,
+            now,
+            kept_back,
+            saw_room: false,
+            saw_kept: false,
+            steps: 0,
+        };
         // Where to go on next time, if that is known.
         let found = if spec.stated.spread {
             search.spread(from).map(|(slot, level)| (slot, Some(level)))
@@ -111,6 +142,7 @@ impl Allocator {
             found.map(|(slot, is_first)| (slot, is_first.then_some(slot)))
         };
         *steps += search.steps;
+        let saw_kept = search.saw_kept;
         // What lies below `from` was ruled out for the group, not for the bucket.
         let saw_room = search.saw_room
             || (found.is_none() && from > 0 && {
@@ -119,13 +151,15 @@ impl Allocator {
             });
         match found {
             Some((slot, lowest)) => {
-                if let Some(lowest) = lowest {
+                // What was kept back may be given while no agent gains anything.
+                if let Some(lowest) = lowest.filter(|_| !saw_kept) {
                     let gains = self.gains;
                     let group = &mut self.groups[index];
                     (group.lowest, group.lowest_as_of) = (lowest, gains);
                 }
                 Placement::On(slot)
             }
+            None if saw_kept => Placement::KeptBack,
             None if saw_room => Placement::NoLeave,
             None => Placement::NoRoom,
         }

@@ -2,8 +2,11 @@
 //! everything. The indexed allocator is compared with it, decision by decision (T18). Not for
 //! production: one decision costs the whole cluster. Plain scalars and ports only.
 
+mod quota;
+
 use crate::delta::{Decision, Delta, LeaseId, Use};
 use proffer_types::demand::DemandGroup;
+use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, Attributes, FrameworkId, GroupName, Monotonic, ResourceName, Resources, RoleName,
 };
@@ -41,7 +44,7 @@ struct Filter {
 pub struct Reference {
     agents: BTreeMap<AgentId, Agent>,
     frameworks: BTreeMap<FrameworkId, Framework>,
-    weights: BTreeMap<RoleName, u64>,
+    roles: BTreeMap<RoleName, RoleConfig>,
     filters: Vec<Filter>,
     uses: Vec<Use>,
     leases: BTreeMap<LeaseId, Decision>,
@@ -92,7 +95,7 @@ impl Reference {
                 self.agents.get_mut(&agent).expect("known").usable = usable;
             }
             Delta::RoleSet { role, config } => {
-                self.weights.insert(role, config.weight_milli);
+                self.roles.insert(role, config);
             }
             Delta::FrameworkAdded { framework, roles } => {
                 let entry = self.frameworks.entry(framework).or_default();
@@ -194,7 +197,12 @@ impl Reference {
         let needed: BTreeSet<RoleName> = clients
             .iter()
             .map(|(_, role)| role)
-            .chain(self.weights.iter().filter(|(_, weight)| **weight != 1000).map(|(r, _)| r))
+            .chain(
+                self.roles
+                    .iter()
+                    .filter(|(_, config)| **config != RoleConfig::default())
+                    .map(|(r, _)| r),
+            )
             .flat_map(|role| std::iter::successors(Some(role.clone()), RoleName::parent))
             .collect();
         self.direct_grants.retain(|role, _| needed.contains(role));
@@ -239,7 +247,9 @@ impl Reference {
 
     fn weight(&self, place: &Place) -> u128 {
         match place {
-            Place::Role(role) => u128::from(self.weights.get(role).copied().unwrap_or(1000)),
+            Place::Role(role) => {
+                u128::from(self.roles.get(role).map_or(1000, |config| config.weight_milli))
+            }
             Place::Direct(_) | Place::Client(_) => 1000,
         }
     }
@@ -348,12 +358,14 @@ impl Reference {
         group.target.saturating_sub(met).saturating_sub(out_of_reach)
     }
 
-    /// What one task of the group would get on the agent, if it may go there.
+    /// What one task of the group would get on the agent, if it may go there. `owed`: what others are
+    /// owed does not stand in its way.
     fn fit(
         &self,
         framework: FrameworkId,
         group: &DemandGroup,
         id: AgentId,
+        owed: bool,
         now: Monotonic,
     ) -> Option<Resources> {
         let agent = &self.agents[&id];
@@ -382,28 +394,39 @@ impl Reference {
             && group
                 .per_agent_max
                 .is_none_or(|most| self.on_agent(framework, &group.name, id) < most)
-            && !refused;
+            && !refused
+            && self.is_within_limits(&client, &group.shape)
+            && (owed || !self.is_kept_back(&client, &group.shape, id));
         fits.then(|| {
             let plain = names(&group.shape).filter(|name| **name != ResourceName::Ports);
             plain_set(plain.map(|name| (name.clone(), group.shape.scalar(name))), picked)
         })
     }
 
-    fn demand_step(&self, now: Monotonic, may: impl Fn(&Key) -> bool) -> Option<Decision> {
+    /// The first task that `may` be given, of clients in fair order.
+    fn demand_step(
+        &self,
+        owed: bool,
+        now: Monotonic,
+        may: impl Fn(&Key, &DemandGroup) -> bool,
+    ) -> Option<Decision> {
         let mut clients: Vec<Key> =
-            self.clients().into_iter().filter(|key| self.is_present(key) && may(key)).collect();
+            self.clients().into_iter().filter(|key| self.is_present(key)).collect();
         clients.sort_by(|a, b| self.fair_cmp(a, b));
         clients.into_iter().find_map(|(framework, role)| {
+            let key = (framework, role.clone());
             let stated = self.frameworks[&framework].groups.iter().flatten();
             let mut groups: Vec<&DemandGroup> = stated
-                .filter(|group| group.role == role && self.unmet(framework, group) > 0)
+                .filter(|group| {
+                    group.role == role && self.unmet(framework, group) > 0 && may(&key, group)
+                })
                 .collect();
             groups.sort_by_key(|group| (Reverse(group.priority), group.name.clone()));
             groups.into_iter().find_map(|group| {
                 let fits = self
                     .agents
                     .keys()
-                    .filter_map(|id| Some((*id, self.fit(framework, group, *id, now)?)));
+                    .filter_map(|id| Some((*id, self.fit(framework, group, *id, owed, now)?)));
                 let (agent, resources) =
                     fits.min_by_key(|(id, _)| self.preference(framework, group, *id))?;
                 Some(Decision {
@@ -438,46 +461,51 @@ impl Reference {
         (self.on_agent(framework, &group.name, id), wastes_gpus, Reverse(room), agent.slot)
     }
 
-    fn classical_step(&self, now: Monotonic) -> Option<Decision> {
+    fn classical_step(&self, owed: bool, now: Monotonic) -> Option<Decision> {
         let takes = |key: &Key| self.is_present(key) && self.frameworks[&key.0].groups.is_none();
         let mut clients: Vec<Key> = self.clients().into_iter().filter(takes).collect();
         clients.sort_by(|a, b| self.fair_cmp(a, b));
         let mut agents: Vec<(&AgentId, &Agent)> = self.agents.iter().collect();
         agents.sort_by_key(|(_, agent)| agent.slot);
-        agents.into_iter().filter(|(_, agent)| agent.usable).find_map(|(id, _)| {
-            let (scalars, ports) = self.free(*id);
-            let amount = |name| scalars.get(&name).copied().unwrap_or(0);
-            if amount(ResourceName::Cpus) < CPUS_MILLI_MIN
-                && amount(ResourceName::Mem) < MEM_BYTES_MIN
-            {
-                return None;
-            }
-            let offered = plain_set(scalars, ports);
-            let client = clients.iter().find(|client| {
-                !self.filters.iter().any(|filter| {
-                    filter.client == **client
+        agents.into_iter().filter(|(id, _)| self.is_worth_offering(**id)).find_map(|(id, _)| {
+            clients.iter().find_map(|client| {
+                let offered = self.cut(client, *id, owed)?;
+                let is_refused = self.filters.iter().any(|filter| {
+                    filter.client == *client
                         && filter.agent == *id
                         && filter.until > now
                         && filter.refused.contains(&offered)
+                });
+                (!is_refused).then(|| Decision {
+                    lease: LeaseId(0),
+                    framework: client.0,
+                    role: client.1.clone(),
+                    agent: *id,
+                    resources: offered,
+                    group: None,
+                    count: 1,
                 })
-            })?;
-            Some(Decision {
-                lease: LeaseId(0),
-                framework: client.0,
-                role: client.1.clone(),
-                agent: *id,
-                resources: offered,
-                group: None,
-                count: 1,
             })
         })
+    }
+
+    /// Usable, and with more than a crumb free.
+    fn is_worth_offering(&self, id: AgentId) -> bool {
+        let (scalars, _) = self.free(id);
+        self.agents[&id].usable && is_no_crumb(&scalars)
     }
 
     /// The next decision, one task or one agent at a time, under lease 0. Books nothing.
     #[must_use]
     pub fn next(&self, now: Monotonic) -> Option<Decision> {
-        let (demand, classical) = (self.demand_step(now, |_| true), self.classical_step(now));
-        match (demand, classical) {
+        let owed = self
+            .demand_step(true, now, |key, group| self.is_owed(key, &group.shape))
+            .or_else(|| self.classical_step(true, now));
+        if owed.is_some() {
+            return owed;
+        }
+        let demand = self.demand_step(false, now, |_, _| true);
+        match (demand, self.classical_step(false, now)) {
             (Some(demand), Some(classical)) => {
                 let client = (demand.framework, demand.role.clone());
                 let other = (classical.framework, classical.role.clone());
@@ -486,12 +514,18 @@ impl Reference {
                 if first {
                     return Some(demand);
                 }
-                let entitled = self.demand_step(now, |key| self.is_below_entitlement(key));
+                let entitled =
+                    self.demand_step(false, now, |key, _| self.is_below_entitlement(key));
                 Some(entitled.unwrap_or(classical))
             }
             (demand, classical) => demand.or(classical),
         }
     }
+}
+
+fn is_no_crumb(scalars: &BTreeMap<ResourceName, u64>) -> bool {
+    let amount = |name| scalars.get(&name).copied().unwrap_or(0);
+    amount(ResourceName::Cpus) >= CPUS_MILLI_MIN || amount(ResourceName::Mem) >= MEM_BYTES_MIN
 }
 
 fn names(shape: &Resources) -> impl Iterator<Item = &ResourceName> {

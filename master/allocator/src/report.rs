@@ -26,6 +26,20 @@ impl Allocator {
         self.dimensions.join(&charged.unwrap_or_default(), &[], &[])
     }
 
+    /// Scalars that count against the limits and guarantees of a role: used, leased or reserved by it
+    /// and all below it.
+    #[must_use]
+    pub fn consumed(&self, role: &RoleName) -> Resources {
+        self.dimensions.join(&self.fair.consumed_and_owed(role).0, &[], &[])
+    }
+
+    /// Scalars that a role and all below it are owed: what their guarantees have beyond what they
+    /// consume.
+    #[must_use]
+    pub fn owed(&self, role: &RoleName) -> Resources {
+        self.dimensions.join(&self.fair.consumed_and_owed(role).1, &[], &[])
+    }
+
     /// A role's dominant share in millionths of the cluster, before its weight, leases included.
     #[must_use]
     pub fn dominant_share_ppm(&self, role: &RoleName) -> u64 {

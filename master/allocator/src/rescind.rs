@@ -7,18 +7,21 @@ use proffer_types::Monotonic;
 use std::cmp::Ordering;
 
 impl Allocator {
-    /// A group found no place. If its client is below its entitlement, names the leases of one
-    /// agent that would make a place: the lowest slot, and only leases of clients that come later
-    /// in fair order. One agent at a time: what is freed wakes the group, and it asks again.
+    /// A group found no place. If it is owed one, or its client is below its entitlement, names the
+    /// leases of one agent that would make a place: the lowest slot, and only leases of clients that come
+    /// later in fair order, or of all for what is owed; never what its holder is owed. One agent at a time:
+    /// what is freed wakes the group, and it asks again.
     pub(crate) fn ask_leases_back(
         &mut self,
         group: u32,
+        is_owed: bool,
         now: Monotonic,
         rescinds: &mut Vec<LeaseId>,
         steps: &mut u64,
     ) {
         let spec = self.groups[group].spec.as_ref().expect("only stated groups ask");
-        if self.classical.is_empty() || !self.fair.is_below_entitlement(self.node_of(spec.client)) {
+        let may_ask = is_owed || self.fair.is_below_entitlement(self.node_of(spec.client));
+        if self.classical.is_empty() || !may_ask {
             return;
         }
         let mut last = None;
@@ -30,7 +33,7 @@ impl Allocator {
         let mut looked_at = 0;
         let found = slots.into_iter().find_map(|slot| {
             looked_at += 1;
-            self.would_make_room(group, slot, now)
+            self.would_make_room(group, is_owed, slot, now)
         });
         *steps += looked_at;
         for id in found.into_iter().flatten() {
@@ -46,7 +49,13 @@ impl Allocator {
     }
 
     /// The leases in `slot` that make room for a task of the group when taken back.
-    fn would_make_room(&self, group: u32, slot: u32, now: Monotonic) -> Option<Vec<LeaseId>> {
+    fn would_make_room(
+        &self,
+        group: u32,
+        is_owed: bool,
+        slot: u32,
+        now: Monotonic,
+    ) -> Option<Vec<LeaseId>> {
         let (group, agent) = (&self.groups[group], &self.agents[slot]);
         let spec = group.spec.as_ref().expect("only stated groups ask");
         let bucket = &self.buckets[spec.bucket];
@@ -63,8 +72,9 @@ impl Allocator {
                 break;
             }
             let lease = &self.leases[id];
-            let order = self.fair.cmp(self.node_of(spec.client), self.node_of(lease.client));
-            if order == Ordering::Less {
+            let (node, holder) = (self.node_of(spec.client), self.node_of(lease.client));
+            // What is owed would be given again at once.
+            if !lease.is_owed && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
                 room.add_all(&lease.plain);
                 taken.push(*id);
             }

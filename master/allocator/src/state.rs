@@ -7,10 +7,13 @@ use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
 use crate::filters::{Marks, RefusedSets};
 use crate::fit_tree::FitTree;
+use crate::headroom::Headroom;
+use crate::limits::AtLimit;
 use crate::slab::Slab;
+use crate::slot_set::SlotSet;
 use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides who is offered what. Fed with [`crate::Delta`]s; see the package's first page.
 #[derive(Clone, Debug)]
@@ -32,10 +35,16 @@ pub struct Allocator {
     pub(crate) classical: BTreeSet<(u32, LeaseId)>,
     /// Agents that gained something which waiting groups have not been told of.
     pub(crate) dirty: Vec<u32>,
-    /// Agents that may have something for a classical offer.
-    pub(crate) pool: BinaryHeap<Reverse<u32>>,
-    /// Every agent must come into the pool again; done up to this slot.
-    pub(crate) pool_all_from: Option<u32>,
+    /// Agents with enough for a classical offer.
+    pub(crate) worth: SlotSet,
+    /// Of these, such as somebody may take.
+    pub(crate) pool: SlotSet,
+    /// Of these, such as somebody may take who is owed something.
+    pub(crate) owed_pool: SlotSet,
+    pub(crate) headroom: Headroom,
+    pub(crate) at_limit: AtLimit,
+    /// Roles whose limit was set anew: leases may be beyond it.
+    pub(crate) lowered: BTreeSet<RoleName>,
     /// Counts gains: what was ruled out holds only until the next one.
     pub(crate) gains: u64,
     /// By client; replaced to void all its refusals at once. No two are ever equal.
@@ -64,6 +73,8 @@ pub(crate) struct Client {
     pub(crate) subscribed: bool,
     pub(crate) suppressed: bool,
     pub(crate) present: bool,
+    /// Limits above leave it nothing worth a classical offer.
+    pub(crate) is_at_limit: bool,
     /// Whether it refused anything in this epoch.
     pub(crate) has_refused: bool,
     /// Leases and agents with tasks that hold it in the tables.
@@ -83,6 +94,8 @@ pub(crate) struct Lease {
     pub(crate) plain: Amounts,
     pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
+    /// It was made out of what its client was owed.
+    pub(crate) is_owed: bool,
     /// It was named in [`crate::Turn::rescinds`].
     pub(crate) is_rescinded: bool,
 }
@@ -105,8 +118,12 @@ impl Default for Allocator {
             lease_next: 1,
             classical: BTreeSet::new(),
             dirty: Vec::new(),
-            pool: BinaryHeap::new(),
-            pool_all_from: None,
+            worth: SlotSet::default(),
+            pool: SlotSet::default(),
+            owed_pool: SlotSet::default(),
+            headroom: Headroom::default(),
+            at_limit: AtLimit::default(),
+            lowered: BTreeSet::new(),
             gains: 0,
             filter_epochs: Vec::new(),
             filter_epoch_next: 1,
@@ -122,12 +139,20 @@ impl Allocator {
         Self::default()
     }
 
-    /// Shows the search tree what is free on an agent.
+    /// Shows those who look for agents what is free on one.
     pub(crate) fn show(&mut self, slot: u32) {
         self.fit.widen(self.dimensions.len());
         let agent = &self.agents[slot];
         let bit = if agent.usable { Classes::bit(agent.class) } else { 0 };
         self.fit.set(slot, &agent.free, bit);
+        if agent.is_worth_offering() {
+            self.worth.insert(slot);
+        } else {
+            self.worth.remove(slot);
+        }
+        if self.fair.has_guarantees() {
+            self.count_headroom(slot);
+        }
     }
 
     /// Notes that an agent may now do for somebody for whom it did not.
@@ -142,11 +167,16 @@ impl Allocator {
     }
 
     pub(crate) fn pool_agent(&mut self, slot: u32) {
-        let agent = &mut self.agents[slot];
-        if !agent.is_pooled && agent.is_worth_offering() {
-            agent.is_pooled = true;
-            self.pool.push(Reverse(slot));
+        if self.agents[slot].is_worth_offering() {
+            self.pool.insert(slot);
+            self.owed_pool.insert(slot);
         }
+    }
+
+    /// Every agent may have something for somebody who did not get it before.
+    pub(crate) fn pool_all(&mut self) {
+        self.pool.add_all(&self.worth);
+        self.owed_pool.add_all(&self.worth);
     }
 
     /// A client's entry, made when it is not there.
@@ -162,6 +192,7 @@ impl Allocator {
             subscribed: false,
             suppressed: false,
             present: false,
+            is_at_limit: false,
             has_refused: false,
             holds: 0,
             groups: BTreeSet::new(),
@@ -202,14 +233,20 @@ impl Allocator {
         let framework = self.frameworks.get(&entry.framework);
         let is = entry.subscribed && !entry.suppressed && framework.is_some_and(|f| f.active);
         let takes_classical = is && framework.is_some_and(|f| !f.states_demand);
+        let is_at_limit = entry.is_at_limit;
         if was != is {
             self.clients[client].present = is;
             self.fair.set_present(node, is);
         }
-        if takes_classical && !self.fair.is_queued(node, Queue::Classical) {
-            self.pool_all_from = Some(0);
+        if is_at_limit && !takes_classical {
+            self.leave_limit(client);
         }
-        self.fair.set_queued(node, Queue::Classical, takes_classical);
+        let queued = takes_classical && !is_at_limit;
+        if queued && !self.fair.is_queued(node, Queue::Classical) {
+            self.pool_all();
+        }
+        self.fair.set_queued(node, Queue::Classical, queued);
+        self.headroom.stated_changed(&self.fair, node);
         let groups: Vec<u32> = self.clients[client].groups.iter().copied().collect();
         for group in groups {
             self.settle_group(group);
@@ -255,11 +292,9 @@ impl Allocator {
         let wanted = entry.unmet() > 0 && self.clients[spec.client].present;
         match (wanted, entry.waiting) {
             (true, Waiting::No) => self.set_waiting(group, Waiting::Awake),
-            (false, Waiting::Awake | Waiting::ForRoom | Waiting::ForLeave) => {
-                self.set_waiting(group, Waiting::No);
-            }
-            (true, Waiting::Awake | Waiting::ForRoom | Waiting::ForLeave)
-            | (false, Waiting::No) => {}
+            (false, Waiting::No) => {}
+            (false, _) => self.set_waiting(group, Waiting::No),
+            (true, _) => {}
         }
     }
 
@@ -289,6 +324,14 @@ impl Allocator {
                 self.buckets.get_mut(bucket).for_leave.remove(&group);
                 self.buckets.watch(bucket);
             }
+            Waiting::ForHeadroom => {
+                self.headroom.waiting.remove(&group);
+                self.buckets.get_mut(bucket).for_leave.remove(&group);
+                self.buckets.watch(bucket);
+            }
+            Waiting::ForLimit => {
+                self.at_limit.remove_group(&self.fair, self.clients[client].node, group);
+            }
         }
         match waiting {
             Waiting::No => {}
@@ -304,6 +347,14 @@ impl Allocator {
                 self.buckets.get_mut(bucket).for_leave.insert(group);
                 self.buckets.watch(bucket);
             }
+            Waiting::ForHeadroom => {
+                self.headroom.waiting.insert(group);
+                self.buckets.get_mut(bucket).for_leave.insert(group);
+                self.buckets.watch(bucket);
+            }
+            Waiting::ForLimit => {
+                self.at_limit.add_group(&self.fair, self.clients[client].node, group);
+            }
         }
     }
 
@@ -312,7 +363,7 @@ impl Allocator {
         self.gains += 1;
         let groups: Vec<u32> = self.clients[client].groups.iter().copied().collect();
         for group in groups {
-            if self.groups[group].waiting == Waiting::ForLeave {
+            if matches!(self.groups[group].waiting, Waiting::ForLeave | Waiting::ForHeadroom) {
                 self.set_waiting(group, Waiting::Awake);
             }
         }

@@ -1,33 +1,47 @@
 //! The work list (K7): a turn spends a counted number of steps and can be resumed anywhere.
 //!
 //! The next decision is a function of the state alone:
-//! 1. the first client in fair order that has a group which an agent can take: its group of the
+//! 1. what is owed, while anything is ([`crate::headroom`]): the first client in fair order that has a
+//!    group, of the highest priority and then by name, of which one more task lies within what the client
+//!    is owed, within limits, and has a place; else the lowest slot and the first classical client in fair
+//!    order that is owed something worth an offer of it: as much as that;
+//! 2. the first client in fair order that has a group which an agent can take: its group of the
 //!    highest priority, then by name, placed as [`crate::place`] says;
-//! 2. the lowest slot with something worth offering that a classical client does not refuse, and
-//!    the first such client in fair order: all that is free there;
-//! 3. of the two, the demand, if its client is below its entitlement or before the other in fair
+//! 3. the lowest slot with something worth offering that a classical client does not refuse, and
+//!    the first such client in fair order: all that is free there and that it may have;
+//! 4. of these two, the demand, if its client is below its entitlement or before the other in fair
 //!    order; else the first demand in fair order whose client is below its entitlement; else the
 //!    classical offer. So demand is served first without starving anybody (K10).
+//!
+//! Nothing is given beyond a limit, and but for what is owed nothing that has to stay free for others.
 
 use crate::delta::{Decision, LeaseId, Turn};
 use crate::demand::Waiting;
 use crate::fair_tree::Queue;
+use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
 use crate::state::Allocator;
 use proffer_types::{Monotonic, Resources};
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 
 /// What is decided next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 enum Next {
     /// One task of a group, in a slot.
     Task { group: u32, slot: u32 },
-    /// All that is free in a slot, for a client.
-    All { client: u32, slot: u32 },
+    /// A part of what is free in a slot, for a client.
+    Part { client: u32, slot: u32, cut: Box<Cut> },
     /// There is nothing to decide.
     Nothing,
     /// The budget ended first.
     Budget,
+}
+
+/// A group to be tried next.
+struct Pick {
+    group: u32,
+    /// One more task of it is owed.
+    is_owed: bool,
 }
 
 /// A turn under way.
@@ -46,9 +60,6 @@ impl Progress {
     }
 }
 
-/// Slots looked at for one step while the pool is filled again.
-const POOL_CHUNK: u32 = 64;
-
 impl Allocator {
     /// Decides until nothing can be decided or `budget_steps` are spent. A step is a search, a
     /// client looked at, or a change told to those who wait. What it decides is booked.
@@ -57,18 +68,19 @@ impl Allocator {
         let mut progress = Progress { turn: Turn::default(), steps: 0, budget, now, open: None };
         progress.steps += self.expire_filters(now, budget);
         progress.steps += self.fair.refresh();
+        progress.steps += self.renew_sets();
+        progress.steps += self.take_back_beyond_limits(&mut progress.turn.beyond_limits);
         while !progress.is_spent() {
             if let Some(slot) = self.dirty.pop() {
                 progress.steps += self.tell_waiting(slot, now);
                 continue;
             }
-            if self.pool_some() {
-                progress.steps += 1;
-                continue;
-            }
+            progress.steps += self.wake_under_limits() + self.wake_for_headroom();
             match self.next(&mut progress) {
                 Next::Task { group, slot } => self.decide_task(&mut progress, group, slot),
-                Next::All { client, slot } => self.decide_all(&mut progress, client, slot),
+                Next::Part { client, slot, cut } => {
+                    self.decide_part(&mut progress, client, slot, *cut);
+                }
                 Next::Nothing => break,
                 Next::Budget => {}
             }
@@ -80,11 +92,13 @@ impl Allocator {
     }
 
     fn has_work(&self, now: Monotonic) -> bool {
-        let pooled = self.pool_all_from.is_some() || !self.pool.is_empty();
         !self.dirty.is_empty()
+            || self.fair.has_news()
+            || self.headroom.has_grown(&self.fair)
             || self.refused.first_end().is_some_and(|until| until <= now)
             || (self.may_serve_demand() && !self.fair.is_empty(Queue::Demand))
-            || (pooled && !self.fair.is_empty(Queue::Classical))
+            || (!self.pool.is_empty() && !self.fair.is_empty(Queue::Classical))
+            || (!self.owed_pool.is_empty() && !self.fair.is_empty(Queue::OwedClassical))
     }
 
     /// With no room anywhere nobody has to be looked at, unless leases could be taken back.
@@ -108,6 +122,8 @@ impl Allocator {
                 let group = &self.groups[*group];
                 let spec = group.spec.as_ref().expect("only stated groups wait");
                 self.has_leave(group, spec, bucket, (slot, agent), now)
+                    && (group.waiting == Waiting::ForLeave
+                        || self.kept_back(spec.client, bucket.shape()).allows(agent.sets))
             }));
             steps += (bucket.for_leave.len() + woken.len()) as u64;
             self.buckets.set_room(id, true);
@@ -118,30 +134,20 @@ impl Allocator {
         steps
     }
 
-    /// Brings some more agents into the pool when all have to come in again.
-    fn pool_some(&mut self) -> bool {
-        let Some(from) = self.pool_all_from else { return false };
-        if self.fair.is_empty(Queue::Classical) {
-            return false;
-        }
-        let end = from.saturating_add(POOL_CHUNK).min(self.agents.end());
-        for slot in from..end {
-            if self.agents.get(slot).is_some() {
-                self.pool_agent(slot);
+    fn next(&mut self, progress: &mut Progress) -> Next {
+        if self.fair.is_owing() {
+            match self.next_owed(progress) {
+                Next::Nothing => {}
+                owed @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => return owed,
             }
         }
-        self.pool_all_from = (end < self.agents.end()).then_some(end);
-        true
-    }
-
-    fn next(&mut self, progress: &mut Progress) -> Next {
         let first = self.next_demand(progress, Self::first_waiting);
         let Next::Task { group, .. } = first else {
-            return if first == Next::Budget { first } else { self.next_classical(progress) };
+            return if matches!(first, Next::Budget) { first } else { self.next_part(progress) };
         };
-        let classical = self.next_classical(progress);
-        let Next::All { client, .. } = classical else {
-            return if classical == Next::Budget { classical } else { first };
+        let classical = self.next_part(progress);
+        let Next::Part { client, .. } = classical else {
+            return if matches!(classical, Next::Budget) { classical } else { first };
         };
         let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
         let (node, other) = (self.clients[spec.client].node, self.clients[client].node);
@@ -150,38 +156,85 @@ impl Allocator {
         }
         match self.next_demand(progress, Self::first_entitled) {
             Next::Nothing => classical,
-            entitled @ (Next::Task { .. } | Next::All { .. } | Next::Budget) => entitled,
+            entitled @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => entitled,
         }
     }
 
-    fn first_waiting(&self) -> Option<u32> {
-        self.fair.first(Queue::Demand)
+    fn next_owed(&mut self, progress: &mut Progress) -> Next {
+        match self.next_demand(progress, Self::first_owed) {
+            Next::Nothing => self.next_owed_part(progress),
+            owed @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => owed,
+        }
     }
 
-    fn first_entitled(&self) -> Option<u32> {
-        self.fair.first_that(Queue::Demand, &mut |client| {
+    fn first_waiting(&self, _steps: &mut u64) -> Option<Pick> {
+        self.fair.first(Queue::Demand).map(|client| self.first_awake(client))
+    }
+
+    fn first_entitled(&self, steps: &mut u64) -> Option<Pick> {
+        let client = self.fair.first_that(Queue::Demand, &mut |client| {
+            *steps += 1;
             self.fair.is_below_entitlement(self.clients[client].node)
-        })
+        });
+        client.map(|client| self.first_awake(client))
+    }
+
+    fn first_awake(&self, client: u32) -> Pick {
+        let awake = self.clients[client].awake.first();
+        Pick { group: awake.expect("a queued client has a group to be tried").2, is_owed: false }
+    }
+
+    /// The first group of which one more task is owed.
+    fn first_owed(&self, steps: &mut u64) -> Option<Pick> {
+        let mut picked = None;
+        self.fair.first_owed(Queue::Demand, &mut |client| {
+            *steps += 1;
+            let client = &self.clients[client];
+            let owed = self.fair.guaranteed(client.node);
+            picked = client.awake.iter().map(|(_, _, group)| *group).find(|group| {
+                let spec = self.groups[*group].spec.as_ref().expect("only stated groups wait");
+                owed.covers(self.buckets[spec.bucket].shape())
+            });
+            picked.is_some()
+        });
+        picked.map(|group| Pick { group, is_owed: true })
     }
 
     /// The first group in the order of `pick` that has a place. Those that have none go to sleep.
-    fn next_demand(&mut self, progress: &mut Progress, pick: fn(&Self) -> Option<u32>) -> Next {
+    fn next_demand(
+        &mut self,
+        progress: &mut Progress,
+        pick: fn(&Self, &mut u64) -> Option<Pick>,
+    ) -> Next {
         while self.may_serve_demand() {
-            let Some(client) = pick(self) else { return Next::Nothing };
-            let awake = self.clients[client].awake.first();
-            let group = awake.expect("a queued client has a group to be tried").2;
-            match self.place(group, progress.now, &mut progress.steps) {
+            let Some(Pick { group, is_owed }) = pick(self, &mut progress.steps) else {
+                return Next::Nothing;
+            };
+            let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
+            let (client, bucket) = (spec.client, spec.bucket);
+            let shape = self.buckets[bucket].shape();
+            if self.fair.limiting(self.clients[client].node, shape).is_some() {
+                progress.steps += 1;
+                self.set_waiting(group, Waiting::ForLimit);
+                if progress.is_spent() {
+                    return Next::Budget;
+                }
+                continue;
+            }
+            match self.place(group, is_owed, progress.now, &mut progress.steps) {
                 Placement::On(slot) => return Next::Task { group, slot },
                 Placement::NoRoom => {
-                    let spec = self.groups[group].spec.as_ref();
-                    let bucket = spec.expect("only stated groups are served").bucket;
                     self.buckets.set_room(bucket, false);
                     self.set_waiting(group, Waiting::ForRoom);
-                    self.ask_back(group, progress);
+                    self.ask_back(group, is_owed, progress);
                 }
                 Placement::NoLeave => {
                     self.set_waiting(group, Waiting::ForLeave);
-                    self.ask_back(group, progress);
+                    self.ask_back(group, is_owed, progress);
+                }
+                Placement::KeptBack => {
+                    self.headroom.is_keeping = true;
+                    self.set_waiting(group, Waiting::ForHeadroom);
                 }
             }
             if progress.is_spent() {
@@ -191,24 +244,21 @@ impl Allocator {
         Next::Nothing
     }
 
-    fn ask_back(&mut self, group: u32, progress: &mut Progress) {
+    fn ask_back(&mut self, group: u32, is_owed: bool, progress: &mut Progress) {
         let Progress { turn, steps, now, .. } = progress;
-        self.ask_leases_back(group, *now, &mut turn.rescinds, steps);
+        self.ask_leases_back(group, is_owed, *now, &mut turn.rescinds, steps);
     }
 
-    fn next_classical(&mut self, progress: &mut Progress) -> Next {
+    fn next_part(&mut self, progress: &mut Progress) -> Next {
         if self.fair.is_empty(Queue::Classical) {
             return Next::Nothing;
         }
-        while let Some(Reverse(slot)) = self.pool.peek().copied() {
+        while let Some(slot) = self.pool.first() {
             progress.steps += 1;
-            if let Some(client) = self.first_willing(slot, &mut progress.steps) {
-                return Next::All { client, slot };
+            if let Some((client, cut)) = self.first_willing(slot, false, &mut progress.steps) {
+                return Next::Part { client, slot, cut: Box::new(cut) };
             }
-            self.pool.pop();
-            if let Some(agent) = self.agents.get_mut(slot) {
-                agent.is_pooled = false;
-            }
+            self.pool.remove(slot);
             if progress.is_spent() {
                 return Next::Budget;
             }
@@ -216,23 +266,72 @@ impl Allocator {
         Next::Nothing
     }
 
-    /// The first classical client in fair order that does not refuse what is free in a slot.
-    fn first_willing(&mut self, slot: u32, steps: &mut u64) -> Option<u32> {
+    fn next_owed_part(&mut self, progress: &mut Progress) -> Next {
+        if self.fair.is_empty(Queue::OwedClassical) {
+            return Next::Nothing;
+        }
+        while let Some(slot) = self.owed_pool.first() {
+            progress.steps += 1;
+            if let Some((client, cut)) = self.first_willing(slot, true, &mut progress.steps) {
+                return Next::Part { client, slot, cut: Box::new(cut) };
+            }
+            self.owed_pool.remove(slot);
+            if progress.is_spent() {
+                return Next::Budget;
+            }
+        }
+        Next::Nothing
+    }
+
+    /// The first classical client in fair order that does not refuse what it may have of an agent.
+    fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
         let agent = self.agents.get(slot)?;
-        if !agent.is_pooled || !agent.is_worth_offering() {
+        if !agent.is_worth_offering() {
             return None;
         }
-        if agent.filters.is_empty() {
-            return self.fair.first(Queue::Classical);
+        let has_refusals = !agent.filters.is_empty();
+        if !has_refusals && self.gives_whole() {
+            return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
         }
-        agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
-        let mut looked_at = 0;
-        let willing = self.fair.first_that(Queue::Classical, &mut |client| {
-            looked_at += 1;
-            !self.marks.has(client, self.filter_epochs[client as usize])
-        });
-        *steps += looked_at;
-        willing
+        if has_refusals {
+            agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
+        }
+        let surplus = self.surplus_on(slot);
+        let (mut found, mut at_limit) = (None, Vec::new());
+        let (mut is_kept, mut is_cut_short) = (false, false);
+        let mut accept = |client: u32| {
+            *steps += 1;
+            if has_refusals && self.marks.has(client, self.filter_epochs[client as usize]) {
+                return false;
+            }
+            let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
+            match self.cut(client, slot, surplus.as_ref(), owed.as_ref()) {
+                Ok(cut) if cut.is_whole || !self.refuses(client, slot, &cut) => {
+                    found = Some((client, cut));
+                }
+                Ok(_) | Err(NoCut::Crumb) => is_cut_short = true,
+                Err(NoCut::AtLimit) => at_limit.push(client),
+                Err(NoCut::KeptBack) => is_kept = true,
+            }
+            found.is_some()
+        };
+        if is_owed {
+            self.fair.first_owed(Queue::Classical, &mut accept);
+        } else {
+            self.fair.first_that(Queue::Classical, &mut accept);
+        }
+        self.headroom.is_keeping |= is_kept;
+        self.at_limit.is_cut_short |= is_cut_short;
+        for client in at_limit {
+            self.enter_limit(client);
+        }
+        found
+    }
+
+    /// Whether a client refused what it would be offered. Refusals that have ended are gone.
+    fn refuses(&self, client: u32, slot: u32, cut: &Cut) -> bool {
+        let epoch = self.filter_epochs[client as usize];
+        self.agents[slot].filters.block_cut(&self.refused, (client, epoch), cut)
     }
 
     fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32) {
@@ -248,10 +347,10 @@ impl Allocator {
         self.grant_task(id, group, slot);
     }
 
-    fn decide_all(&mut self, progress: &mut Progress, client: u32, slot: u32) {
+    fn decide_part(&mut self, progress: &mut Progress, client: u32, slot: u32, cut: Cut) {
         self.close(progress);
         let lease = LeaseId(self.lease_next);
-        let resources = self.grant_all(lease, client, slot);
+        let resources = self.grant_cut(lease, client, slot, cut);
         let entry = &self.clients[client];
         progress.turn.decisions.push(Decision {
             lease,

@@ -4,6 +4,7 @@
 use crate::amounts::{Amounts, Kind, Parts, SpanList, Spans};
 use crate::delta::{Decision, DeltaError, LeaseId, Use};
 use crate::demand::Bucket;
+use crate::limits::Cut;
 use crate::state::{Allocator, Lease};
 use proffer_types::{FrameworkId, GroupName, Resources};
 
@@ -193,6 +194,7 @@ impl Allocator {
             plain,
             spans,
             sets: Resources::new(),
+            is_owed: false,
             is_rescinded: false,
         };
         self.book_lease(id, lease);
@@ -215,14 +217,21 @@ impl Allocator {
             .collect()
     }
 
-    /// Everything plain that is free on an agent, for one client.
-    pub(crate) fn grant_all(&mut self, id: LeaseId, client: u32, slot: u32) -> Resources {
-        let agent = &self.agents[slot];
-        let (plain, spans) = (agent.free.clone(), agent.free_spans());
-        let sets = agent.sets_free.clone();
+    /// What a client may have of an agent.
+    pub(crate) fn grant_cut(&mut self, id: LeaseId, client: u32, slot: u32, cut: Cut) -> Resources {
+        let Cut { plain, spans, sets, is_owed, .. } = cut;
         let offered = self.dimensions.join(&plain, &spans, sets.entries());
-        let lease =
-            Lease { slot, client, group: None, count: 1, plain, spans, sets, is_rescinded: false };
+        let lease = Lease {
+            slot,
+            client,
+            group: None,
+            count: 1,
+            plain,
+            spans,
+            sets,
+            is_owed,
+            is_rescinded: false,
+        };
         self.book_lease(id, lease);
         offered
     }
@@ -257,6 +266,7 @@ impl Allocator {
             plain: parts.plain,
             spans: parts.spans,
             sets,
+            is_owed: false,
             is_rescinded: false,
         };
         self.book_lease(decision.lease, lease);

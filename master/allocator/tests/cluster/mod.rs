@@ -99,10 +99,10 @@ impl Cluster {
         for _ in 0..10_000 {
             let turn = self.turn(PLENTY);
             assert!(!turn.more);
-            for lease in &turn.rescinds {
+            for lease in turn.rescinds.iter().chain(&turn.beyond_limits) {
                 self.give_back(*lease);
             }
-            let is_done = turn.rescinds.is_empty();
+            let is_done = turn.rescinds.is_empty() && turn.beyond_limits.is_empty();
             decisions.extend(turn.decisions);
             if is_done {
                 return decisions;
