@@ -580,14 +580,27 @@ pub(crate) struct Roles {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum RoleVerb {
-    /// Set a role's part.
-    Set {
-        /// The role, such as `eng/db`.
-        role: String,
-        /// Its part among its siblings; 1 is the default.
-        #[arg(long, value_name = "N")]
-        weight: String,
-    },
+    /// Set a role's weight, guarantee or limit. What is not given stays as it is.
+    Set(RoleSet),
+}
+
+#[derive(Args, Debug)]
+#[group(id = "what", required = true, multiple = true, args = ["weight", "guarantee", "limit"])]
+pub(crate) struct RoleSet {
+    /// The role, such as `eng/db`.
+    pub role: String,
+    /// Its part among its siblings; 1 is the default.
+    #[arg(long, value_name = "N")]
+    pub weight: Option<String>,
+    /// Kept for it and all below it: `cpus:4;mem:8GiB`; '' for none.
+    #[arg(long, value_name = "LIST")]
+    pub guarantee: Option<String>,
+    /// Never more for it and all below it: `cpus:9;gpus:0`; '' for none.
+    #[arg(long, value_name = "LIST")]
+    pub limit: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,7 +1,7 @@
 //! Resource lists as people read them in tables.
 
 use proffer_proto::pb;
-use proffer_types::{Bytes, ResourceName, Resources};
+use proffer_types::{Bytes, Quantities, ResourceName, Resources};
 
 /// `1.5/4` for one resource of an agent: used of all.
 pub(crate) fn used_of(
@@ -40,7 +40,12 @@ pub(crate) fn words(resources: &[pb::Resource]) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-fn domain(resources: &[pb::Resource]) -> Resources {
+/// The guarantee or limit of a role.
+pub(crate) fn quantities(list: &[pb::Resource]) -> Quantities {
+    proffer_proto::convert::quantities_from_pb(list.to_vec(), "amounts").unwrap_or_default()
+}
+
+pub(crate) fn domain(resources: &[pb::Resource]) -> Resources {
     // What a newer master sends and this program does not know is left out of a table, no more.
     proffer_proto::convert::resources_from_pb(resources.to_vec(), "resources").unwrap_or_default()
 }

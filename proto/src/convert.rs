@@ -19,6 +19,9 @@ mod template;
 mod types;
 
 pub use operator::{Page, page, requested_cursor};
-pub use resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
+pub use resources::{
+    attributes_from_pb, attributes_to_pb, quantities_from_pb, quantities_to_pb, resources_from_pb,
+    resources_to_pb,
+};
 pub use scheduler::{RefusedCall, call_name, calls_from_pb};
 pub use types::{digest_from_pb, digest_from_text};

@@ -40,7 +40,7 @@ pub(crate) struct Headroom {
     /// Groups that may not have what is free.
     pub(crate) waiting: BTreeSet<u32>,
     /// Something was kept back since the surplus was looked at last, and what it was then.
-    pub(crate) is_keeping: bool,
+    is_keeping: bool,
     seen: Vec<Amounts>,
 }
 
@@ -94,6 +94,20 @@ impl Headroom {
             rest
         };
         self.sets.iter().enumerate().map(rest).collect()
+    }
+
+    /// Somebody did not get what has to stay free.
+    pub(crate) fn keep(&mut self, fair: &FairTree) {
+        let now = self.surplus(fair);
+        if !std::mem::replace(&mut self.is_keeping, true) {
+            self.seen = now;
+            return;
+        }
+        for (seen, now) in self.seen.iter_mut().zip(&now) {
+            let less: Vec<(usize, u64)> =
+                seen.iter().map(|(d, v)| (d, v.min(now.get(d)))).collect();
+            less.into_iter().for_each(|(dimension, value)| seen.set(dimension, value));
+        }
     }
 
     /// Whether there is more of what was kept back than when it was looked at last.

@@ -35,9 +35,7 @@ pub(crate) struct Cut {
 pub(crate) enum NoCut {
     /// Limits leave nothing worth an offer on any agent.
     AtLimit,
-    /// The rest of this agent has to stay free for others.
-    KeptBack,
-    /// What is left for it here is a crumb.
+    /// What it may have here is a crumb.
     Crumb,
 }
 
@@ -208,10 +206,7 @@ impl Allocator {
             cut.plain.set(dimension, given);
         }
         cut.is_owed = owed.is_some();
-        match is_worth_offering(|dimension| cut.plain.get(dimension)) {
-            true if owed.is_none() || is_of_owed => Ok(cut),
-            false if owed.is_none() && surplus.is_some() => Err(NoCut::KeptBack),
-            _ => Err(NoCut::Crumb),
-        }
+        let is_worth = is_worth_offering(|dimension| cut.plain.get(dimension));
+        if is_worth && (owed.is_none() || is_of_owed) { Ok(cut) } else { Err(NoCut::Crumb) }
     }
 }

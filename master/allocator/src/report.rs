@@ -26,6 +26,12 @@ impl Allocator {
         self.dimensions.join(&charged.unwrap_or_default(), &[], &[])
     }
 
+    /// Scalars of all agents together.
+    #[must_use]
+    pub fn total(&self) -> Resources {
+        self.dimensions.join(self.fair.totals(), &[], &[])
+    }
+
     /// Scalars that count against the limits and guarantees of a role: used, leased or reserved by it
     /// and all below it.
     #[must_use]

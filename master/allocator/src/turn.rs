@@ -233,7 +233,7 @@ impl Allocator {
                     self.ask_back(group, is_owed, progress);
                 }
                 Placement::KeptBack => {
-                    self.headroom.is_keeping = true;
+                    self.headroom.keep(&self.fair);
                     self.set_waiting(group, Waiting::ForHeadroom);
                 }
             }
@@ -297,8 +297,7 @@ impl Allocator {
             agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
         }
         let surplus = self.surplus_on(slot);
-        let (mut found, mut at_limit) = (None, Vec::new());
-        let (mut is_kept, mut is_cut_short) = (false, false);
+        let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
         let mut accept = |client: u32| {
             *steps += 1;
             if has_refusals && self.marks.has(client, self.filter_epochs[client as usize]) {
@@ -309,9 +308,9 @@ impl Allocator {
                 Ok(cut) if cut.is_whole || !self.refuses(client, slot, &cut) => {
                     found = Some((client, cut));
                 }
+                // It might take more.
                 Ok(_) | Err(NoCut::Crumb) => is_cut_short = true,
                 Err(NoCut::AtLimit) => at_limit.push(client),
-                Err(NoCut::KeptBack) => is_kept = true,
             }
             found.is_some()
         };
@@ -320,7 +319,9 @@ impl Allocator {
         } else {
             self.fair.first_that(Queue::Classical, &mut accept);
         }
-        self.headroom.is_keeping |= is_kept;
+        if is_cut_short && surplus.is_some() {
+            self.headroom.keep(&self.fair);
+        }
         self.at_limit.is_cut_short |= is_cut_short;
         for client in at_limit {
             self.enter_limit(client);

@@ -68,6 +68,8 @@ impl Master {
             allocated: self.allocator.allocated(&name),
             dominant_share_ppm: self.allocator.dominant_share_ppm(&name),
             frameworks: entry.map(|e| e.frameworks.iter().copied().collect()).unwrap_or_default(),
+            consumed: self.allocator.consumed(&name),
+            owed: self.allocator.owed(&name),
             name,
         }
     }

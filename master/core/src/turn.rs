@@ -8,12 +8,13 @@ use crate::state::changes::{Noted, RowKey};
 use crate::state::connections::ConnectionKind;
 use crate::state::frameworks::FrameworkEntry;
 use crate::state::outbox::{Item, Rest};
+use proffer_allocator::LeaseId;
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, SchedulerDown};
 use proffer_types::{
-    AgentId, Cursor, FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskName,
-    Weight,
+    AgentId, Cursor, FrameworkEpoch, FrameworkId, Now, OfferId, Refusal, RefusalCode, TaskKey,
+    TaskName, Weight,
 };
 
 impl Master {
@@ -89,15 +90,17 @@ impl Master {
             }
             // One that is full now is passed over from here on.
             self.sync_clogged();
-            if turn.rescinds.is_empty() {
+            if turn.rescinds.is_empty() && turn.beyond_limits.is_empty() {
                 break;
             }
-            let ids: Vec<_> = turn
-                .rescinds
-                .iter()
-                .map(|lease| proffer_types::OfferId { epoch: self.epoch(), sequence: lease.0 })
-                .collect();
-            self.rescind(&ids, "demand_changed");
+            for (leases, reason) in
+                [(turn.rescinds, "demand_changed"), (turn.beyond_limits, "limit_lowered")]
+            {
+                let epoch = self.epoch();
+                let id = |lease: &LeaseId| OfferId { epoch, sequence: lease.0 };
+                let ids: Vec<OfferId> = leases.iter().map(id).collect();
+                self.rescind(&ids, reason);
+            }
             if left == 0 {
                 self.allocation_unfinished = true;
                 break;

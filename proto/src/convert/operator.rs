@@ -246,6 +246,8 @@ impl From<RoleRow> for pb::RoleRow {
             allocated: resources_to_pb(row.allocated),
             dominant_share_ppm: row.dominant_share_ppm,
             frameworks: row.frameworks.iter().map(ToString::to_string).collect(),
+            consumed: resources_to_pb(row.consumed),
+            owed: resources_to_pb(row.owed),
         }
     }
 }
@@ -259,6 +261,8 @@ impl TryFrom<pb::RoleRow> for RoleRow {
             allocated: resources_from_pb(row.allocated, "allocated")?,
             dominant_share_ppm: row.dominant_share_ppm,
             frameworks: names(&row.frameworks, "frameworks", ITEMS_MAX)?,
+            consumed: resources_from_pb(row.consumed, "consumed")?,
+            owed: resources_from_pb(row.owed, "owed")?,
         })
     }
 }

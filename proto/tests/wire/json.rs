@@ -155,10 +155,16 @@ fn offer() -> Offer {
 fn role() -> RoleRow {
     RoleRow {
         name: name("eng/web"),
-        config: RoleConfig { weight_milli: 2000, ..RoleConfig::default() },
+        config: RoleConfig {
+            weight_milli: 2000,
+            guarantee: "cpus:2".parse().expect("valid"),
+            limit: "cpus:4;gpus:0".parse().expect("valid"),
+        },
         allocated: resources("cpus:1;mem:128MiB"),
         dominant_share_ppm: 111_111,
         frameworks: vec![FrameworkId(7)],
+        consumed: resources("cpus:1;mem:128MiB"),
+        owed: resources("cpus:1"),
     }
 }
 

@@ -797,13 +797,16 @@ pub(crate) fn framework_row() -> BoxedStrategy<FrameworkRow> {
 }
 
 pub(crate) fn role_row() -> BoxedStrategy<RoleRow> {
-    (role(), role_config(), resources(), number(), vec(framework_id(), 0..4))
-        .prop_map(|(name, config, allocated, dominant_share_ppm, frameworks)| RoleRow {
+    let counted = (resources(), resources(), resources());
+    (role(), role_config(), counted, number(), vec(framework_id(), 0..4))
+        .prop_map(|(name, config, (allocated, consumed, owed), share, frameworks)| RoleRow {
             name,
             config,
             allocated,
-            dominant_share_ppm,
+            dominant_share_ppm: share,
             frameworks,
+            consumed,
+            owed,
         })
         .boxed()
 }

@@ -123,6 +123,10 @@ pub struct RoleRow {
     pub dominant_share_ppm: u64,
     /// Frameworks in it.
     pub frameworks: Vec<FrameworkId>,
+    /// What counts against its limit and guarantee: used, held or reserved by it and all below it.
+    pub consumed: Resources,
+    /// What it is owed: its guarantee, or those below it, beyond what is consumed.
+    pub owed: Resources,
 }
 
 /// A task's row.

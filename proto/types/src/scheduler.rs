@@ -250,7 +250,8 @@ pub enum Event {
     Rescinded {
         /// Which.
         offers: Vec<OfferId>,
-        /// Why: `expired`, `agent_changed`, `agent_lost`, `demand_changed`, `operator`.
+        /// Why: `expired`, `agent_changed`, `agent_lost`, `demand_changed`, `limit_lowered`,
+        /// `operator`.
         reason: String,
     },
     /// Answer to an accept: booked, or refused as a whole.

@@ -27,6 +27,7 @@ mod i2;
 mod i3;
 mod i4;
 mod i5;
+mod i6;
 mod i7;
 mod k1;
 mod k10;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i3::NoOversubscription>::default(),
         Box::<i4::Conservation>::default(),
         Box::<i5::Known>::default(),
+        Box::<i6::Quota>::default(),
         Box::<i7::Status>::default(),
         Box::<i10::OneLeader>::default(),
         Box::<i11::DurableBeforePromise>::default(),

@@ -87,6 +87,8 @@ pub enum Planted {
     OpenDoor,
     /// The master never hears which agents operators drain.
     ForgottenDrain,
+    /// The master never hears which limits operators set.
+    ForgottenLimit,
     /// A member of the store answers with what it knew before it was cut off.
     StaleMember,
     /// A member that is cut off from the others says that it has written.
@@ -104,6 +106,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::BoastfulAgent, "I3"),
     (Planted::ForgottenReturn, "I4"),
     (Planted::ShortList, "I5"),
+    (Planted::ForgottenLimit, "I6"),
     (Planted::BackFromTheDead, "I7"),
     (Planted::ToldTwice, "I7"),
     (Planted::StoreWithoutFence, "I10"),
@@ -191,7 +194,7 @@ impl Planted {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
             }
-            Self::ForgottenDrain => {
+            Self::ForgottenDrain | Self::ForgottenLimit => {
                 plan.operators = true;
                 plan.rates.crash_master = 0;
             }

@@ -20,6 +20,7 @@ use proffer_sdk_core::driver::Standing;
 use proffer_service_core::api::ServiceStatus;
 use proffer_types::agent::AgentInfo;
 use proffer_types::operator::{AgentCondition, OperatorCall};
+use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
 use proffer_types::{AgentName, Attributes};
 use std::collections::{BTreeMap, VecDeque};
@@ -244,6 +245,12 @@ fn activate_all(world: &mut World) {
         .collect();
     for id in held {
         workload::ask(world, &OperatorCall::ActivateAgent(id));
+    }
+    let limited = world.view.roles.values().filter(|row| !row.config.limit.is_empty());
+    let limited: Vec<_> = limited.map(|row| row.name.clone()).collect();
+    for role in limited {
+        let config = RoleConfig::default();
+        workload::ask(world, &OperatorCall::SetRole { role, config });
     }
 }
 

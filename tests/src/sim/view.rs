@@ -1,7 +1,9 @@
 //! The published view, built from change lists as any watcher would: what I5 and I17 are checked on.
 
-use proffer_types::operator::{AgentRow, Change, DemandRow, FrameworkRow, OfferRow, TaskRow};
-use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, OfferId, TaskKey};
+use proffer_types::operator::{
+    AgentRow, Change, DemandRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
+};
+use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, OfferId, RoleName, TaskKey};
 use std::collections::BTreeMap;
 
 /// Rows as of a change.
@@ -19,6 +21,8 @@ pub struct View {
     pub offers: BTreeMap<OfferId, OfferRow>,
     /// Rows.
     pub demand: BTreeMap<DemandKey, DemandRow>,
+    /// Rows.
+    pub roles: BTreeMap<RoleName, RoleRow>,
 }
 
 impl View {
@@ -74,7 +78,10 @@ impl View {
             Change::DemandRemoved(key) => {
                 self.demand.remove(key);
             }
-            Change::Role(_) | Change::Event(_) => {}
+            Change::Role(row) => {
+                self.roles.insert(row.name.clone(), row.clone());
+            }
+            Change::Event(_) => {}
         }
     }
 }

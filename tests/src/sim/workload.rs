@@ -13,7 +13,7 @@ use proffer_service_core::api::ServiceStatus;
 use proffer_service_core::{ServiceCall, ServiceCommand};
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
-use proffer_types::{PrincipalName, RoleName};
+use proffer_types::{PrincipalName, Quantities, RoleName};
 use rand::Rng;
 use std::collections::BTreeMap;
 
@@ -132,11 +132,14 @@ fn call(world: &mut World) -> Option<OperatorCall> {
             Some(OperatorCall::KillTask(key.clone()))
         }
         16 | 17 => {
-            let role = ["batch/0", "batch/1", "services"][place % 3];
-            let config = RoleConfig {
-                weight_milli: between(&mut world.chance.workload, 500, 4_000),
-                ..RoleConfig::default()
-            };
+            let role = ROLES[place % ROLES.len()];
+            let weight_milli = between(rng, 500, 4_000);
+            let guaranteed = between(rng, 0, 3);
+            let more = between(rng, 0, 6);
+            let cpus = |whole: u64| format!("cpus:{whole}").parse().expect("valid");
+            let guarantee = if guaranteed > 1 { cpus(guaranteed - 1) } else { Quantities::new() };
+            let limit = if more > 2 { cpus(guaranteed + more - 3) } else { Quantities::new() };
+            let config = RoleConfig { weight_milli, guarantee, limit };
             Some(OperatorCall::SetRole { role: RoleName::new(role).expect("valid"), config })
         }
         18 => Some(OperatorCall::MarkAgentGone { agent: agent()?, force: true }),
@@ -157,6 +160,9 @@ fn call(world: &mut World) -> Option<OperatorCall> {
     }
 }
 
+/// Roles that operators set.
+pub const ROLES: [&str; 4] = ["batch", "batch/0", "batch/1", "services"];
+
 /// Asks whoever leads.
 pub fn ask(world: &mut World, call: &OperatorCall) {
     let Some(node) = (0..world.masters.len()).find(|node| world.masters[*node].leading().is_some())
@@ -171,6 +177,12 @@ pub fn ask(world: &mut World, call: &OperatorCall) {
         && world.strikes(Planted::ForgottenDrain)
     {
         OperatorCall::ActivateAgent(*id)
+    } else if let OperatorCall::SetRole { role, config } = call
+        && !config.limit.is_empty()
+        && world.strikes(Planted::ForgottenLimit)
+    {
+        let config = RoleConfig { limit: Quantities::new(), ..config.clone() };
+        OperatorCall::SetRole { role: role.clone(), config }
     } else {
         call.clone()
     };

@@ -16,7 +16,7 @@ impl Master {
             agents, frameworks, roles, occupancy, state_heads, state_index, ..
         } = image;
         for (name, config) in roles {
-            self.roles.configured.insert(name.clone());
+            self.roles.asked.insert(name.clone(), config.clone());
             self.roles.entry(&name).config = Some(config.clone());
             self.tell_allocator(Delta::RoleSet { role: name.clone(), config });
             self.row(RowKey::Role(name));

@@ -15,8 +15,8 @@ pub(crate) struct RoleEntry {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Roles {
     pub(crate) table: BTreeMap<RoleName, RoleEntry>,
-    /// Roles with a record, those being written included: bounds the registry.
-    pub(crate) configured: BTreeSet<RoleName>,
+    /// What was asked for last, durable or being written: what further calls are checked against (K4).
+    pub(crate) asked: BTreeMap<RoleName, RoleConfig>,
 }
 
 impl Roles {

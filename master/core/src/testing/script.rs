@@ -18,7 +18,7 @@
 //! | `decline FW SPAN` / `renew FW` | all its offers |
 //! | `kill FW TASK` / `ack FW AGENT THROUGH` / `snapshot FW` / `end FW` | calls |
 //! | `commit FW KEY=VALUE@EXPECTED…` / `list FW PREFIX` | its state store (`KEY=` deletes) |
-//! | `op gone\|drain\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI` | operators |
+//! | `op gone\|drain\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
 //! | `hold` / `release` | writes wait / complete |
 //! | `wait SPAN` | time passes |
 //! | `failover` | a new master takes over; every peer is cut |
@@ -33,8 +33,8 @@ use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
-    DurationMs, Generation, LogIncarnation, OfferId, PrincipalName, Resources, RoleName, TaskKey,
-    TaskState,
+    DurationMs, Generation, LogIncarnation, OfferId, PrincipalName, Quantities, Resources,
+    RoleName, TaskKey, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -274,6 +274,17 @@ impl Script {
                     ..RoleConfig::default()
                 },
             },
+            ["quota", role, guarantee, limit] => {
+                let amounts = |text: &str| match text {
+                    "-" => Quantities::new(),
+                    text => text.parse().expect("legal amounts"),
+                };
+                let (guarantee, limit) = (amounts(guarantee), amounts(limit));
+                OperatorCall::SetRole {
+                    role: RoleName::new(role).expect("a legal role"),
+                    config: RoleConfig { guarantee, limit, ..RoleConfig::default() },
+                }
+            }
             _ => panic!("not an operator's call: {words:?}"),
         };
         self.replies += 1;
