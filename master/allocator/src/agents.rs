@@ -3,11 +3,12 @@
 use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, SpanList, Spans};
 use crate::delta::LeaseId;
 use crate::filters::{Filters, FreeNow};
+use crate::reserved::rest;
 use crate::slab::Slab;
-use proffer_types::resources::Quantity;
-use proffer_types::{AgentId, AgentName, Attribute, Attributes, Resources};
+use proffer_types::resources::Resource;
+use proffer_types::{AgentId, AgentName, Attribute, Attributes, Resources, RoleName};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The attribute that tells agents apart and so belongs to no class.
 pub(crate) const HOSTNAME: &str = "hostname";
@@ -43,6 +44,11 @@ pub(crate) struct Agent {
     /// Plain sets, and all that is reserved or marked: total and in use.
     kept: Resources,
     kept_used: Resources,
+    /// Of it, what is reserved and not in use.
+    pub(crate) reserved_free: Vec<Resource>,
+    /// The same as amounts by role, as quotas count it; and the roles, as the index has them.
+    pub(crate) idle: BTreeMap<RoleName, Amounts>,
+    pub(crate) reserved_for: BTreeSet<RoleName>,
     /// Plain sets that are free.
     pub(crate) sets_free: Resources,
     pub(crate) holdings: Vec<Holding>,
@@ -72,6 +78,9 @@ impl Agent {
             spans: Vec::new(),
             kept: Resources::new(),
             kept_used: Resources::new(),
+            reserved_free: Vec::new(),
+            idle: BTreeMap::new(),
+            reserved_for: BTreeSet::new(),
             sets_free: Resources::new(),
             holdings: Vec::new(),
             leases: SmallVec::new(),
@@ -86,6 +95,7 @@ impl Agent {
     pub(crate) fn set_total(&mut self, parts: Parts) {
         self.total = parts.plain;
         self.charge_total = parts.charge;
+        self.charge_total.add_all(&parts.shared);
         for (dimension, book) in &mut self.spans {
             if !parts.spans.iter().any(|(d, _)| d == dimension) {
                 book.set_total(&[]);
@@ -95,7 +105,12 @@ impl Agent {
             self.book(*dimension).set_total(spans);
         }
         self.spans.retain(|(_, book)| !(book.total.is_empty() && book.is_unused()));
+        let had = !self.kept.is_empty();
         self.kept = Resources::from_entries(parts.kept).expect("entries of one set have own keys");
+        if had && self.kept.is_empty() {
+            self.sets_free = Resources::new();
+            self.reserved_free.clear();
+        }
         self.refresh();
     }
 
@@ -118,13 +133,20 @@ impl Agent {
             free.set(*dimension, crate::amounts::count(&book.free));
         }
         self.free = free;
-        let is_set = |entry: &proffer_types::resources::Resource| {
-            entry.key.is_plain() && matches!(entry.quantity, Quantity::Set(_))
-        };
         if !self.kept.is_empty() {
-            let used = self.kept_used.filtered(is_set);
-            self.sets_free = self.kept.filtered(is_set).checked_sub(&used).unwrap_or_default();
+            let free = self.kept.entries().iter().filter_map(|entry| rest(entry, &self.kept_used));
+            let (sets, others): (Vec<Resource>, Vec<Resource>) =
+                free.partition(|entry| entry.key.is_plain());
+            self.sets_free = Resources::from_entries(sets).unwrap_or_default();
+            self.reserved_free = others;
+            self.reserved_free
+                .retain(|entry| !entry.key.revocable && !entry.key.reservations.is_empty());
         }
+    }
+
+    /// What of a use is in use by it alone: several may hold a shared volume.
+    fn exclusive(kept: &Resources) -> Resources {
+        kept.filtered(|entry| !entry.key.shared)
     }
 
     /// Takes what a task or lease holds out of what is free.
@@ -144,8 +166,8 @@ impl Agent {
             self.book(*dimension).take(taken);
         }
         if !kept.is_empty() {
-            // Two tasks of one shared volume hold it twice: only the first counts here.
-            self.kept_used = self.kept_used.checked_add(kept).unwrap_or(self.kept_used.clone());
+            let kept = Self::exclusive(kept);
+            self.kept_used = self.kept_used.checked_add(&kept).unwrap_or(self.kept_used.clone());
         }
         self.refresh();
     }
@@ -176,7 +198,8 @@ impl Agent {
         }
         self.used.sub_all(&scalars);
         if !kept.is_empty() {
-            self.kept_used = self.kept_used.checked_sub(kept).unwrap_or(self.kept_used.clone());
+            let kept = Self::exclusive(kept);
+            self.kept_used = self.kept_used.checked_sub(&kept).unwrap_or(self.kept_used.clone());
         }
         self.refresh();
         true
@@ -184,7 +207,13 @@ impl Agent {
 
     /// Whether enough is left for a classical offer.
     pub(crate) fn is_worth_offering(&self) -> bool {
-        self.usable && is_worth_offering(|dimension| self.free.get(dimension))
+        self.usable
+            && (self.has_plain_worth() || self.reserved_free.iter().any(|entry| !entry.key.shared))
+    }
+
+    /// Whether enough is left that is not reserved.
+    pub(crate) fn has_plain_worth(&self) -> bool {
+        is_worth_offering(|dimension| self.free.get(dimension))
     }
 
     pub(crate) fn free_now(&self) -> FreeNow<'_> {

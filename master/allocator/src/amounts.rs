@@ -60,6 +60,11 @@ impl Dimensions {
         self.intern(name, Kind::Scalar)
     }
 
+    /// The dimension of a name, if it was seen.
+    pub(crate) fn known(&self, name: &ResourceName) -> Option<usize> {
+        self.0.iter().position(|(have, _)| have == name)
+    }
+
     /// Takes `resources` apart.
     pub(crate) fn split(&mut self, resources: &Resources) -> Parts {
         let mut parts = Parts::default();
@@ -71,8 +76,10 @@ impl Dimensions {
                     if entry.key.is_plain() {
                         parts.plain.add(dimension, *value);
                     }
-                    if !entry.key.revocable {
-                        parts.charge.add(dimension, *value);
+                    match (entry.key.revocable, entry.key.shared) {
+                        (true, _) => {}
+                        (false, true) => parts.shared.add(dimension, *value),
+                        (false, false) => parts.charge.add(dimension, *value),
                     }
                 }
                 Quantity::Ranges(ranges) if entry.key.is_plain() => {
@@ -81,6 +88,16 @@ impl Dimensions {
                     parts.spans.push((dimension, ranges.parts().to_vec()));
                 }
                 Quantity::Ranges(_) | Quantity::Set(_) => {}
+            }
+            if !entry.key.reservations.is_empty() && !entry.key.revocable {
+                let (value, kind) = match &entry.quantity {
+                    Quantity::Scalar(value) => (*value, Kind::Scalar),
+                    Quantity::Ranges(ranges) => (ranges.count(), Kind::Ranges),
+                    Quantity::Set(_) => (0, Kind::Scalar),
+                };
+                if value > 0 {
+                    parts.reserved.add(self.intern(name, kind), value);
+                }
             }
             if !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_)) {
                 parts.kept.push(entry.clone());
@@ -123,8 +140,12 @@ impl Dimensions {
 pub(crate) struct Parts {
     /// Plain scalars, and counts of plain ranges.
     pub(crate) plain: Amounts,
-    /// Scalars that count for shares: all but revocable ones, whatever their reservation.
+    /// Scalars that count for shares: all but revocable and shared ones, whatever their reservation.
     pub(crate) charge: Amounts,
+    /// Of the rest, what is reserved, ranges as counts.
+    pub(crate) reserved: Amounts,
+    /// Of shared volumes: counted where they are, charged to nobody.
+    pub(crate) shared: Amounts,
     /// Plain ranges.
     pub(crate) spans: SpanList,
     /// Plain sets, and everything reserved or marked.

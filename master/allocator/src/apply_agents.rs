@@ -24,6 +24,7 @@ impl Allocator {
         }
         let parts = self.dimensions.split(resources);
         let totals = self.fair.totals().checked_add(&parts.charge);
+        let totals = totals.and_then(|sum| sum.checked_add(&parts.shared));
         let totals = totals.ok_or(DeltaError::TooMuch(id))?;
         let class = self.join_class(attributes, &parts);
         let mut agent = Agent::new(id, name.clone(), class, attributes);
@@ -56,7 +57,9 @@ impl Allocator {
         let parts = self.dimensions.split(resources);
         let mut totals = self.fair.totals().clone();
         totals.sub_all(&self.agents[slot].charge_total);
-        let totals = totals.checked_add(&parts.charge).ok_or(DeltaError::TooMuch(id))?;
+        let totals = totals.checked_add(&parts.charge);
+        let totals = totals.and_then(|sum| sum.checked_add(&parts.shared));
+        let totals = totals.ok_or(DeltaError::TooMuch(id))?;
         let class = self.join_class(attributes, &parts);
         let agent = &mut self.agents[slot];
         let old_class = std::mem::replace(&mut agent.class, class);
@@ -90,6 +93,7 @@ impl Allocator {
             self.settle_group(group);
         }
         self.agents[slot].usable = false;
+        self.agents[slot].reserved_free.clear();
         self.show(slot);
         let mut agent = self.agents.remove(slot);
         self.slots.remove(&id);

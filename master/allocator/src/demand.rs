@@ -105,6 +105,11 @@ impl Group {
         self.by_agent.get(&slot).copied().unwrap_or(0)
     }
 
+    /// It waits for something and is not to be tried until that comes.
+    pub(crate) fn is_asleep(&self) -> bool {
+        !matches!(self.waiting, Waiting::No | Waiting::Awake)
+    }
+
     pub(crate) fn is_unneeded(&self) -> bool {
         self.spec.is_none() && self.launched == 0 && self.leased == 0 && self.out_of_reach == 0
     }

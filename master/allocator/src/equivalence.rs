@@ -6,6 +6,7 @@ use crate::reference::Reference;
 use crate::{Allocator, Decision, Delta, LeaseId, Use};
 use proffer_types::ResourceName::{Cpus, Mem};
 use proffer_types::demand::DemandGroup;
+use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
@@ -28,6 +29,16 @@ struct Shape {
     ports: u8,
 }
 
+/// What is reserved on an agent.
+#[derive(Clone, Debug)]
+struct Kept {
+    role: usize,
+    /// Below a reservation for the role above.
+    is_refined: bool,
+    cpus: u8,
+    mem: u8,
+}
+
 #[derive(Clone, Debug)]
 struct Stated {
     name: usize,
@@ -46,12 +57,14 @@ struct Stated {
 enum Op {
     AddAgent {
         has: Shape,
+        reserved: Vec<Kept>,
         zone: u8,
         usable: bool,
     },
     ChangeAgent {
         which: u8,
         has: Shape,
+        reserved: Vec<Kept>,
         zone: u8,
     },
     RemoveAgent {
@@ -143,6 +156,13 @@ fn needs() -> impl Strategy<Value = Shape> {
         .prop_map(|(cpus, mem, gpus, licences, ports)| Shape { cpus, mem, gpus, licences, ports })
 }
 
+/// Mostly nothing.
+fn kept() -> impl Strategy<Value = Vec<Kept>> {
+    let one = (0usize..5, any::<bool>(), 0u8..4, 0u8..4)
+        .prop_map(|(role, is_refined, cpus, mem)| Kept { role, is_refined, cpus, mem });
+    prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..3)]
+}
+
 fn stated() -> impl Strategy<Value = Stated> {
     (
         (0usize..3, any::<usize>(), needs(), any::<bool>(), 0u8..7),
@@ -194,10 +214,10 @@ fn quantities(pair: Option<(u8, u8)>) -> Quantities {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (has(), 0u8..2, prop::bool::weighted(0.9))
-            .prop_map(|(has, zone, usable)| Op::AddAgent { has, zone, usable }),
-        1 => (any::<u8>(), has(), 0u8..2)
-            .prop_map(|(which, has, zone)| Op::ChangeAgent { which, has, zone }),
+        4 => (has(), kept(), 0u8..2, prop::bool::weighted(0.9))
+            .prop_map(|(has, reserved, zone, usable)| Op::AddAgent { has, reserved, zone, usable }),
+        1 => (any::<u8>(), has(), kept(), 0u8..2)
+            .prop_map(|(which, has, reserved, zone)| Op::ChangeAgent { which, has, reserved, zone }),
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
         4 => role_set(),
@@ -237,7 +257,12 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Agents and connected frameworks to begin with, then anything.
 fn sequence() -> impl Strategy<Value = Vec<Op>> {
-    let agent = (has(), 0u8..2).prop_map(|(has, zone)| Op::AddAgent { has, zone, usable: true });
+    let agent = (has(), kept(), 0u8..2).prop_map(|(has, reserved, zone)| Op::AddAgent {
+        has,
+        reserved,
+        zone,
+        usable: true,
+    });
     let demand = prop::option::weighted(0.7, prop::collection::vec(stated(), 1..4));
     let framework = (1u8..5, 1u8..32, demand).prop_map(|(framework, roles, groups)| {
         vec![
@@ -282,6 +307,25 @@ fn resources(shape: &Shape, first_port: u64) -> Resources {
         text += &format!(";ports:[{first_port}-{last}]");
     }
     text.parse().expect("valid")
+}
+
+/// With what is reserved on it.
+fn agent_resources(shape: &Shape, reserved: &[Kept]) -> Resources {
+    let mut all = resources(shape, 100);
+    for kept in reserved {
+        let role = role(kept.role);
+        let above = role.parent().filter(|_| kept.is_refined);
+        let level =
+            |role| Reservation { role, principal: None, is_static: false, labels: BTreeMap::new() };
+        let stack: Vec<Reservation> = above.into_iter().chain([role]).map(level).collect();
+        for (name, value) in
+            [(Cpus, u64::from(kept.cpus) * 1000), (Mem, u64::from(kept.mem) * (64 << 20))]
+        {
+            let key = ResourceKey { reservations: stack.clone(), ..ResourceKey::plain(name) };
+            all.insert(Resource { key, quantity: Quantity::Scalar(value) }).expect("adds up");
+        }
+    }
+    all
 }
 
 fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
@@ -345,6 +389,9 @@ struct Seen {
     guaranteed: u64,
     limited: u64,
     beyond_limits: u64,
+    /// Of what is reserved.
+    reserved: u64,
+    reserved_tasks: u64,
     /// Classical offers that leave something to others.
     part_of_agent: u64,
 }
@@ -369,10 +416,10 @@ impl Pair {
     #[expect(clippy::wildcard_enum_match_arm, reason = "each applies its own part")]
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
-            Op::AddAgent { has, zone, usable } if self.agents.len() < 5 => {
+            Op::AddAgent { has, reserved, zone, usable } if self.agents.len() < 5 => {
                 let agent = AgentId(self.agent_next);
                 self.agent_next += 1;
-                let resources = resources(has, 100);
+                let resources = agent_resources(has, reserved);
                 self.agents.insert(agent, resources.clone());
                 self.tell(&Delta::AgentAdded {
                     agent,
@@ -383,9 +430,9 @@ impl Pair {
                 });
             }
             Op::AddAgent { .. } => {}
-            Op::ChangeAgent { which, has, zone } => {
+            Op::ChangeAgent { which, has, reserved, zone } => {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
-                let resources = resources(has, 100);
+                let resources = agent_resources(has, reserved);
                 self.agents.insert(agent, resources.clone());
                 let attributes = Self::attributes(agent, *zone);
                 self.tell(&Delta::AgentChanged { agent, resources, attributes });
@@ -603,7 +650,12 @@ impl Pair {
                 uses.map(|u| &u.resources).chain(leases.map(|l| &l.resources)).collect();
             for (name, limit) in config.limit.iter() {
                 let consumed: u64 = held.iter().map(|held| held.scalar(name)).sum();
-                let given = decision.resources.scalar(name);
+                // What is reserved below the role counts against it already.
+                let more = decision.resources.filtered(|entry| {
+                    let owner = entry.key.reservations.last();
+                    owner.is_none_or(|level| !level.role.is_within(role))
+                });
+                let given = more.scalar(name);
                 prop_assert!(given == 0 || consumed <= limit, "{name} of {role}: {consumed}");
             }
         }
@@ -616,6 +668,9 @@ impl Pair {
         let is_guaranteed = above.iter().any(|config| !config.guarantee.is_empty());
         self.seen.guaranteed += u64::from(is_guaranteed);
         self.seen.limited += u64::from(above.iter().any(|config| !config.limit.is_empty()));
+        let is_reserved = decision.resources.entries().iter().any(|entry| !entry.key.is_plain());
+        self.seen.reserved += u64::from(is_reserved);
+        self.seen.reserved_tasks += u64::from(is_reserved && decision.group.is_some());
         let scalars = |r: &Resources| r.scalar(&Cpus) + r.scalar(&Mem);
         let is_part = decision.group.is_none() && scalars(&self.indexed.free(decision.agent)) > 0;
         self.seen.part_of_agent += u64::from(is_part);
@@ -720,16 +775,20 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.guaranteed += seen.guaranteed;
         sum.limited += seen.limited;
         sum.beyond_limits += seen.beyond_limits;
+        sum.reserved += seen.reserved;
+        sum.reserved_tasks += seen.reserved_tasks;
         sum.part_of_agent += seen.part_of_agent;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
-    assert!(sum.rescinds > 3 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
+    assert!(sum.rescinds > 1 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
     assert!(
         sum.guaranteed > 100
             && sum.limited > 100
             && sum.part_of_agent > 50
-            && sum.beyond_limits > 3,
+            && sum.beyond_limits > 3
+            && sum.reserved > 50
+            && sum.reserved_tasks > 20,
         "{sum:?}"
     );
 }

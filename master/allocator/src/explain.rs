@@ -576,7 +576,7 @@ impl Allocator {
         left.retain(|(_, agent)| agent.is_worth_offering());
         answer.step("cpus 0.01 or mem 32MiB free", left.len());
         let with_room = left.len();
-        let limits = |client: &u32| self.fair.limit_room(self.clients[*client].node);
+        let limits = |client: &u32| self.fair.limit_room(self.clients[*client].node, &[]);
         let within: Vec<u32> = all
             .iter()
             .copied()

@@ -7,7 +7,7 @@
 
 mod quota;
 
-pub(crate) use quota::{Guaranteed, Named};
+pub(crate) use quota::{Guaranteed, Named, Owned};
 
 use self::quota::{Quota, Quotas};
 use crate::amounts::Amounts;

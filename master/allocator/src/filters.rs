@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct RefusedSet {
     plain: Amounts,
+    /// With what is reserved.
+    all: Amounts,
     spans: SpanList,
     kept: Vec<Resource>,
 }
@@ -47,7 +49,9 @@ pub(crate) struct Filters {
 
 impl RefusedSets {
     fn intern(&mut self, parts: Parts) -> u32 {
-        let set = RefusedSet { plain: parts.plain, spans: parts.spans, kept: parts.kept };
+        let mut all = parts.plain.clone();
+        all.add_all(&parts.reserved);
+        let set = RefusedSet { plain: parts.plain, all, spans: parts.spans, kept: parts.kept };
         if let Some(known) = self.index.get(&set) {
             self.sets[*known].1 += 1;
             return *known;
@@ -260,7 +264,7 @@ impl Filters {
             && self.list[self.of(client)].iter().any(|filter| {
                 filter.epoch == epoch
                     && filter.until > now
-                    && sets.sets[filter.set].0.plain.covers(shape)
+                    && sets.sets[filter.set].0.all.covers(shape)
             })
     }
 }

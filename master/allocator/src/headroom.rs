@@ -197,7 +197,7 @@ impl Allocator {
         }
         let agent = &mut self.agents[slot];
         let mut free = Amounts::default();
-        if agent.is_worth_offering() {
+        if agent.usable && agent.has_plain_worth() {
             let dimensions = &self.dimensions;
             agent
                 .free
@@ -338,7 +338,7 @@ impl Allocator {
 
     fn wake_kept(&mut self) -> u64 {
         let waiting = self.headroom.waiting.clone();
-        let steps = waiting.len() as u64;
+        let steps = waiting.len() as u64 + self.wake_near_reserved();
         for group in waiting {
             self.set_waiting(group, crate::demand::Waiting::Awake);
         }

@@ -20,6 +20,7 @@
 //! | [`state`] | the tables, and what waits for what |
 //! | [`apply`] and its two | changes taken in |
 //! | [`uses`] | bookings of tasks and leases |
+//! | [`reserved`] | what is reserved for roles |
 //! | [`turn`], [`place`], [`rescind`] | decisions |
 //! | [`explain`] | why something waits |
 
@@ -45,6 +46,7 @@ mod place;
 pub mod reference;
 mod report;
 mod rescind;
+mod reserved;
 mod share;
 mod slab;
 mod slot_set;

@@ -99,8 +99,11 @@ impl Allocator {
     pub(crate) fn wake_under_limits(&mut self) -> u64 {
         let mut looked_at = 0;
         let relieved = self.fair.take_relieved();
-        if !relieved.is_empty() && std::mem::take(&mut self.at_limit.is_cut_short) {
-            self.pool_all();
+        if !relieved.is_empty() {
+            looked_at += self.wake_near_reserved();
+            if std::mem::take(&mut self.at_limit.is_cut_short) {
+                self.pool_all();
+            }
         }
         for role in relieved {
             let groups = self.at_limit.groups.get(&role).into_iter().flatten();
@@ -116,7 +119,7 @@ impl Allocator {
                 }
             }
             for client in clients {
-                let room = self.fair.limit_room(self.clients[client].node);
+                let room = self.fair.limit_room(self.clients[client].node, &[]);
                 if is_worth_offering(|dimension| room.get(dimension)) {
                     self.leave_limit(client);
                     self.settle_client(client);
@@ -185,8 +188,15 @@ impl Allocator {
         surplus: Option<&Amounts>,
         owed: Option<&Guaranteed>,
     ) -> Result<Cut, NoCut> {
-        let room = self.fair.limit_room(self.clients[client].node);
-        if !is_worth_offering(|dimension| room.get(dimension)) {
+        let node = self.clients[client].node;
+        let reserved = match owed {
+            Some(_) => Vec::new(),
+            None => self.reserved_cut(client, &self.agents[slot]),
+        };
+        let room = self.fair.limit_room(node, &self.owned(&reserved));
+        if !is_worth_offering(|dimension| room.get(dimension))
+            && !self.sees_reserved(&self.clients[client].role)
+        {
             return Err(NoCut::AtLimit);
         }
         let mut cut = self.whole(slot);
@@ -207,6 +217,14 @@ impl Allocator {
         }
         cut.is_owed = owed.is_some();
         let is_worth = is_worth_offering(|dimension| cut.plain.get(dimension));
-        if is_worth && (owed.is_none() || is_of_owed) { Ok(cut) } else { Err(NoCut::Crumb) }
+        if owed.is_some() {
+            return if is_worth && is_of_owed { Ok(cut) } else { Err(NoCut::Crumb) };
+        }
+        if is_worth || reserved.iter().any(|entry| !entry.key.shared) {
+            let entries = cut.sets.entries().iter().cloned().chain(reserved);
+            cut.sets = Resources::from_entries(entries.collect()).expect("each stands there once");
+            return Ok(cut);
+        }
+        Err(NoCut::Crumb)
     }
 }

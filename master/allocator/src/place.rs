@@ -1,6 +1,7 @@
 //! Where the next task of a group goes.
 //!
-//! Rule: among agents that are usable, pass the constraints, have room for one task, hold fewer of
+//! Rule: agents with something reserved for the group's role come first, as [`crate::reserved`] says.
+//! Then, among agents that are usable, pass the constraints, have room for one task, hold fewer of
 //! the group than `per_agent_max` and are not refused, agents without gpus come first for shapes
 //! without gpus. Then, packed: the agent known longest (lowest slot) — first fit fills agents one
 //! by one. Spread: fewest of the group first, before gpus are looked at; then most cpus and memory
@@ -17,6 +18,8 @@ use proffer_types::Monotonic;
 pub(crate) enum Placement {
     /// In this slot.
     On(u32),
+    /// In this slot, with something that is reserved there.
+    Reserved(u32),
     /// No agent has room for the bucket.
     NoRoom,
     /// Some have, but not for this group.

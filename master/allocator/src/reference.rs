@@ -1,8 +1,9 @@
 //! The same policy written down as plainly as possible: every decision from scratch, by looking at
 //! everything. The indexed allocator is compared with it, decision by decision (T18). Not for
-//! production: one decision costs the whole cluster. Plain scalars and ports only.
+//! production: one decision costs the whole cluster. Scalars, plain or reserved, and plain ports only.
 
 mod quota;
+mod reserved;
 
 use crate::delta::{Decision, Delta, LeaseId, Use};
 use proffer_types::demand::DemandGroup;
@@ -189,20 +190,19 @@ impl Reference {
         subscribed.chain(stated).chain(held).chain(leased).collect()
     }
 
-    /// Grants and refusals end with the client, grants of a role with its last client or weight.
+    /// Grants and refusals end with the client, grants of a role with the last client, configuration or
+    /// reservation below it.
     fn forget(&mut self) {
         let clients = self.clients();
         self.client_grants.retain(|key, _| clients.contains(key));
         self.filters.retain(|filter| clients.contains(&filter.client));
+        let is_set = |(_, config): &(&RoleName, &RoleConfig)| **config != RoleConfig::default();
+        let idle: Vec<RoleName> = self.agents.keys().flat_map(|id| self.idle_owners(*id)).collect();
         let needed: BTreeSet<RoleName> = clients
             .iter()
             .map(|(_, role)| role)
-            .chain(
-                self.roles
-                    .iter()
-                    .filter(|(_, config)| **config != RoleConfig::default())
-                    .map(|(r, _)| r),
-            )
+            .chain(self.roles.iter().filter(is_set).map(|(role, _)| role))
+            .chain(&idle)
             .flat_map(|role| std::iter::successors(Some(role.clone()), RoleName::parent))
             .collect();
         self.direct_grants.retain(|role, _| needed.contains(role));
@@ -322,10 +322,11 @@ impl Reference {
             .chain(self.leases.values().filter(|l| l.agent == id).map(|l| &l.resources))
             .collect();
         let mut scalars = BTreeMap::new();
-        for entry in total.entries().iter().filter(|e| e.key.name != ResourceName::Ports) {
+        let plain = total.entries().iter().filter(|entry| entry.key.is_plain());
+        for entry in plain.filter(|entry| entry.key.name != ResourceName::Ports) {
             let name = entry.key.name.clone();
-            let used: u64 = held.iter().map(|held| held.scalar(&name)).sum();
-            scalars.insert(name.clone(), total.scalar(&name).saturating_sub(used));
+            let used: u64 = held.iter().map(|held| plain_scalar(held, &name)).sum();
+            scalars.insert(name.clone(), plain_scalar(total, &name).saturating_sub(used));
         }
         let mut ports: BTreeSet<u64> = total.ports().iter().collect();
         for held in held {
@@ -369,6 +370,9 @@ impl Reference {
         now: Monotonic,
     ) -> Option<Resources> {
         let agent = &self.agents[&id];
+        if let Some(cut) = self.reserved_fit(framework, group, id, owed, now) {
+            return Some(cut);
+        }
         let (scalars, ports) = self.free(id);
         let wanted_ports = group.shape.ports();
         let picked: Vec<u64> = if group.fixed_ports {
@@ -427,8 +431,14 @@ impl Reference {
                     .agents
                     .keys()
                     .filter_map(|id| Some((*id, self.fit(framework, group, *id, owed, now)?)));
-                let (agent, resources) =
-                    fits.min_by_key(|(id, _)| self.preference(framework, group, *id))?;
+                let (agent, resources) = fits.min_by_key(|(id, resources)| {
+                    let is_reserved = resources.entries().iter().any(|entry| !entry.key.is_plain());
+                    let rank = match is_reserved {
+                        true => self.preference_reserved(framework, group, *id),
+                        false => self.preference(framework, group, *id),
+                    };
+                    (!is_reserved, rank)
+                })?;
                 Some(Decision {
                     lease: LeaseId(0),
                     framework,
@@ -467,7 +477,11 @@ impl Reference {
         clients.sort_by(|a, b| self.fair_cmp(a, b));
         let mut agents: Vec<(&AgentId, &Agent)> = self.agents.iter().collect();
         agents.sort_by_key(|(_, agent)| agent.slot);
-        agents.into_iter().filter(|(id, _)| self.is_worth_offering(**id)).find_map(|(id, _)| {
+        let is_worth = |id: &AgentId| {
+            let has_reserved = !self.reserved_free(*id).is_empty();
+            self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved)
+        };
+        agents.into_iter().filter(|(id, _)| is_worth(id)).find_map(|(id, _)| {
             clients.iter().find_map(|client| {
                 let offered = self.cut(client, *id, owed)?;
                 let is_refused = self.filters.iter().any(|filter| {
@@ -489,7 +503,7 @@ impl Reference {
         })
     }
 
-    /// Usable, and with more than a crumb free.
+    /// Usable, and with more than a crumb free that is not reserved.
     fn is_worth_offering(&self, id: AgentId) -> bool {
         let (scalars, _) = self.free(id);
         self.agents[&id].usable && is_no_crumb(&scalars)
@@ -521,6 +535,10 @@ impl Reference {
             (demand, classical) => demand.or(classical),
         }
     }
+}
+
+fn plain_scalar(resources: &Resources, name: &ResourceName) -> u64 {
+    resources.filtered(|entry| entry.key.is_plain()).scalar(name)
 }
 
 fn is_no_crumb(scalars: &BTreeMap<ResourceName, u64>) -> bool {

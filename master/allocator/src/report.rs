@@ -11,12 +11,14 @@ impl Allocator {
         groups.and_then(|groups| groups.get(group)).map_or(0, |group| self.groups[*group].unmet())
     }
 
-    /// Plain resources of an agent that neither tasks nor leases hold.
+    /// Resources of an agent that neither tasks nor leases hold and that somebody may have.
     #[must_use]
     pub fn free(&self, agent: AgentId) -> Resources {
         let Some(slot) = self.slots.get(&agent) else { return Resources::new() };
         let agent = &self.agents[*slot];
-        self.dimensions.join(&agent.free, &agent.free_spans(), agent.sets_free.entries())
+        let mut kept = agent.sets_free.entries().to_vec();
+        kept.extend(agent.reserved_free.iter().cloned());
+        self.dimensions.join(&agent.free, &agent.free_spans(), &kept)
     }
 
     /// Scalars that a role and all below it hold, leases included.

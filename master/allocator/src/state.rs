@@ -43,6 +43,11 @@ pub struct Allocator {
     pub(crate) owed_pool: SlotSet,
     pub(crate) headroom: Headroom,
     pub(crate) at_limit: AtLimit,
+    /// Agents with something free that is reserved for a role.
+    pub(crate) reserved_at: BTreeMap<RoleName, BTreeSet<u32>>,
+    /// Groups that wait and whose role has something reserved for it, which is not enough or may not be
+    /// had now.
+    pub(crate) near_reserved: BTreeSet<u32>,
     /// Roles whose limit was set anew: leases may be beyond it.
     pub(crate) lowered: BTreeSet<RoleName>,
     /// Counts gains: what was ruled out holds only until the next one.
@@ -123,6 +128,8 @@ impl Default for Allocator {
             owed_pool: SlotSet::default(),
             headroom: Headroom::default(),
             at_limit: AtLimit::default(),
+            reserved_at: BTreeMap::new(),
+            near_reserved: BTreeSet::new(),
             lowered: BTreeSet::new(),
             gains: 0,
             filter_epochs: Vec::new(),
@@ -153,6 +160,7 @@ impl Allocator {
         if self.fair.has_guarantees() {
             self.count_headroom(slot);
         }
+        self.sync_reserved(slot);
     }
 
     /// Notes that an agent may now do for somebody for whom it did not.
@@ -307,6 +315,13 @@ impl Allocator {
         }
         let spec = entry.spec.as_ref().expect("only stated groups wait");
         let (client, bucket) = (spec.client, spec.bucket);
+        if matches!(waiting, Waiting::No | Waiting::Awake) {
+            self.near_reserved.remove(&group);
+        } else {
+            self.note_reserved(group);
+        }
+        let entry = &self.groups[group];
+        let spec = entry.spec.as_ref().expect("only stated groups wait");
         let key = (Reverse(spec.stated.priority), entry.name.clone(), group);
         match was {
             Waiting::No => {}
@@ -363,7 +378,9 @@ impl Allocator {
         self.gains += 1;
         let groups: Vec<u32> = self.clients[client].groups.iter().copied().collect();
         for group in groups {
-            if matches!(self.groups[group].waiting, Waiting::ForLeave | Waiting::ForHeadroom) {
+            let waits_for_leave =
+                matches!(self.groups[group].waiting, Waiting::ForLeave | Waiting::ForHeadroom);
+            if waits_for_leave || self.near_reserved.contains(&group) {
                 self.set_waiting(group, Waiting::Awake);
             }
         }

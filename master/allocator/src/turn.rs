@@ -20,6 +20,7 @@ use crate::demand::Waiting;
 use crate::fair_tree::Queue;
 use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
+use crate::reserved::TaskCut;
 use crate::state::Allocator;
 use proffer_types::{Monotonic, Resources};
 use std::cmp::Ordering;
@@ -28,7 +29,7 @@ use std::cmp::Ordering;
 #[derive(Clone, Debug)]
 enum Next {
     /// One task of a group, in a slot.
-    Task { group: u32, slot: u32 },
+    Task { group: u32, slot: u32, cut: Box<TaskCut> },
     /// A part of what is free in a slot, for a client.
     Part { client: u32, slot: u32, cut: Box<Cut> },
     /// There is nothing to decide.
@@ -77,7 +78,9 @@ impl Allocator {
             }
             progress.steps += self.wake_under_limits() + self.wake_for_headroom();
             match self.next(&mut progress) {
-                Next::Task { group, slot } => self.decide_task(&mut progress, group, slot),
+                Next::Task { group, slot, cut } => {
+                    self.decide_task(&mut progress, group, slot, *cut);
+                }
                 Next::Part { client, slot, cut } => {
                     self.decide_part(&mut progress, client, slot, *cut);
                 }
@@ -103,13 +106,14 @@ impl Allocator {
 
     /// With no room anywhere nobody has to be looked at, unless leases could be taken back.
     fn may_serve_demand(&self) -> bool {
-        self.buckets.any_room() || !self.classical.is_empty()
+        self.buckets.any_room() || !self.classical.is_empty() || !self.reserved_at.is_empty()
     }
 
     /// An agent gained something: wakes those who waited for just that.
     fn tell_waiting(&mut self, slot: u32, now: Monotonic) -> u64 {
         let Some(agent) = self.agents.get_mut(slot) else { return 1 };
         agent.is_dirty = false;
+        let has_reserved = !agent.reserved_free.is_empty();
         let watching: Vec<u32> = self.buckets.watching.iter().copied().collect();
         let mut steps = 1 + watching.len() as u64 / 8;
         for id in watching {
@@ -127,6 +131,14 @@ impl Allocator {
             }));
             steps += (bucket.for_leave.len() + woken.len()) as u64;
             self.buckets.set_room(id, true);
+            for group in woken {
+                self.set_waiting(group, Waiting::Awake);
+            }
+        }
+        if has_reserved {
+            steps += self.free_of_limits(slot);
+            let woken = self.woken_by_reserved(slot, now);
+            steps += 1 + woken.len() as u64;
             for group in woken {
                 self.set_waiting(group, Waiting::Awake);
             }
@@ -212,6 +224,16 @@ impl Allocator {
             };
             let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
             let (client, bucket) = (spec.client, spec.bucket);
+            let (now, steps) = (progress.now, &mut progress.steps);
+            if let Some(Placement::Reserved(slot)) = self.place_reserved(group, is_owed, now, steps)
+            {
+                let agent = (slot, &self.agents[slot]);
+                let entry = &self.groups[group];
+                let spec = entry.spec.as_ref().expect("only stated groups are served");
+                let cut = self.reserved_place(entry, spec, agent, is_owed, now);
+                let cut = Box::new(cut.expect("it was found there"));
+                return Next::Task { group, slot, cut };
+            }
             let shape = self.buckets[bucket].shape();
             if self.fair.limiting(self.clients[client].node, shape).is_some() {
                 progress.steps += 1;
@@ -222,7 +244,10 @@ impl Allocator {
                 continue;
             }
             match self.place(group, is_owed, progress.now, &mut progress.steps) {
-                Placement::On(slot) => return Next::Task { group, slot },
+                Placement::On(slot) | Placement::Reserved(slot) => {
+                    let cut = Box::new(self.task_cut(bucket, slot));
+                    return Next::Task { group, slot, cut };
+                }
                 Placement::NoRoom => {
                     self.buckets.set_room(bucket, false);
                     self.set_waiting(group, Waiting::ForRoom);
@@ -289,8 +314,9 @@ impl Allocator {
         if !agent.is_worth_offering() {
             return None;
         }
+        let has_reserved = !agent.reserved_free.is_empty();
         let has_refusals = !agent.filters.is_empty();
-        if !has_refusals && self.gives_whole() {
+        if !has_refusals && !has_reserved && self.gives_whole() {
             return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
         }
         if has_refusals {
@@ -300,12 +326,15 @@ impl Allocator {
         let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
         let mut accept = |client: u32| {
             *steps += 1;
-            if has_refusals && self.marks.has(client, self.filter_epochs[client as usize]) {
+            if has_refusals
+                && !has_reserved
+                && self.marks.has(client, self.filter_epochs[client as usize])
+            {
                 return false;
             }
             let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
             match self.cut(client, slot, surplus.as_ref(), owed.as_ref()) {
-                Ok(cut) if cut.is_whole || !self.refuses(client, slot, &cut) => {
+                Ok(cut) if (cut.is_whole && !has_reserved) || !self.refuses(client, slot, &cut) => {
                     found = Some((client, cut));
                 }
                 // It might take more.
@@ -335,7 +364,7 @@ impl Allocator {
         self.agents[slot].filters.block_cut(&self.refused, (client, epoch), cut)
     }
 
-    fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32) {
+    fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32, cut: TaskCut) {
         let id = match progress.open {
             Some((id, g, s)) if (g, s) == (group, slot) => id,
             Some(_) | None => {
@@ -345,7 +374,7 @@ impl Allocator {
                 id
             }
         };
-        self.grant_task(id, group, slot);
+        self.grant_task(id, group, slot, cut);
     }
 
     fn decide_part(&mut self, progress: &mut Progress, client: u32, slot: u32, cut: Cut) {

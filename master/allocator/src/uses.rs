@@ -1,10 +1,12 @@
 //! Who holds what: tasks and leases, booked on the agent, in the role tree and in demand groups
 //! at once (K10).
 
+use crate::agents::Agent;
 use crate::amounts::{Amounts, Kind, Parts, SpanList, Spans};
 use crate::delta::{Decision, DeltaError, LeaseId, Use};
 use crate::demand::Bucket;
 use crate::limits::Cut;
+use crate::reserved::{TaskCut, charge_of};
 use crate::state::{Allocator, Lease};
 use proffer_types::{FrameworkId, GroupName, Resources};
 
@@ -154,12 +156,16 @@ impl Allocator {
     fn book_lease(&mut self, id: LeaseId, lease: Lease) {
         let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
         let grants = if group.is_some() { u64::from(count) } else { 1 };
+        let charge = self.lease_charge(&lease);
         let Lease { plain, spans, sets: kept, .. } = &lease;
-        self.book(slot, client, &Booking { plain, charge: plain, spans, kept, grants });
+        self.book(slot, client, &Booking { plain, charge: &charge, spans, kept, grants });
         match self.leases.get_mut(&id) {
             Some(have) => {
                 have.count += count;
                 have.plain.add_all(&lease.plain);
+                if !lease.sets.is_empty() {
+                    have.sets = have.sets.checked_add(&lease.sets).expect("of what was free");
+                }
                 have.spans.extend(lease.spans);
             }
             None => {
@@ -179,13 +185,19 @@ impl Allocator {
         }
     }
 
-    /// One more task of a group on an agent that has room for it, under lease `id`.
-    pub(crate) fn grant_task(&mut self, id: LeaseId, group: u32, slot: u32) {
+    /// What one task takes of an agent that has room for it.
+    pub(crate) fn task_cut(&self, bucket: u32, slot: u32) -> TaskCut {
+        let bucket = &self.buckets[bucket];
+        let plain = bucket.shape().clone();
+        let spans = self.pick_spans(bucket, &plain, &self.agents[slot]);
+        TaskCut { plain, spans, sets: Resources::new() }
+    }
+
+    /// One more task of a group on an agent, under lease `id`.
+    pub(crate) fn grant_task(&mut self, id: LeaseId, group: u32, slot: u32, cut: TaskCut) {
+        let TaskCut { plain, spans, sets } = cut;
         let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
         let client = spec.client;
-        let bucket = &self.buckets[spec.bucket];
-        let spans = self.pick_spans(bucket, slot);
-        let plain = bucket.shape().clone();
         let lease = Lease {
             slot,
             client,
@@ -193,7 +205,7 @@ impl Allocator {
             count: 1,
             plain,
             spans,
-            sets: Resources::new(),
+            sets,
             is_owed: false,
             is_rescinded: false,
         };
@@ -201,16 +213,16 @@ impl Allocator {
     }
 
     /// The ranges for one task: the fixed ones, or the lowest that are free.
-    fn pick_spans(&self, bucket: &Bucket, slot: u32) -> SpanList {
+    pub(crate) fn pick_spans(&self, bucket: &Bucket, plain: &Amounts, agent: &Agent) -> SpanList {
         if !bucket.fixed().is_empty() {
             return bucket.fixed().into();
         }
-        let ranges = bucket.shape().iter().filter(|(dimension, wanted)| {
+        let ranges = plain.iter().filter(|(dimension, wanted)| {
             *wanted > 0 && self.dimensions.kind(*dimension) == Kind::Ranges
         });
         ranges
             .map(|(dimension, wanted)| {
-                let book = self.agents[slot].book_of(dimension);
+                let book = agent.book_of(dimension);
                 let book = book.expect("an agent that fits has ranges of that name");
                 (dimension, crate::amounts::first_of(&book.free, wanted))
             })
@@ -234,6 +246,15 @@ impl Allocator {
         };
         self.book_lease(id, lease);
         offered
+    }
+
+    /// What a lease is charged: what it holds, but for what is shared or revocable.
+    fn lease_charge(&mut self, lease: &Lease) -> Amounts {
+        let mut charge = lease.plain.clone();
+        if !lease.sets.is_empty() {
+            charge.add_all(&charge_of(&mut self.dimensions, lease.sets.entries()));
+        }
+        charge
     }
 
     /// What a use is worth in an agent's table of holders.
@@ -275,6 +296,7 @@ impl Allocator {
 
     pub(crate) fn end_lease(&mut self, id: LeaseId) -> Result<(), DeltaError> {
         let lease = self.leases.remove(&id).ok_or(DeltaError::UnknownLease(id))?;
+        let charge = self.lease_charge(&lease);
         let dimensions = &self.dimensions;
         let agent = &mut self.agents[lease.slot];
         let kind_of = |dimension| dimensions.kind(dimension);
@@ -282,7 +304,7 @@ impl Allocator {
         assert!(given, "what a lease took from its agent is in use there until it ends");
         agent.leases.retain(|have| *have != id);
         self.classical.remove(&(lease.slot, id));
-        self.fair.discharge(self.clients[lease.client].node, &lease.plain);
+        self.fair.discharge(self.clients[lease.client].node, &charge);
         self.show(lease.slot);
         self.gained(lease.slot);
         if let Some(group) = lease.group {

@@ -479,7 +479,9 @@ impl Resources {
         Ok(())
     }
 
-    fn get(&self, key: &ResourceKey) -> Option<&Quantity> {
+    /// How much of one kind there is.
+    #[must_use]
+    pub fn get(&self, key: &ResourceKey) -> Option<&Quantity> {
         self.0.binary_search_by(|have| have.key.cmp(key)).ok().map(|index| &self.0[index].quantity)
     }
 

@@ -43,6 +43,14 @@ impl Quota {
     }
 }
 
+/// An amount that is reserved for a role. It counts for that role and all above it already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owned<'a> {
+    pub(crate) owner: &'a RoleName,
+    pub(crate) dimension: usize,
+    pub(crate) value: u64,
+}
+
 /// A limit, and how far it is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limited {
@@ -400,6 +408,22 @@ impl FairTree {
         })
     }
 
+    /// Whether a limit above a client has no room for what is plain and what is reserved for roles. What
+    /// is reserved counts already, but for the roles below the one that it is reserved for.
+    pub(crate) fn limits_cut(&self, client: u32, plain: &Amounts, reserved: &[Owned<'_>]) -> bool {
+        self.roles_above(client).any(|index| {
+            let node = &self.nodes[index];
+            let (Some(quota), Place::Role(name)) = (node.quota.as_deref(), &node.place) else {
+                return false;
+            };
+            let mut more = plain.clone();
+            for entry in reserved.iter().filter(|entry| !entry.owner.is_within(name)) {
+                more.add(entry.dimension, entry.value);
+            }
+            !self.has_room(node, &quota.limit, &more)
+        })
+    }
+
     fn has_room(&self, node: &Node, limit: &Named, amounts: &Amounts) -> bool {
         limit.iter().all(|(dimension, limit)| {
             let more = amounts.get(*dimension);
@@ -412,16 +436,24 @@ impl FairTree {
         self.quotas.limits > 0
     }
 
-    /// What limits above a client leave it.
-    pub(crate) fn limit_room(&self, client: u32) -> LimitRoom {
+    /// What limits above a client leave it beside what it gets of what is reserved.
+    pub(crate) fn limit_room(&self, client: u32, reserved: &[Owned<'_>]) -> LimitRoom {
         let mut room = LimitRoom::default();
         if self.quotas.limits == 0 {
             return room;
         }
         for index in self.roles_above(client) {
             let node = &self.nodes[index];
-            for (dimension, limit) in node.quota.iter().flat_map(|quota| &quota.limit) {
-                room.lower(*dimension, limit.saturating_sub(node.consumed(*dimension)));
+            let (Some(quota), Place::Role(name)) = (node.quota.as_deref(), &node.place) else {
+                continue;
+            };
+            for (dimension, limit) in &quota.limit {
+                let more = reserved
+                    .iter()
+                    .filter(|entry| entry.dimension == *dimension && !entry.owner.is_within(name));
+                let more = more.fold(0, |sum: u64, entry| sum.saturating_add(entry.value));
+                let used = node.consumed(*dimension).saturating_add(more);
+                room.lower(*dimension, limit.saturating_sub(used));
             }
         }
         room

@@ -1,6 +1,6 @@
 //! Guarantees, limits and headroom, from scratch.
 
-use super::{Key, Place, Reference, is_no_crumb, names, plain_set};
+use super::{Key, Place, Reference, is_no_crumb, names, plain_scalar, plain_set};
 use proffer_types::demand::DemandGroup;
 use proffer_types::{AgentId, Quantities, ResourceName, Resources, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,10 @@ impl Reference {
         self.roles.get(role).map(|config| config.guarantee.clone()).unwrap_or_default()
     }
 
-    fn consumed(&self, role: &RoleName, name: &ResourceName) -> u64 {
+    pub(super) fn consumed(&self, role: &RoleName, name: &ResourceName) -> u64 {
         let charged = self.charged(&Place::Role(role.clone()));
-        charged.iter().map(|held| held.scalar(name)).sum()
+        let used: u64 = charged.iter().map(|held| held.scalar(name)).sum();
+        used + self.idle(role, name)
     }
 
     /// Roles of which something was set, and all above them.
@@ -59,10 +60,13 @@ impl Reference {
     }
 
     /// How much limits leave; `u64::MAX` without one.
-    fn limit_room(&self, key: &Key, name: &ResourceName) -> u64 {
+    fn limit_room(&self, key: &Key, name: &ResourceName, reserved: &Resources) -> u64 {
         let limits = Self::roles_above(key).filter_map(|role| {
             let limit = self.roles.get(&role)?.limit.get(name)?;
-            Some(limit.saturating_sub(self.consumed(&role, name)))
+            let more = reserved.filtered(|entry| {
+                entry.key.reservations.last().is_some_and(|level| !level.role.is_within(&role))
+            });
+            Some(limit.saturating_sub(self.consumed(&role, name) + more.scalar(name)))
         });
         limits.min().unwrap_or(u64::MAX)
     }
@@ -70,7 +74,7 @@ impl Reference {
     pub(super) fn is_within_limits(&self, key: &Key, shape: &Resources) -> bool {
         names(shape).all(|name| {
             let wanted = shape.scalar(name);
-            wanted == 0 || wanted <= self.limit_room(key, name)
+            wanted == 0 || wanted <= self.limit_room(key, name, &Resources::new())
         })
     }
 
@@ -106,7 +110,7 @@ impl Reference {
             || stated.values().any(|group| {
                 group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
                     && names(&group.shape)
-                        .all(|name| agent.total.scalar(name) >= group.shape.scalar(name))
+                        .all(|name| plain_scalar(&agent.total, name) >= group.shape.scalar(name))
                     && agent.total.ports().count() >= group.shape.ports().count()
             })
     }
@@ -196,6 +200,7 @@ impl Reference {
         if owed && !is_owing {
             return None;
         }
+        let reserved = if owed { Resources::new() } else { self.reserved_cut(key, agent) };
         for (name, value) in &mut scalars {
             let of_owed = owed && self.is_named(key, name);
             let most = if of_owed {
@@ -209,9 +214,15 @@ impl Reference {
             } else {
                 u64::MAX
             };
-            *value = (*value).min(most).min(self.limit_room(key, name));
+            *value = (*value).min(most).min(self.limit_room(key, name, &reserved));
             is_of_owed |= of_owed && *value > 0;
         }
-        (is_no_crumb(&scalars) && (is_of_owed || !owed)).then(|| plain_set(scalars, ports))
+        let is_worth = is_no_crumb(&scalars);
+        let plain = plain_set(scalars, ports);
+        if owed {
+            return (is_worth && is_of_owed).then_some(plain);
+        }
+        (is_worth || !reserved.is_empty())
+            .then(|| plain.checked_add(&reserved).expect("of other kinds"))
     }
 }
