@@ -284,6 +284,22 @@ pub(crate) struct Master {
     /// How long an offer is held.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub offer_ttl: String,
+    /// Resources that count for no share.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Allocation")]
+    pub fair_exclude: Vec<String>,
+    /// Resources that are scarce: agents with them are used last for tasks that need none.
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "gpus",
+        help_heading = "Allocation"
+    )]
+    pub scarce: Vec<String>,
+    /// Do not use such agents at all for tasks that need none, nor offer them to frameworks that state no
+    /// demand.
+    #[arg(long, help_heading = "Allocation")]
+    pub scarce_for_need_only: bool,
     #[command(flatten)]
     pub listener: Listener,
 }

@@ -4,10 +4,11 @@ use crate::args::{Global, Listener, Master, StoreKind};
 use crate::exit::{ExitCode, Failure};
 use crate::{output, shutdown, token};
 use proffer_master::store::etcd::EtcdConfig;
-use proffer_master::{CoreConfig, Settings, StoreChoice};
+use proffer_master::{CoreConfig, Policy, Settings, StoreChoice};
 use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{ListenConfig, Tokens, local};
-use proffer_types::DurationMs;
+use proffer_types::{DurationMs, ResourceName};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
         core: CoreConfig {
             agent_unreachable_after: span("agent-timeout", &args.agent_timeout)?,
             offer_ttl: span("offer-ttl", &args.offer_ttl)?,
+            policy: Policy {
+                fair_excluded: names("fair-exclude", &args.fair_exclude)?,
+                scarce: names("scarce", &args.scarce)?,
+                scarce_for_need_only: args.scarce_for_need_only,
+            },
             ..CoreConfig::default()
         },
         lease_ttl: LEASE_TTL,
@@ -61,6 +67,13 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
     };
     output::note(&format!("master at {}", running.url()));
     running.ended().await.map_err(|error| Failure::chain("the master ended", &error))
+}
+
+fn names(flag: &str, texts: &[String]) -> Result<BTreeSet<ResourceName>, Failure> {
+    let read = |text: &String| {
+        text.parse().map_err(|why| Failure::new(ExitCode::Usage, format!("--{flag}: {why}")))
+    };
+    texts.iter().map(read).collect()
 }
 
 /// The flags of a listener.

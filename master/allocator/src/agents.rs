@@ -1,6 +1,6 @@
 //! Agents as the allocator sees them: what is free, who holds what, and to which class they belong.
 
-use crate::amounts::{Amounts, CPUS, GPUS, Kind, MEM, Parts, SpanBook, SpanList, Spans};
+use crate::amounts::{Amounts, CPUS, Kind, MEM, Parts, SpanBook, SpanList, Spans};
 use crate::delta::LeaseId;
 use crate::filters::{Filters, FreeNow};
 use crate::reserved::rest;
@@ -250,7 +250,8 @@ pub(crate) fn is_worth_offering(amount: impl Fn(usize) -> u64) -> bool {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ClassKey {
     pub(crate) attributes: Attributes,
-    pub(crate) has_gpus: bool,
+    /// Dimensions of scarce resources that they have.
+    pub(crate) scarce: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -267,10 +268,10 @@ pub(crate) struct Classes {
 
 impl Classes {
     /// The class of an agent, and whether it is a new one.
-    pub(crate) fn join(&mut self, attributes: &Attributes, total: &Amounts) -> (u32, bool) {
+    pub(crate) fn join(&mut self, attributes: &Attributes, scarce: BTreeSet<usize>) -> (u32, bool) {
         let mut attributes = attributes.clone();
         attributes.remove(HOSTNAME);
-        let key = ClassKey { attributes, has_gpus: total.get(GPUS) > 0 };
+        let key = ClassKey { attributes, scarce };
         if let Some(class) = self.index.get(&key) {
             self.classes[*class].members += 1;
             return (*class, false);

@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 
 pub(crate) const CPUS: usize = 0;
 pub(crate) const MEM: usize = 1;
-pub(crate) const GPUS: usize = 3;
 /// Dimensions that every cluster has: cpus, mem, disk, gpus and the count of ports.
 pub(crate) const FIXED: usize = 5;
 

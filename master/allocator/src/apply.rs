@@ -18,6 +18,10 @@ impl Allocator {
             }
             Delta::AgentRemoved { agent } => self.remove_agent(*agent),
             Delta::AgentUsable { agent, usable } => self.set_agent_usable(*agent, *usable),
+            Delta::PolicySet { policy } => {
+                self.set_policy(policy);
+                Ok(())
+            }
             Delta::RoleSet { role, config } => {
                 self.fair.set_weight(role, config.weight_milli.max(1));
                 self.set_quota(role, config);

@@ -1,7 +1,7 @@
 //! Changes of agents: what there is, what it is, whether it may be used.
 
 use crate::agents::{Agent, HOSTNAME};
-use crate::amounts::Parts;
+use crate::amounts::Amounts;
 use crate::delta::DeltaError;
 use crate::state::Allocator;
 use proffer_types::{AgentId, AgentName, Attributes, Resources};
@@ -26,7 +26,7 @@ impl Allocator {
         let totals = self.fair.totals().checked_add(&parts.charge);
         let totals = totals.and_then(|sum| sum.checked_add(&parts.shared));
         let totals = totals.ok_or(DeltaError::TooMuch(id))?;
-        let class = self.join_class(attributes, &parts);
+        let class = self.join_class(attributes, &parts.plain);
         let mut agent = Agent::new(id, name.clone(), class, attributes);
         agent.usable = usable;
         agent.set_total(parts);
@@ -39,8 +39,9 @@ impl Allocator {
         Ok(())
     }
 
-    fn join_class(&mut self, attributes: &Attributes, parts: &Parts) -> u32 {
-        let (class, is_new) = self.classes.join(attributes, &parts.plain);
+    pub(crate) fn join_class(&mut self, attributes: &Attributes, total: &Amounts) -> u32 {
+        let scarce = self.policy.scarce_in(&self.dimensions, total);
+        let (class, is_new) = self.classes.join(attributes, scarce);
         if is_new {
             self.buckets.judge_class(class, &self.classes.classes[class]);
         }
@@ -60,7 +61,7 @@ impl Allocator {
         let totals = totals.checked_add(&parts.charge);
         let totals = totals.and_then(|sum| sum.checked_add(&parts.shared));
         let totals = totals.ok_or(DeltaError::TooMuch(id))?;
-        let class = self.join_class(attributes, &parts);
+        let class = self.join_class(attributes, &parts.plain);
         let agent = &mut self.agents[slot];
         let old_class = std::mem::replace(&mut agent.class, class);
         let hostname = attributes.get(HOSTNAME);

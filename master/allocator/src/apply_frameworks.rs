@@ -131,7 +131,8 @@ impl Allocator {
         self.unstate(group);
         let client = self.client(framework, &stated.role);
         let parts = self.dimensions.split(&stated.shape);
-        let bucket = self.buckets.join(parts, stated, &self.classes);
+        let scarce = self.policy.scarce_in(&self.dimensions, &parts.plain);
+        let bucket = self.buckets.join(parts, stated, scarce, &self.classes);
         self.clients[client].groups.insert(group);
         let entry = &mut self.groups[group];
         entry.spec = Some(Spec { stated: stated.clone(), client, bucket });

@@ -1,5 +1,6 @@
 //! What the allocator is told and what it answers: plain data, nothing else.
 
+use crate::policy::Policy;
 use proffer_types::attributes::Attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
@@ -98,6 +99,11 @@ pub enum Delta {
         agent: AgentId,
         /// New leases may be made.
         usable: bool,
+    },
+    /// What operators decide for the whole cluster.
+    PolicySet {
+        /// What.
+        policy: Policy,
     },
     /// What operators set on a role.
     RoleSet {

@@ -2,8 +2,9 @@
 //! no agent has room for is found out once for a bucket, not for each group in it.
 
 use crate::agents::{Agent, Class, Classes, HOSTNAME};
-use crate::amounts::{Amounts, GPUS, Parts, SpanList, Spans, spans_contain};
+use crate::amounts::{Amounts, Dimensions, Parts, SpanList, Spans, spans_contain};
 use crate::fit_tree::Need;
+use crate::policy::Policy;
 use crate::slab::Slab;
 use proffer_types::demand::DemandGroup;
 use proffer_types::{Constraint, FrameworkId, GroupName};
@@ -127,9 +128,13 @@ pub(crate) struct Bucket {
     key: BucketKey,
     groups: u32,
     need: Need,
-    /// Bits of passing classes without and with gpus.
+    /// Scarce dimensions that it needs.
+    scarce: BTreeSet<usize>,
+    need_only: bool,
+    /// Bits of passing classes: those with nothing scarce but what it needs, and the others.
     bits: [u64; 2],
-    /// By class: whether it passes the constraints, and then whether it has gpus.
+    /// By class: whether it passes the constraints, and then whether it has something scarce that the
+    /// bucket does not need.
     passes: Vec<Option<bool>>,
     by_host: bool,
     /// Not known to be without room.
@@ -144,6 +149,7 @@ pub(crate) struct Buckets {
     index: BTreeMap<BucketKey, u32>,
     buckets: Slab<Bucket>,
     with_room: u32,
+    need_only: bool,
     /// Buckets that an agent's gain may concern: without room, or with groups that wait for leave.
     pub(crate) watching: BTreeSet<u32>,
 }
@@ -159,18 +165,22 @@ impl Bucket {
         &self.key.fixed
     }
 
-    /// What to look for, one pass after the other: agents without gpus come first for those who
-    /// need none. Bits of classes may be shared, so each hit is checked with
+    /// What to look for, one pass after the other: agents with something scarce come last for those
+    /// who do not need it, or not at all. Bits of classes may be shared, so each hit is checked with
     /// [`Bucket::is_in_pass`].
     pub(crate) fn passes(&self) -> impl Iterator<Item = (bool, Need)> + '_ {
-        let from = usize::from(self.key.shape.get(GPUS) > 0);
-        let passes = [false, true].into_iter().zip(self.bits).skip(from);
-        passes.map(|(has_gpus, bits)| (has_gpus, self.need.with_classes(bits)))
+        let passes = [false, true].into_iter().zip(self.bits);
+        passes.map(|(is_wasteful, bits)| (is_wasteful, self.need.with_classes(bits)))
     }
 
     /// Whether a class passes the constraints and belongs into this pass.
-    pub(crate) fn is_in_pass(&self, class: u32, has_gpus: bool) -> bool {
-        self.passes.get(class as usize) == Some(&Some(has_gpus))
+    pub(crate) fn is_in_pass(&self, class: u32, is_wasteful: bool) -> bool {
+        self.passes.get(class as usize) == Some(&Some(is_wasteful))
+    }
+
+    /// Whether agents of a class have something scarce that is not needed.
+    pub(crate) fn wastes(&self, class: &Class) -> bool {
+        !class.key.scarce.is_subset(&self.scarce)
     }
 
     /// The need in any class.
@@ -208,16 +218,24 @@ impl Bucket {
         if self.passes.len() <= at {
             self.passes.resize(at + 1, None);
         }
-        self.passes[at] = passes.then_some(entry.key.has_gpus);
+        let is_wasteful = self.wastes(entry);
+        let passes = passes && !(is_wasteful && self.need_only);
+        self.passes[at] = passes.then_some(is_wasteful);
         if passes {
-            self.bits[usize::from(entry.key.has_gpus)] |= Classes::bit(class);
+            self.bits[usize::from(is_wasteful)] |= Classes::bit(class);
         }
     }
 }
 
 impl Buckets {
     /// The bucket of a shape under constraints.
-    pub(crate) fn join(&mut self, parts: Parts, stated: &DemandGroup, classes: &Classes) -> u32 {
+    pub(crate) fn join(
+        &mut self,
+        parts: Parts,
+        stated: &DemandGroup,
+        scarce: BTreeSet<usize>,
+        classes: &Classes,
+    ) -> u32 {
         let fixed = if stated.fixed_ports { parts.spans } else { SpanList::new() };
         let key = BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
         if let Some(bucket) = self.index.get(&key) {
@@ -229,6 +247,8 @@ impl Buckets {
             by_host: key.constraints.iter().any(|rule| rule.attribute == HOSTNAME),
             key: key.clone(),
             groups: 1,
+            scarce,
+            need_only: self.need_only,
             bits: [0; 2],
             passes: Vec::new(),
             has_room: true,
@@ -257,6 +277,26 @@ impl Buckets {
             self.index.remove(&bucket.key);
             self.with_room -= u32::from(bucket.has_room);
             self.watching.remove(&id);
+        }
+    }
+
+    /// The policy changed. Agents join their classes anew after this.
+    pub(crate) fn set_need_only(&mut self, policy: &Policy, dimensions: &Dimensions) {
+        self.need_only = policy.scarce_for_need_only;
+        for (_, bucket) in self.buckets.iter_mut() {
+            bucket.scarce = policy.scarce_in(dimensions, &bucket.key.shape);
+            bucket.need_only = self.need_only;
+        }
+    }
+
+    /// Judges every class anew.
+    pub(crate) fn judge_all(&mut self, classes: &Classes) {
+        for (_, bucket) in self.buckets.iter_mut() {
+            bucket.bits = [0; 2];
+            bucket.passes.clear();
+            for (class, entry) in classes.classes.iter() {
+                bucket.judge(class, entry);
+            }
         }
     }
 

@@ -3,14 +3,14 @@
 //! and no resource is ever given twice (I3, I4).
 
 use crate::reference::Reference;
-use crate::{Allocator, Decision, Delta, LeaseId, Use};
+use crate::{Allocator, Decision, Delta, LeaseId, Policy, Use};
 use proffer_types::ResourceName::{Cpus, Mem};
 use proffer_types::demand::DemandGroup;
 use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
-    Quantities, Resources, RoleName, attributes,
+    Quantities, ResourceName, Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -73,6 +73,11 @@ enum Op {
     Usable {
         which: u8,
         usable: bool,
+    },
+    Policy {
+        excluded: Option<usize>,
+        scarce: Option<usize>,
+        need_only: bool,
     },
     Role {
         role: usize,
@@ -221,6 +226,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
         4 => role_set(),
+        1 => (prop::option::of(0usize..3), prop::option::of(0usize..3), any::<bool>()).prop_map(
+            |(excluded, scarce, need_only)| Op::Policy { excluded, scarce, need_only }
+        ),
         3 => (1u8..5, any::<u8>())
             .prop_map(|(framework, roles)| Op::AddFramework { framework, roles }),
         1 => (1u8..5).prop_map(|framework| Op::RemoveFramework { framework }),
@@ -447,6 +455,17 @@ impl Pair {
             Op::Usable { which, usable } => {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.tell(&Delta::AgentUsable { agent, usable: *usable });
+            }
+            Op::Policy { excluded, scarce, need_only } => {
+                let name = |at: usize| -> ResourceName {
+                    ["gpus", "licences", "mem"][at].parse().expect("valid")
+                };
+                let policy = Policy {
+                    fair_excluded: excluded.map(name).into_iter().collect(),
+                    scarce: scarce.map(name).into_iter().collect(),
+                    scarce_for_need_only: *need_only,
+                };
+                self.tell(&Delta::PolicySet { policy });
             }
             Op::Role { role: index, milli, guarantee, limit } => {
                 let (guarantee, limit) = (quantities(*guarantee), quantities(*limit));

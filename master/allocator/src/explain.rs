@@ -45,6 +45,8 @@ impl Answer {
 enum Rule {
     Active,
     Constraint(Constraint),
+    /// It has nothing scarce that is not needed, where policy says so.
+    ScarceForNeed,
     /// All that it has is as much as is wanted, of everything: what fails this waits for nothing.
     LargeEnough,
     PerAgentMax(u32),
@@ -199,6 +201,7 @@ impl Allocator {
         let stated = &wish.spec.stated;
         let mut rules = vec![Rule::Active];
         rules.extend(stated.constraints.iter().cloned().map(Rule::Constraint));
+        rules.extend(self.policy.scarce_for_need_only.then_some(Rule::ScarceForNeed));
         rules.push(Rule::LargeEnough);
         rules.extend(stated.per_agent_max.map(Rule::PerAgentMax));
         rules.extend(wish.bucket.fixed().iter().map(|(d, spans)| Rule::Fixed(*d, spans.clone())));
@@ -255,6 +258,7 @@ impl Allocator {
         match rule {
             Rule::Active => "active".to_owned(),
             Rule::Constraint(constraint) => constraint.describe(),
+            Rule::ScarceForNeed => "nothing scarce that is not needed".to_owned(),
             Rule::LargeEnough => "large enough".to_owned(),
             Rule::PerAgentMax(most) => format!("fewer than {most} of the group on the agent"),
             Rule::Amount(dimension, wanted) => {
@@ -290,6 +294,7 @@ impl Allocator {
         match rule {
             Rule::Active => agent.usable,
             Rule::Constraint(constraint) => self.holds(constraint, agent),
+            Rule::ScarceForNeed => !wish.bucket.wastes(&self.classes.classes[agent.class]),
             Rule::LargeEnough => agent.total.covers(wish.bucket.shape()),
             Rule::PerAgentMax(most) => wish.group.on_agent(slot) < *most,
             Rule::Amount(dimension, wanted) => self.without_leases(agent, *dimension) >= *wanted,
@@ -353,6 +358,7 @@ impl Allocator {
                 Rule::Amount(dimension, wanted) => agent.1.total.get(*dimension) >= *wanted,
                 Rule::Active
                 | Rule::Constraint(_)
+                | Rule::ScarceForNeed
                 | Rule::LargeEnough
                 | Rule::PerAgentMax(_)
                 | Rule::Fixed(..)
@@ -374,6 +380,7 @@ impl Allocator {
                 }
                 Rule::Active
                 | Rule::Constraint(_)
+                | Rule::ScarceForNeed
                 | Rule::PerAgentMax(_)
                 | Rule::Fixed(..)
                 | Rule::NotLeased
@@ -398,6 +405,12 @@ impl Allocator {
         match rule {
             Rule::Active => "is not active".to_owned(),
             Rule::Constraint(constraint) => format!("fails {:?}", constraint.describe()),
+            Rule::ScarceForNeed => {
+                let scarce = &self.classes.classes[agent.class].key.scarce;
+                let names: Vec<&str> =
+                    scarce.iter().map(|d| self.dimensions.name(*d).as_str()).collect();
+                format!("is kept for those who need its {}", names.join(" and "))
+            }
             Rule::LargeEnough => {
                 let small =
                     wish.bucket.shape().iter().map(|(d, wanted)| (d, agent.total.get(d), wanted));
@@ -450,6 +463,9 @@ impl Allocator {
                 "start an agent with {}, or relax the constraint",
                 constraint.describe()
             )),
+            Rule::ScarceForNeed => {
+                answer.hint("start an agent without what is scarce, or let all use such agents");
+            }
             Rule::PerAgentMax(_) => answer.hint("add agents, or raise per_agent_max"),
             Rule::LargeEnough => answer.hint(self.advise_size(wish, agents)),
             Rule::Amount(dimension, _) => answer.hint(format!(

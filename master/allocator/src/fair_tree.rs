@@ -83,6 +83,10 @@ pub(crate) struct FairTree {
     nodes: Slab<Node>,
     roles: BTreeMap<RoleName, u32>,
     totals: Amounts,
+    /// Dimensions that count for no share.
+    excluded: Vec<usize>,
+    /// Totals of those that count.
+    counted: Amounts,
     basis: Amounts,
     /// The basis changed and the order does not show it yet.
     stale: bool,
@@ -149,6 +153,8 @@ impl Default for FairTree {
             nodes,
             roles: BTreeMap::new(),
             totals: Amounts::default(),
+            excluded: Vec::new(),
+            counted: Amounts::default(),
             basis: Amounts::default(),
             stale: false,
             quotas: Quotas::default(),
@@ -230,12 +236,20 @@ impl FairTree {
 
     /// What the cluster has. Equal composition keeps every order, so nothing is done then.
     pub(crate) fn set_totals(&mut self, totals: Amounts) {
-        let basis = reduced(&totals);
+        self.counted = totals.clone();
+        self.excluded.iter().for_each(|dimension| self.counted.set(*dimension, 0));
         self.totals = totals;
+        let basis = reduced(&self.counted);
         if basis != self.basis {
             self.basis = basis;
             self.stale = true;
         }
+    }
+
+    /// What counts for no share.
+    pub(crate) fn exclude(&mut self, dimensions: Vec<usize>) {
+        self.excluded = dimensions;
+        self.set_totals(self.totals.clone());
     }
 
     pub(crate) fn totals(&self) -> &Amounts {
@@ -486,7 +500,7 @@ impl FairTree {
     /// that could be offered something, level by level. Rounded down to 2^-64 of the cluster: a
     /// threshold of policy, not an order.
     pub(crate) fn is_below_entitlement(&self, client: u32) -> bool {
-        let (part, whole) = dominant(&self.nodes[client].charged, &self.totals);
+        let (part, whole) = dominant(&self.nodes[client].charged, &self.counted);
         (u128::from(part) << 64) / u128::from(whole) < self.entitlement(client)
     }
 
@@ -515,7 +529,7 @@ impl FairTree {
     }
 
     fn ppm(&self, charged: &Amounts) -> u64 {
-        let (part, whole) = dominant(charged, &self.totals);
+        let (part, whole) = dominant(charged, &self.counted);
         u64::try_from(u128::from(part) * 1_000_000 / u128::from(whole)).unwrap_or(u64::MAX)
     }
 }

@@ -17,6 +17,7 @@
 //! | [`agents`] | free and used on an agent, classes of agents |
 //! | [`filters`] | refusals |
 //! | [`demand`] | groups, and buckets of groups with one shape |
+//! | [`policy`] | what operators decide for the whole cluster |
 //! | [`state`] | the tables, and what waits for what |
 //! | [`apply`] and its two | changes taken in |
 //! | [`uses`] | bookings of tasks and leases |
@@ -42,6 +43,7 @@ mod fit_tree;
 mod headroom;
 mod limits;
 mod place;
+mod policy;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;
 mod report;
@@ -55,4 +57,5 @@ mod turn;
 mod uses;
 
 pub use delta::{Decision, Delta, DeltaError, LeaseId, Turn, Use};
+pub use policy::Policy;
 pub use state::Allocator;

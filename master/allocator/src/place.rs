@@ -2,10 +2,10 @@
 //!
 //! Rule: agents with something reserved for the group's role come first, as [`crate::reserved`] says.
 //! Then, among agents that are usable, pass the constraints, have room for one task, hold fewer of
-//! the group than `per_agent_max` and are not refused, agents without gpus come first for shapes
-//! without gpus. Then, packed: the agent known longest (lowest slot) — first fit fills agents one
-//! by one. Spread: fewest of the group first, before gpus are looked at; then most cpus and memory
-//! free; then the lowest slot.
+//! the group than `per_agent_max` and are not refused, agents with something scarce that the shape does
+//! not need come last. Then, packed: the agent known longest (lowest slot) — first fit fills agents one
+//! by one. Spread: fewest of the group first, before what is scarce is looked at; then most cpus and
+//! memory free; then the lowest slot.
 
 use crate::agents::Agent;
 use crate::demand::{Bucket, Group, Spec};
@@ -42,10 +42,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn takes(&mut self, slot: u32, has_gpus: bool) -> bool {
+    fn takes(&mut self, slot: u32, is_wasteful: bool) -> bool {
         self.steps += 1;
         let agent = &self.allocator.agents[slot];
-        if !self.bucket.is_in_pass(agent.class, has_gpus) || !self.bucket.suits(agent) {
+        if !self.bucket.is_in_pass(agent.class, is_wasteful) || !self.bucket.suits(agent) {
             return false;
         }
         self.saw_room = true;
@@ -61,8 +61,8 @@ impl Search<'_> {
     fn packed(&mut self, from: u32) -> Option<(u32, bool)> {
         let (fit, bucket) = (&self.allocator.fit, self.bucket);
         bucket.passes().zip([(from, true), (0, false)]).find_map(|(pass, (from, is_first))| {
-            let (has_gpus, need) = pass;
-            let found = fit.first(&need, from, |slot| self.takes(slot, has_gpus));
+            let (is_wasteful, need) = pass;
+            let found = fit.first(&need, from, |slot| self.takes(slot, is_wasteful));
             found.map(|slot| (slot, is_first))
         })
     }
@@ -74,11 +74,11 @@ impl Search<'_> {
         let none = (from == 0 && some_have_none).then_some(0);
         none.into_iter().chain(group.levels.range(from..).map(|(level, _)| *level)).find_map(
             |level| {
-                bucket.passes().find_map(|(has_gpus, need)| {
+                bucket.passes().find_map(|(is_wasteful, need)| {
                     let is_level = |slot: u32| group.on_agent(slot) == level;
                     let accept = |slot| {
                         self.steps += 1;
-                        is_level(slot) && self.takes(slot, has_gpus)
+                        is_level(slot) && self.takes(slot, is_wasteful)
                     };
                     fit.roomiest(&need, accept).map(|slot| (slot, level))
                 })

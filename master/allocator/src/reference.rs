@@ -6,6 +6,7 @@ mod quota;
 mod reserved;
 
 use crate::delta::{Decision, Delta, LeaseId, Use};
+use crate::policy::Policy;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
@@ -45,6 +46,7 @@ struct Filter {
 pub struct Reference {
     agents: BTreeMap<AgentId, Agent>,
     frameworks: BTreeMap<FrameworkId, Framework>,
+    policy: Policy,
     roles: BTreeMap<RoleName, RoleConfig>,
     filters: Vec<Filter>,
     uses: Vec<Use>,
@@ -80,8 +82,8 @@ impl Reference {
             }
             Delta::AgentChanged { agent, resources, attributes } => {
                 let entry = self.agents.get_mut(&agent).expect("known");
-                let gpus = |r: &Resources| r.scalar(&ResourceName::Gpus) > 0;
-                if entry.attributes != attributes || gpus(&entry.total) != gpus(&resources) {
+                let scarce = |r: &Resources| scarce_in(&self.policy, r);
+                if entry.attributes != attributes || scarce(&entry.total) != scarce(&resources) {
                     self.filters.retain(|filter| filter.agent != agent);
                 }
                 (entry.total, entry.attributes) = (resources, attributes);
@@ -95,6 +97,7 @@ impl Reference {
             Delta::AgentUsable { agent, usable } => {
                 self.agents.get_mut(&agent).expect("known").usable = usable;
             }
+            Delta::PolicySet { policy } => self.policy = policy,
             Delta::RoleSet { role, config } => {
                 self.roles.insert(role, config);
             }
@@ -234,6 +237,7 @@ impl Reference {
             .flat_map(|agent| agent.total.entries())
             .map(|entry| entry.key.name.clone())
             .filter(|name| *name != ResourceName::Ports)
+            .filter(|name| !self.policy.fair_excluded.contains(name))
             .collect();
         let fractions = names.iter().map(|name| {
             let part: u128 = charged.iter().map(|held| u128::from(held.scalar(name))).sum();
@@ -388,7 +392,9 @@ impl Reference {
                 && names(&group.shape)
                     .all(|name| filter.refused.scalar(name) >= group.shape.scalar(name))
         });
+        let may_waste = !self.policy.scarce_for_need_only || !self.wastes(id, &group.shape);
         let fits = agent.usable
+            && may_waste
             && group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
             && names(&group.shape)
                 .filter(|name| **name != ResourceName::Ports)
@@ -460,15 +466,14 @@ impl Reference {
         id: AgentId,
     ) -> (u32, bool, Reverse<u64>, u32) {
         let agent = &self.agents[&id];
-        let wastes_gpus = group.shape.scalar(&ResourceName::Gpus) == 0
-            && agent.total.scalar(&ResourceName::Gpus) > 0;
+        let is_wasteful = self.wastes(id, &group.shape);
         if !group.spread {
-            return (0, wastes_gpus, Reverse(0), agent.slot);
+            return (0, is_wasteful, Reverse(0), agent.slot);
         }
         let (scalars, _) = self.free(id);
         let amount = |name| scalars.get(&name).copied().unwrap_or(0);
         let room = amount(ResourceName::Cpus).min(amount(ResourceName::Mem) >> 22);
-        (self.on_agent(framework, &group.name, id), wastes_gpus, Reverse(room), agent.slot)
+        (self.on_agent(framework, &group.name, id), is_wasteful, Reverse(room), agent.slot)
     }
 
     fn classical_step(&self, owed: bool, now: Monotonic) -> Option<Decision> {
@@ -479,7 +484,8 @@ impl Reference {
         agents.sort_by_key(|(_, agent)| agent.slot);
         let is_worth = |id: &AgentId| {
             let has_reserved = !self.reserved_free(*id).is_empty();
-            self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved)
+            let kept = self.policy.scarce_for_need_only && self.wastes(*id, &Resources::new());
+            !kept && (self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved))
         };
         agents.into_iter().filter(|(id, _)| is_worth(id)).find_map(|(id, _)| {
             clients.iter().find_map(|client| {
@@ -501,6 +507,12 @@ impl Reference {
                 })
             })
         })
+    }
+
+    /// Whether an agent has something scarce that a shape does not need.
+    fn wastes(&self, id: AgentId, shape: &Resources) -> bool {
+        let needed = scarce_in(&self.policy, shape);
+        !scarce_in(&self.policy, &self.agents[&id].total).is_subset(&needed)
     }
 
     /// Usable, and with more than a crumb free that is not reserved.
@@ -535,6 +547,11 @@ impl Reference {
             (demand, classical) => demand.or(classical),
         }
     }
+}
+
+fn scarce_in(policy: &Policy, resources: &Resources) -> BTreeSet<ResourceName> {
+    let scarce = policy.scarce.iter().filter(|name| plain_scalar(resources, name) > 0);
+    scarce.cloned().collect()
 }
 
 fn plain_scalar(resources: &Resources, name: &ResourceName) -> u64 {

@@ -9,6 +9,7 @@ use crate::filters::{Marks, RefusedSets};
 use crate::fit_tree::FitTree;
 use crate::headroom::Headroom;
 use crate::limits::AtLimit;
+use crate::policy::Policy;
 use crate::slab::Slab;
 use crate::slot_set::SlotSet;
 use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Decides who is offered what. Fed with [`crate::Delta`]s; see the package's first page.
 #[derive(Clone, Debug)]
 pub struct Allocator {
+    pub(crate) policy: Policy,
     pub(crate) dimensions: Dimensions,
     pub(crate) agents: Slab<Agent>,
     pub(crate) slots: BTreeMap<AgentId, u32>,
@@ -108,6 +110,7 @@ pub(crate) struct Lease {
 impl Default for Allocator {
     fn default() -> Self {
         Self {
+            policy: Policy::default(),
             dimensions: Dimensions::default(),
             agents: Slab::default(),
             slots: BTreeMap::new(),

@@ -15,6 +15,7 @@
 //!
 //! Nothing is given beyond a limit, and but for what is owed nothing that has to stay free for others.
 
+use crate::agents::Agent;
 use crate::delta::{Decision, LeaseId, Turn};
 use crate::demand::Waiting;
 use crate::fair_tree::Queue;
@@ -311,7 +312,7 @@ impl Allocator {
     /// The first classical client in fair order that does not refuse what it may have of an agent.
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
         let agent = self.agents.get(slot)?;
-        if !agent.is_worth_offering() {
+        if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
             return None;
         }
         let has_reserved = !agent.reserved_free.is_empty();
@@ -356,6 +357,12 @@ impl Allocator {
             self.enter_limit(client);
         }
         found
+    }
+
+    /// Whether an agent has something scarce that is only for those who state that they need it.
+    pub(crate) fn is_kept_for_need(&self, agent: &Agent) -> bool {
+        let has_scarce = || !self.classes.classes[agent.class].key.scarce.is_empty();
+        self.policy.scarce_for_need_only && has_scarce()
     }
 
     /// Whether a client refused what it would be offered. Refusals that have ended are gone.

@@ -471,3 +471,62 @@ fn changes_survive_being_stored() {
     let text = serde_json::to_string(&delta).expect("plain data");
     assert_eq!(serde_json::from_str::<Delta>(&text).expect("reads back"), delta);
 }
+
+fn set(cluster: &mut Cluster, excluded: &[&str], need_only: bool) {
+    let names = |list: &[&str]| list.iter().map(|name| name.parse().expect("valid")).collect();
+    let policy = proffer_allocator::Policy {
+        fair_excluded: names(excluded),
+        scarce: names(&["gpus"]),
+        scarce_for_need_only: need_only,
+    };
+    cluster.tell(&Delta::PolicySet { policy });
+}
+
+/// The holder of all gpus gets no cpus in plain DRF, and its fair part of them when gpus do not count.
+#[test]
+fn what_is_excluded_counts_for_no_share() {
+    for (excluded, tasks) in [(&[][..], (0, 10)), (&["gpus"][..], (5, 5))] {
+        let mut cluster = Cluster::new();
+        set(&mut cluster, excluded, false);
+        cluster.agent("cpus:10;mem:100GiB;gpus:2");
+        let learns = cluster.framework(1, "a");
+        cluster.demand(learns, vec![group("g", "a", "gpus:1", 2)]);
+        cluster.settle();
+        let serves = cluster.framework(2, "b");
+        cluster.demand(serves, vec![group("c", "b", "cpus:1", 20)]);
+        let both = vec![group("g", "a", "gpus:1", 2), group("c", "a", "cpus:1", 20)];
+        cluster.demand(learns, both);
+        cluster.settle();
+        assert_eq!((cluster.tasks_of(learns) - 2, cluster.tasks_of(serves)), tasks, "{excluded:?}");
+    }
+}
+
+#[test]
+fn agents_with_something_scarce_come_last_or_not_at_all_for_those_who_do_not_need_it() {
+    for need_only in [false, true] {
+        let mut cluster = Cluster::new();
+        set(&mut cluster, &[], need_only);
+        let with_gpus = cluster.agent("cpus:4;mem:4GiB;gpus:1");
+        let without = cluster.agent("cpus:4;mem:4GiB");
+        let framework = cluster.framework(1, "a");
+        cluster.demand(framework, vec![group("g", "a", "cpus:2;mem:2GiB", 3)]);
+        let agents: Vec<_> = cluster.settle().iter().map(|d| (d.agent, d.count)).collect();
+        let expected = [(without, 2), (with_gpus, 1)];
+        assert_eq!(agents, if need_only { &expected[..1] } else { &expected[..] });
+        let classical = cluster.framework(2, "b");
+        cluster.settle();
+        let offered = !cluster.leased(classical).is_empty();
+        assert_eq!(offered, !need_only, "a framework that states nothing needs nothing scarce");
+        let learns = cluster.framework(3, "c");
+        cluster.demand(learns, vec![group("g", "c", "cpus:1;gpus:1", 1)]);
+        cluster.settle();
+        assert_eq!(cluster.tasks_of(learns), 1);
+        if need_only {
+            let name = GroupName::new("g").expect("valid");
+            let subject = proffer_types::explanation::Subject::Demand(framework, name);
+            let answer = cluster.allocator.explain(&subject, cluster.now);
+            let rules: Vec<&str> = answer.funnel.iter().map(|step| step.rule.as_str()).collect();
+            assert!(rules.contains(&"nothing scarce that is not needed"), "{rules:?}");
+        }
+    }
+}

@@ -365,7 +365,8 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
         | Delta::Filtered { agent, .. } => Some(*agent),
         Delta::Allocated(usage) | Delta::Released(usage) => Some(usage.agent),
         Delta::Offered(decision) => Some(decision.agent),
-        Delta::RoleSet { .. }
+        Delta::PolicySet { .. }
+        | Delta::RoleSet { .. }
         | Delta::FrameworkAdded { .. }
         | Delta::FrameworkRemoved { .. }
         | Delta::FrameworkActive { .. }

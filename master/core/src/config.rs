@@ -1,5 +1,6 @@
 //! What an operator may set of the master's decisions. All spans; no defaults hide elsewhere.
 
+use proffer_allocator::Policy;
 use proffer_types::DurationMs;
 use proffer_types::state_store::StateBudget;
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,8 @@ pub struct Config {
     pub occupancy_sweep: DurationMs,
     /// Seeds the capability keys of agents and frameworks. Chosen by the shell at each start (K20).
     pub capability_secret: Vec<u8>,
-    /// Breaks ties in the allocator.
-    pub allocator_seed: u64,
+    /// What counts for shares, and who may use what is scarce.
+    pub policy: Policy,
 }
 
 impl Default for Config {
@@ -54,7 +55,7 @@ impl Default for Config {
             state_budget: StateBudget::default(),
             occupancy_sweep: DurationMs::from_secs(60),
             capability_secret: Vec::new(),
-            allocator_seed: 0,
+            policy: Policy::default(),
         }
     }
 }

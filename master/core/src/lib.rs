@@ -32,5 +32,6 @@ pub use command::{Command, Peer, StatePage, WriteResult};
 pub use config::Config;
 pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLane};
 pub use master::{Counters, Master};
+pub use proffer_allocator::Policy;
 pub use registry::RegistryImage;
 pub use rows::{explain_ended_task, explain_task};

@@ -104,11 +104,12 @@ impl Reference {
         stated
     }
 
-    fn belongs(&self, agent: AgentId, stated: &Stated<'_>) -> bool {
-        let agent = &self.agents[&agent];
+    fn belongs(&self, id: AgentId, stated: &Stated<'_>) -> bool {
+        let agent = &self.agents[&id];
         stated.is_empty()
             || stated.values().any(|group| {
                 group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
+                    && (!self.policy.scarce_for_need_only || !self.wastes(id, &group.shape))
                     && names(&group.shape)
                         .all(|name| plain_scalar(&agent.total, name) >= group.shape.scalar(name))
                     && agent.total.ports().count() >= group.shape.ports().count()

@@ -131,6 +131,7 @@ impl Reference {
         let rest = Resources::scalars(plain.iter().map(|(name, value)| (name.clone(), *value)));
         let fits = !given.is_empty()
             && agent.usable
+            && (!self.policy.scarce_for_need_only || !self.wastes(id, &group.shape))
             && group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
             && plain
                 .iter()

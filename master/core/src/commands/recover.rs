@@ -15,6 +15,8 @@ impl Master {
         let RegistryImage {
             agents, frameworks, roles, occupancy, state_heads, state_index, ..
         } = image;
+        let policy = self.config.policy.clone();
+        self.tell_allocator(Delta::PolicySet { policy });
         for (name, config) in roles {
             self.roles.asked.insert(name.clone(), config.clone());
             self.roles.entry(&name).config = Some(config.clone());
