@@ -58,4 +58,5 @@ mod uses;
 
 pub use delta::{Decision, Delta, DeltaError, LeaseId, Turn, Use};
 pub use policy::Policy;
+pub use report::BeyondLimit;
 pub use state::Allocator;

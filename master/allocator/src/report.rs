@@ -1,7 +1,24 @@
 //! What views show of the allocator's books.
 
 use crate::state::Allocator;
-use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
+use proffer_types::{AgentId, FrameworkId, GroupName, ResourceName, Resources, RoleName};
+
+/// A limit without room for what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "role {role} may have {resource} {}, and it and all below it use, hold or reserve {}",
+    resource.display_scalar(*limit), resource.display_scalar(*consumed)
+)]
+pub struct BeyondLimit {
+    /// Whose limit.
+    pub role: RoleName,
+    /// Of what.
+    pub resource: ResourceName,
+    /// What counts against it now.
+    pub consumed: u64,
+    /// The limit.
+    pub limit: u64,
+}
 
 impl Allocator {
     /// `target − leases − launches` of a group (K10); 0 when nothing is stated.
@@ -39,6 +56,26 @@ impl Allocator {
     #[must_use]
     pub fn consumed(&self, role: &RoleName) -> Resources {
         self.dimensions.join(&self.fair.consumed_and_owed(role).0, &[], &[])
+    }
+
+    /// The role at or above `role`, and the resource, whose limit has no room for `more` scalars; `None`
+    /// when all have.
+    #[must_use]
+    pub fn beyond_limit(&self, role: &RoleName, more: &Resources) -> Option<BeyondLimit> {
+        std::iter::successors(Some(role.clone()), RoleName::parent).find_map(|role| {
+            let (_, limits) = self.fair.limits_of(self.fair.node_of(&role)?)?;
+            limits.into_iter().find_map(|limited| {
+                let name = self.dimensions.name(limited.dimension);
+                let wanted = more.scalar(name);
+                let is_beyond = limited.consumed.saturating_add(wanted) > limited.limit;
+                (wanted > 0 && is_beyond).then(|| BeyondLimit {
+                    role: role.clone(),
+                    resource: name.clone(),
+                    consumed: limited.consumed,
+                    limit: limited.limit,
+                })
+            })
+        })
     }
 
     /// Scalars that a role and all below it are owed: what their guarantees have beyond what they

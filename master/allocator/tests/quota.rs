@@ -115,6 +115,21 @@ fn a_limit_below_use_takes_offers_back_and_no_task() {
 }
 
 #[test]
+fn what_would_go_beyond_a_limit_is_named() {
+    let mut cluster = Cluster::new();
+    cluster.quota("eng", "", "cpus:4");
+    cluster.quota("eng/db", "", "mem:1GiB");
+    let beyond = |more: &str| {
+        let found = cluster.allocator.beyond_limit(&role("eng/db"), &more.parse().expect("valid"));
+        found.map(|found| found.to_string())
+    };
+    assert_eq!(beyond("cpus:4;mem:1GiB;disk:9GiB"), None);
+    let text = "role eng may have cpus 4, and it and all below it use, hold or reserve 0";
+    assert_eq!(beyond("cpus:5").as_deref(), Some(text));
+    assert!(beyond("mem:2GiB").expect("too much").starts_with("role eng/db may have mem 1GiB"));
+}
+
+#[test]
 fn guarantees_come_first_whatever_the_shares() {
     let mut cluster = Cluster::new();
     cluster.agent("cpus:10");
