@@ -46,9 +46,8 @@ pub(crate) struct Agent {
     kept_used: Resources,
     /// Of it, what is reserved and not in use.
     pub(crate) reserved_free: Vec<Resource>,
-    /// The same as amounts by role, as quotas count it; and the roles, as the index has them.
+    /// The same by role, as the books have it: scalars, nothing for a role with other things only.
     pub(crate) idle: BTreeMap<RoleName, Amounts>,
-    pub(crate) reserved_for: BTreeSet<RoleName>,
     /// Plain sets that are free.
     pub(crate) sets_free: Resources,
     pub(crate) holdings: Vec<Holding>,
@@ -80,7 +79,6 @@ impl Agent {
             kept_used: Resources::new(),
             reserved_free: Vec::new(),
             idle: BTreeMap::new(),
-            reserved_for: BTreeSet::new(),
             sets_free: Resources::new(),
             holdings: Vec::new(),
             leases: SmallVec::new(),

@@ -71,44 +71,44 @@ fn counted(entry: &Resource) -> Option<(u64, Kind)> {
 }
 
 impl Allocator {
-    /// Makes the books of what is reserved and idle agree with an agent.
+    /// Makes the books of what is reserved and idle agree with an agent. Only roles of which that changed
+    /// are touched.
     pub(crate) fn sync_reserved(&mut self, slot: u32) {
         let agent = &self.agents[slot];
         if agent.reserved_free.is_empty() && agent.idle.is_empty() {
             return;
         }
-        let mut idle: BTreeMap<RoleName, Amounts> = BTreeMap::new();
+        let mut now: BTreeMap<&RoleName, Amounts> = BTreeMap::new();
         for entry in &agent.reserved_free {
-            let (Some(role), Some((value, Kind::Scalar))) = (owner(entry), counted(entry)) else {
-                continue;
+            let Some(role) = owner(entry) else { continue };
+            let idle = now.entry(role).or_default();
+            if let Some((value, Kind::Scalar)) = counted(entry) {
+                idle.add(self.dimensions.scalar(&entry.key.name), value);
+            }
+        }
+        let gone = agent.idle.iter().filter(|(role, _)| !now.contains_key(role));
+        let gone: Vec<(RoleName, Option<Amounts>)> =
+            gone.map(|(role, _)| (role.clone(), None)).collect();
+        let new = now.iter().filter(|(role, idle)| agent.idle.get(**role) != Some(idle));
+        let new = new.map(|(role, idle)| ((*role).clone(), Some(idle.clone())));
+        let changed: Vec<(RoleName, Option<Amounts>)> = gone.into_iter().chain(new).collect();
+        for (role, idle) in changed {
+            let before = match &idle {
+                Some(idle) => self.agents[slot].idle.insert(role.clone(), idle.clone()),
+                None => self.agents[slot].idle.remove(&role),
             };
-            idle.entry(role.clone())
-                .or_default()
-                .add(self.dimensions.scalar(&entry.key.name), value);
-        }
-        let owners: Vec<RoleName> = agent.reserved_free.iter().filter_map(owner).cloned().collect();
-        let agent = &mut self.agents[slot];
-        let before = std::mem::replace(&mut agent.idle, idle);
-        let indexed = std::mem::replace(&mut agent.reserved_for, owners.iter().cloned().collect());
-        if before != agent.idle {
-            let idle = agent.idle.clone();
-            for (role, amounts) in &idle {
-                self.fair.add_idle(role, amounts);
-            }
-            for (role, amounts) in &before {
-                self.fair.remove_idle(role, amounts);
-            }
-        }
-        for role in indexed {
-            if let Some(slots) = self.reserved_at.get_mut(&role) {
+            if let Some(idle) = &idle {
+                self.fair.add_idle(&role, idle);
+                self.reserved_at.entry(role.clone()).or_default().insert(slot);
+            } else if let Some(slots) = self.reserved_at.get_mut(&role) {
                 slots.remove(&slot);
                 if slots.is_empty() {
                     self.reserved_at.remove(&role);
                 }
             }
-        }
-        for role in owners {
-            self.reserved_at.entry(role).or_default().insert(slot);
+            if let Some(before) = before {
+                self.fair.remove_idle(&role, &before);
+            }
         }
     }
 
@@ -236,8 +236,7 @@ impl Allocator {
 
     /// Lets clients that are at a limit be looked at again: what is reserved for them may be given.
     pub(crate) fn free_of_limits(&mut self, slot: u32) -> u64 {
-        let nodes =
-            self.agents[slot].reserved_for.iter().filter_map(|role| self.fair.node_of(role));
+        let nodes = self.agents[slot].idle.keys().filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
         let held: Vec<u32> = clients.filter(|client| self.clients[*client].is_at_limit).collect();
         for client in &held {
@@ -272,8 +271,8 @@ impl Allocator {
 
     /// Groups that wait and that fit on an agent with the help of what is reserved there.
     pub(crate) fn woken_by_reserved(&mut self, slot: u32, now: Monotonic) -> Vec<u32> {
-        let roles = self.agents[slot].reserved_for.clone();
-        let nodes = roles.iter().filter_map(|role| self.fair.node_of(role));
+        let roles = self.agents[slot].idle.keys();
+        let nodes = roles.filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
         let groups = clients.flat_map(|client| self.clients[client].groups.iter().copied());
         let asleep: Vec<u32> = groups.filter(|group| self.groups[*group].is_asleep()).collect();
