@@ -2,46 +2,84 @@
 //!
 //! With `--json` the first line says what was measured where; then one object a line.
 
+mod allocator;
+mod goals;
+mod instructions;
+mod mesos;
+
 use crate::step::{Steps, cargo, say, target};
 use crate::{debian, machine};
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Measure, and print a table or JSON lines.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// What to measure.
+    #[command(subcommand)]
     name: Name,
     /// JSON lines instead of a table.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-    /// Passed on to the measuring program.
+}
+
+#[derive(clap::Subcommand)]
+enum Name {
+    /// The allocator alone under the workloads of Apache Mesos' allocator, beside the bare algorithm
+    /// (P1 to P6).
+    Allocator(allocator::Options),
+    /// How many instructions the allocator takes for fixed small cells; fails when a count has grown.
+    Instructions(instructions::Options),
+    /// Launches through real gRPC with simulated agents (P8).
+    Launch(Rest),
+    /// Container start beside fork+exec, the bare clone floor and runc (P11).
+    Container(Rest),
+    /// The openb trace placed by the allocator beside plain DRF and the packing bound (P27).
+    Openb(Trace),
+    /// `dev` from nothing to the first running task, and a CLI round trip (P26).
+    Dev(Rest),
+}
+
+/// What the measuring program itself is given.
+#[derive(clap::Args)]
+struct Rest {
+    /// Passed on to the measuring program; `-- --help` lists what can be chosen.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Name {
-    /// The allocator alone, beside the bare algorithm (P1, P3).
-    Allocator,
-    /// Launches through real gRPC with simulated agents (P8).
-    Launch,
-    /// Container start beside fork+exec, the bare clone floor and runc (P11).
-    Container,
-    /// `dev` from nothing to the first running task, and a CLI round trip (P26).
-    Dev,
+/// A trace that is not in the tree.
+#[derive(clap::Args)]
+struct Trace {
+    /// Where its lists of nodes and pods are.
+    #[arg(long)]
+    dir: PathBuf,
+    #[command(flatten)]
+    rest: Rest,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut steps = Steps::default();
-    if options.name == Name::Container {
-        debian::install(&mut steps, debian::BENCH)?;
-    }
-    let mut command = measuring_program(options.name)?;
+    let mut of_trace = Vec::new();
+    let (name, rest) = match &options.name {
+        Name::Allocator(allocator) => return allocator::run(allocator, options.json),
+        Name::Instructions(instructions) => return instructions::run(instructions, options.json),
+        Name::Launch(rest) => ("launch", rest),
+        Name::Container(rest) => {
+            debian::install(&mut Steps::default(), debian::BENCH)?;
+            ("container", rest)
+        }
+        Name::Openb(trace) => {
+            of_trace = vec![std::ffi::OsString::from("--dir"), trace.dir.clone().into_os_string()];
+            ("openb", &trace.rest)
+        }
+        Name::Dev(rest) => ("dev", rest),
+    };
+    let mut command = whole_system_program()?;
     let output = command
-        .args(&options.rest)
+        .arg(name)
+        .args(of_trace)
+        .args(&rest.rest)
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start {command:?}"))?;
@@ -58,42 +96,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     table(&text)
 }
 
-fn measuring_program(name: Name) -> Result<Command> {
-    let build = |args: &[&str]| -> Result<()> {
-        let status = cargo(&["build", "--quiet", "--release"]).args(args).status()?;
-        if !status.success() {
-            bail!("the build failed: {status}");
-        }
-        Ok(())
-    };
-    let release = target().join("release");
-    match name {
-        Name::Allocator => {
-            build(&["-p", "proffer-allocator", "--example", "bench"])?;
-            Ok(Command::new(release.join("examples/bench")))
-        }
-        Name::Launch | Name::Container | Name::Dev => {
-            // In one go: apart, what both are made of would be built twice.
-            build(&[
-                "-p",
-                "proffer-cli",
-                "-p",
-                "proffer-tests",
-                "--bin",
-                "proffer",
-                "--bin",
-                "bench",
-            ])?;
-            let mut command = Command::new(release.join("bench"));
-            command.env("PROFFER_BIN", release.join("proffer"));
-            command.arg(match name {
-                Name::Launch => "launch",
-                Name::Container => "container",
-                Name::Dev | Name::Allocator => "dev",
-            });
-            Ok(command)
-        }
+fn build(args: &[&str]) -> Result<()> {
+    let status = cargo(&["build", "--quiet", "--locked", "--release"]).args(args).status()?;
+    if !status.success() {
+        bail!("the build failed: {status}");
     }
+    Ok(())
+}
+
+/// Builds the program that measures cells of the allocator's workloads.
+fn allocator_program() -> Result<PathBuf> {
+    build(&["-p", "proffer-allocator", "--features", "reference", "--example", "bench"])?;
+    Ok(target().join("release/examples/bench"))
+}
+
+fn whole_system_program() -> Result<Command> {
+    // In one go: apart, what both are made of would be built twice.
+    build(&["-p", "proffer-cli", "-p", "proffer-tests", "--bin", "proffer", "--bin", "bench"])?;
+    let release = target().join("release");
+    let mut command = Command::new(release.join("bench"));
+    command.env("PROFFER_BIN", release.join("proffer"));
+    Ok(command)
 }
 
 fn table(lines: &str) -> Result<()> {
@@ -101,12 +124,25 @@ fn table(lines: &str) -> Result<()> {
         let row: Value =
             serde_json::from_str(line).with_context(|| format!("not a JSON line: {line}"))?;
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let samples = row["samples"].as_array().map_or(0, Vec::len);
+        if !row["note"].is_null() {
+            say(&format!("note: {}", text("note")));
+            continue;
+        }
+        let value = row["value"].as_f64().unwrap_or(f64::NAN);
+        if !row["goal"].is_null() {
+            let (case, goal, verdict) = (text("case"), text("goal"), text("verdict"));
+            say(&format!("{case:<24} goal: {goal}: {value:.3}: {verdict}"));
+            continue;
+        }
+        let beside = match (row["plain_drf"].as_f64(), row["bound"].as_f64()) {
+            (Some(plain), Some(bound)) => format!("plain DRF {plain:>14.3}   bound {bound:>8.3}"),
+            (Some(plain), None) => format!("plain DRF {plain:>14.3}"),
+            (None, _) => format!("{} samples", row["samples"].as_array().map_or(0, Vec::len)),
+        };
         say(&format!(
-            "{:<24} {:<28} {:>14.3} {:<6} {samples} samples",
+            "{:<24} {:<28} {value:>14.3} {:<6} {beside}",
             text("case"),
             text("metric"),
-            row["value"].as_f64().unwrap_or(f64::NAN),
             text("unit"),
         ));
     }

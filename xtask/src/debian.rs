@@ -34,6 +34,10 @@ pub(crate) const LONG: &[Need] = &[
     Need { program: "/usr/bin/python3", package: "python3" },
 ];
 
+/// What counts instructions.
+pub(crate) const INSTRUCTIONS: &[Need] =
+    &[Need { program: "/usr/bin/valgrind", package: "valgrind" }];
+
 /// What benchmarks measure us against.
 pub(crate) const BENCH: &[Need] = &[Need { program: "/usr/sbin/runc", package: "runc" }];
 

@@ -30,6 +30,7 @@ struct TestBinary {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     debian::install(&mut steps, debian::GATE)?;
+    debian::install(&mut steps, debian::INSTRUCTIONS)?;
     if options.long {
         debian::install(&mut steps, debian::LONG)?;
     }
@@ -79,11 +80,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "documentation tests",
             &mut cargo(&["test", "--quiet", "--locked", "--workspace", "--doc"]),
         )?;
+        // What allocations decide, and at how many instructions; no time is asserted.
+        steps.run_on("instructions of the allocator", &mut bench(&["instructions"])?)?;
+        let quick = ["allocator", "--brief", "--runs", "1", "--limit-s", "2"];
+        steps.run_on("workloads of the allocator", &mut bench(&quick)?)?;
     }
     if options.long && options.only.as_ref().is_none_or(|only| GUEST.contains(only.as_str())) {
         in_the_guest(&mut steps)?;
     }
     steps.finish()
+}
+
+/// This program again: `cargo xtask bench`.
+fn bench(arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("which program is this?")?);
+    command.arg("bench").args(arguments);
+    Ok(command)
 }
 
 const GUEST: &str = "containers in the cgroup v2 guest";
