@@ -6,5 +6,6 @@ pub mod dev;
 pub mod launch;
 pub mod launch_agents;
 pub mod launch_framework;
+pub mod openb;
 pub mod samples;
 pub mod stamp;

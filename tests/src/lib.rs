@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod load;
 pub mod mutation;
 pub mod processes;
+pub mod quality;
 pub mod sim;
 pub mod traces;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! Measures the whole: `launch`, `container`, `dev`. Prints JSON lines; `cargo xtask bench` builds
+//! Measures the whole: `launch`, `container`, `dev`, `openb`. Prints JSON lines; `cargo xtask bench` builds
 //! it optimised, runs it and adds what was measured where.
 
 use clap::{Parser, Subcommand};
@@ -30,6 +30,8 @@ enum Name {
         #[arg(long, default_value_t = 50)]
         trips: usize,
     },
+    /// The openb trace replayed against the allocator beside plain DRF and the packing bound (P27).
+    Openb(bench::openb::Plan),
 }
 
 #[tokio::main]
@@ -40,5 +42,6 @@ async fn main() -> anyhow::Result<()> {
         Name::Dev { rounds, trips } => {
             tokio::task::spawn_blocking(move || bench::dev::run(rounds, trips)).await?
         }
+        Name::Openb(plan) => tokio::task::spawn_blocking(move || bench::openb::run(&plan)).await?,
     }
 }
