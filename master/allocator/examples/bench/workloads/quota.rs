@@ -31,16 +31,18 @@ pub(crate) fn metrics(cell: &Cell, report: &Report) -> Result<()> {
     check_roles(&cluster, report, &roles, &quota, satisfied)?;
     let (cost, shown) = timed(|| {
         let of = |role: &RoleName| {
-            let held = cluster.allocator.allocated(role);
-            (held, cluster.allocator.dominant_share_ppm(role))
+            let allocator = &cluster.allocator;
+            let parts = [allocator.allocated(role), allocator.consumed(role), allocator.owed(role)];
+            let named = parts.iter().map(|part| part.entries().len() as u64).sum::<u64>();
+            named + allocator.dominant_share_ppm(role)
         };
-        roles.iter().map(of).map(|(held, ppm)| u64::from(!held.is_empty()) + ppm).sum::<u64>()
+        roles.iter().map(of).sum::<u64>()
     });
     report.must(shown > 0 || cell.agents == 0, "roles hold something", &shown)?;
     report.section("role_rows", cost, cell.frameworks)?;
     report.note(
         "role_rows: the master has no gauge per role; this reads what its view shows of each role \
-         (held, dominant share) from the allocator, without encoding or HTTP. Not to be compared \
+         (allocated, consumed, owed, dominant share) from the allocator, without encoding or HTTP. Not to be compared \
          with the original's snapshot over HTTP",
     )?;
     report.peak_memory()
