@@ -7,5 +7,6 @@ pub mod launch;
 pub mod launch_agents;
 pub mod launch_framework;
 pub mod openb;
+pub mod placement;
 pub mod samples;
 pub mod stamp;

@@ -2,7 +2,9 @@
 //! allocator and, in the same run, against plain dominant resource fairness; packing beside its bound.
 
 pub mod bound;
+pub mod draw;
 pub mod engine;
+pub mod generator;
 pub mod openb;
 pub mod ours;
 pub mod plain;

@@ -37,6 +37,8 @@ enum Name {
     Container(Rest),
     /// The openb trace placed by the allocator beside plain DRF and the packing bound (P27).
     Openb(Trace),
+    /// A synthetic load after a published trace, placed likewise: `-- --preset google2019`.
+    Placement(Rest),
     /// `dev` from nothing to the first running task, and a CLI round trip (P26).
     Dev(Rest),
 }
@@ -73,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             of_trace = vec![std::ffi::OsString::from("--dir"), trace.dir.clone().into_os_string()];
             ("openb", &trace.rest)
         }
+        Name::Placement(rest) => ("placement", rest),
         Name::Dev(rest) => ("dev", rest),
     };
     let mut command = whole_system_program()?;

@@ -1,4 +1,4 @@
-//! Measures the whole: `launch`, `container`, `dev`, `openb`. Prints JSON lines; `cargo xtask bench` builds
+//! Measures the whole: `launch`, `container`, `dev`, `openb`, `placement`. Prints JSON lines; `cargo xtask bench` builds
 //! it optimised, runs it and adds what was measured where.
 
 use clap::{Parser, Subcommand};
@@ -32,6 +32,8 @@ enum Name {
     },
     /// The openb trace replayed against the allocator beside plain DRF and the packing bound (P27).
     Openb(bench::openb::Plan),
+    /// A synthetic load after a published trace, likewise.
+    Placement(bench::placement::Plan),
 }
 
 #[tokio::main]
@@ -43,5 +45,8 @@ async fn main() -> anyhow::Result<()> {
             tokio::task::spawn_blocking(move || bench::dev::run(rounds, trips)).await?
         }
         Name::Openb(plan) => tokio::task::spawn_blocking(move || bench::openb::run(&plan)).await?,
+        Name::Placement(plan) => {
+            tokio::task::spawn_blocking(move || bench::placement::run(&plan)).await?
+        }
     }
 }

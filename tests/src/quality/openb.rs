@@ -1,10 +1,9 @@
 //! Reads the openb trace (Alibaba's cluster-trace-gpu-v2023): a list of nodes, a list of pods. It names
 //! no users: pods are given to some by a seeded draw of Zipf's law.
 
+use super::draw::{Draw, Zipf};
 use super::workload::{Job, Machine, Workload};
 use anyhow::{Context, Result, bail, ensure};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 
 const NODES: &str = "openb_node_list_all_node.csv";
@@ -42,7 +41,7 @@ pub fn read(directory: &Path, choice: Choice) -> Result<Workload> {
         "deletion_time",
         "scheduled_time",
     ];
-    let mut draw = ZipfUsers::new(choice.users, 1.2, choice.seed);
+    let (mut draw, zipf) = (Draw::new(choice.seed, 0), Zipf::new(choice.users, 1.2));
     let mut jobs = Vec::new();
     for row in table(directory, PODS, &columns)? {
         let [cpu, mem, gpus, gpu_milli, created_s, deleted_s, scheduled_s] = row.numbers[..] else {
@@ -52,7 +51,7 @@ pub fn read(directory: &Path, choice: Choice) -> Result<Workload> {
         let began_s = if row.is_empty[6] { created_s } else { scheduled_s };
         ensure!(deleted_s >= began_s, "{PODS}: line {} ends before it begins", row.line);
         jobs.push(Job {
-            user: draw.user(),
+            user: zipf.draw(&mut draw),
             needs: [cpu, mem, gpus * gpu_milli],
             created_s,
             runs_s: (deleted_s - began_s).max(1),
@@ -69,30 +68,6 @@ fn tier(qos: &str) -> &'static str {
         "BE" => "BE",
         "Burstable" => "Burstable",
         _ => "Guaranteed",
-    }
-}
-
-/// Users by Zipf's law.
-struct ZipfUsers {
-    rng: ChaCha8Rng,
-    /// Sums of the parts of users up to each.
-    sums: Vec<f64>,
-}
-
-impl ZipfUsers {
-    fn new(users: usize, exponent: f64, seed: u64) -> Self {
-        let parts = (1..=users).map(|rank| (rank as f64).powf(-exponent));
-        let sums = parts.scan(0.0, |sum, part| {
-            *sum += part;
-            Some(*sum)
-        });
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), sums: sums.collect() }
-    }
-
-    fn user(&mut self) -> usize {
-        let all = self.sums.last().copied().unwrap_or(1.0);
-        let at = self.rng.random_range(0.0..all);
-        self.sums.partition_point(|sum| *sum <= at).min(self.sums.len() - 1)
     }
 }
 

@@ -50,31 +50,40 @@ impl Workload {
         sum
     }
 
-    /// Resource-seconds asked for over capacity and the time in which jobs are created, of the resource
-    /// that is asked for most.
+    /// Resource-seconds asked for while jobs are created, over what the machines have in that time, of the
+    /// resource that is asked for most. What runs on afterwards does not count.
     #[must_use]
     pub fn offered_load(&self) -> f64 {
-        let (capacity, span_s) = (self.capacity(), self.span_s());
-        let of = |r: usize| {
-            let asked: u128 =
-                self.jobs.iter().map(|job| u128::from(job.needs[r]) * u128::from(job.runs_s)).sum();
-            let there = capacity[r] as f64 * span_s as f64;
-            if there > 0.0 { asked as f64 / there } else { 0.0 }
-        };
-        (0..3).map(of).fold(0.0, f64::max)
+        self.offered_load_at(1.0)
     }
 
-    fn span_s(&self) -> u64 {
-        let first = self.jobs.first().map_or(0, |job| job.created_s);
-        self.jobs.last().map_or(0, |job| job.created_s - first)
+    /// The same with all times of creation multiplied.
+    fn offered_load_at(&self, factor: f64) -> f64 {
+        let (Some(first), Some(last)) = (self.jobs.first(), self.jobs.last()) else { return 0.0 };
+        let capacity = self.capacity();
+        let span_s = (last.created_s - first.created_s) as f64 * factor;
+        let mut asked = [0.0; 3];
+        for job in &self.jobs {
+            let left_s = (last.created_s - job.created_s) as f64 * factor;
+            let runs_s = left_s.min(job.runs_s as f64);
+            (0..3).for_each(|r| asked[r] += job.needs[r] as f64 * runs_s);
+        }
+        let parts = (0..3).filter(|r| capacity[*r] > 0 && span_s > 0.0);
+        parts.map(|r| asked[r] / (capacity[r] as f64 * span_s)).fold(0.0, f64::max)
     }
 
-    /// Moves creations together or apart, so that `load` of the scarcest resource is asked for.
+    /// Moves creations together or apart, so that `load` of the scarcest resource is asked for, or as near
+    /// to it as that goes.
     pub fn set_offered_load(&mut self, load: f64) {
-        let factor = self.offered_load() / load;
+        // The further apart, the less is asked for at a time.
+        let (mut low, mut high) = (1e-6_f64, 1e6_f64);
+        for _ in 0..100 {
+            let middle = (low * high).sqrt();
+            if self.offered_load_at(middle) > load { low = middle } else { high = middle }
+        }
         let first = self.jobs.first().map_or(0, |job| job.created_s);
         for job in &mut self.jobs {
-            job.created_s = ((job.created_s - first) as f64 * factor).round() as u64;
+            job.created_s = ((job.created_s - first) as f64 * high).round() as u64;
         }
     }
 
@@ -91,4 +100,25 @@ impl Workload {
 #[must_use]
 pub fn fits(needs: &Shape, free: &Shape) -> bool {
     (0..3).all(|r| needs[r] <= free[r])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_is_set_and_what_runs_on_does_not_count() {
+        let job =
+            |created_s, runs_s| Job { user: 0, needs: [500, 1, 0], created_s, runs_s, tier: "all" };
+        let mut workload = Workload {
+            machines: vec![Machine { has: [1_000, 1_000, 0] }],
+            jobs: (0..101).map(|n| job(n * 100, 50)).collect(),
+            users: 1,
+        };
+        assert!((workload.offered_load() - 0.25).abs() < 1e-9);
+        workload.set_offered_load(0.5);
+        assert!((workload.offered_load() - 0.5).abs() < 0.01);
+        workload.jobs[0].runs_s = 1_000_000_000;
+        assert!((workload.offered_load() - 1.0).abs() < 0.01, "half of the machine, all the time");
+    }
 }
