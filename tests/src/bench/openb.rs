@@ -55,7 +55,11 @@ pub fn run(plan: &Plan) -> Result<()> {
     let mut replayed = read(&plan.dir, Choice { node_stride: plan.node_stride, ..all })?;
     let impossible = replayed.drop_impossible();
     let measured = replayed.offered_load();
-    replayed.set_offered_load(plan.load);
+    ensure!(
+        replayed.set_offered_load(plan.load),
+        "there are too few pods for a load of {}",
+        plan.load
+    );
     printer.note(&format!(
         "in time: {} nodes, {impossible} pods fit none; offered load {:.4} as traced, creations moved \
          together to {:.2}",

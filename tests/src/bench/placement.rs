@@ -34,15 +34,16 @@ pub fn run(plan: &Plan) -> Result<()> {
     let mut workload = generate(Choice { preset, jobs, machine_stride, seed });
     let impossible = workload.drop_impossible();
     let generated = workload.offered_load();
-    workload.set_offered_load(plan.load);
+    let is_set = workload.set_offered_load(plan.load);
     let printer = Printer { bench: "placement" };
     let case = format!("{preset:?}");
     printer.note(&format!(
         "{case}: {} machines, {} tasks of {jobs} jobs by {} users, {impossible} tasks fit no machine; \
-         offered load {generated:.3} as generated, creations moved to {:.2}",
+         offered load {generated:.3} as generated, {} {:.2}",
         workload.machines.len(),
         workload.jobs.len(),
         workload.users,
+        if is_set { "creations moved to" } else { "too few jobs for more: left at" },
         workload.offered_load(),
     ))?;
     printer.replay(&case, &workload, seed)

@@ -136,7 +136,7 @@ impl<'a> Books<'a> {
 
     fn free_part(&self, r: usize) -> f64 {
         let free: u64 = self.free.iter().map(|free| free[r]).sum();
-        if self.capacity[r] == 0 { 0.0 } else { free as f64 / self.capacity[r] as f64 }
+        if self.capacity[r] == 0 { 1.0 } else { free as f64 / self.capacity[r] as f64 }
     }
 
     fn wants(&self, r: usize) -> bool {

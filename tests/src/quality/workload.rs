@@ -72,11 +72,14 @@ impl Workload {
         parts.map(|r| asked[r] / (capacity[r] as f64 * span_s)).fold(0.0, f64::max)
     }
 
-    /// Moves creations together or apart, so that `load` of the scarcest resource is asked for, or as near
-    /// to it as that goes.
-    pub fn set_offered_load(&mut self, load: f64) {
+    /// Moves creations together or apart, so that `load` of the scarcest resource is asked for; `false`, and
+    /// nothing is changed, when there are too few jobs for that.
+    pub fn set_offered_load(&mut self, load: f64) -> bool {
         // The further apart, the less is asked for at a time.
-        let (mut low, mut high) = (1e-6_f64, 1e6_f64);
+        let (mut low, mut high) = (1e-3_f64, 1e6_f64);
+        if self.offered_load_at(low) < load {
+            return false;
+        }
         for _ in 0..100 {
             let middle = (low * high).sqrt();
             if self.offered_load_at(middle) > load { low = middle } else { high = middle }
@@ -85,6 +88,7 @@ impl Workload {
         for job in &mut self.jobs {
             job.created_s = ((job.created_s - first) as f64 * high).round() as u64;
         }
+        true
     }
 
     /// Every job that no machine could ever hold is dropped; returns how many.
@@ -116,9 +120,12 @@ mod tests {
             users: 1,
         };
         assert!((workload.offered_load() - 0.25).abs() < 1e-9);
-        workload.set_offered_load(0.5);
+        assert!(workload.set_offered_load(0.5));
         assert!((workload.offered_load() - 0.5).abs() < 0.01);
         workload.jobs[0].runs_s = 1_000_000_000;
         assert!((workload.offered_load() - 1.0).abs() < 0.01, "half of the machine, all the time");
+        let before = workload.clone();
+        assert!(!workload.set_offered_load(1e9), "there are too few jobs for that");
+        assert_eq!(workload, before);
     }
 }

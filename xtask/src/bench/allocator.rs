@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Only cells whose name holds this text, such as `DeclineOffers` or `:1000x`. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// But none whose name holds this text. May be repeated.
+    #[arg(long, value_name = "TEXT")]
+    except: Vec<String>,
     /// Most runs of a cell, each in a process of its own.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -164,8 +167,10 @@ fn list(program: &Path, options: &Options) -> Result<Vec<String>> {
     }
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let text = String::from_utf8(output.stdout).context("the list is no text")?;
+    let holds =
+        |texts: &[String], case: &str| texts.iter().any(|text| case.contains(text.as_str()));
     let wanted = |case: &&str| {
-        options.only.is_empty() || options.only.iter().any(|text| case.contains(text.as_str()))
+        (options.only.is_empty() || holds(&options.only, case)) && !holds(&options.except, case)
     };
     Ok(text.lines().filter(wanted).map(str::to_owned).collect())
 }
