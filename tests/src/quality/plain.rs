@@ -67,9 +67,9 @@ impl Plain {
     }
 
     fn place(&mut self, user: usize, shape: Shape, placed: Placed) -> Placed {
-        for r in 0..3 {
-            self.free[placed.machine][r] -= shape[r];
-            self.held[user][r] += shape[r];
+        for (r, amount) in shape.iter().enumerate() {
+            self.free[placed.machine][r] -= amount;
+            self.held[user][r] += amount;
         }
         if let Some(queue) = self.waiting[user].get_mut(&shape) {
             queue.pop_front();

@@ -120,9 +120,9 @@ impl<'a> Books<'a> {
             placed.job,
             job.needs
         );
-        for r in 0..3 {
-            free[r] -= job.needs[r];
-            self.held[job.user][r] += job.needs[r];
+        for (r, amount) in job.needs.iter().enumerate() {
+            free[r] -= amount;
+            self.held[job.user][r] += amount;
         }
         self.is_waiting[placed.job] = false;
         if let Some(count) = self.waiting[job.user].get_mut(&job.needs) {

@@ -67,19 +67,13 @@ impl Printer<'_> {
         ] {
             let ours = saturate(workload, &mut Ours::new(workload), arrival)?;
             let plain = saturate(workload, &mut Plain::new(workload, seed), arrival)?;
-            for r in 0..3 {
+            for (r, name) in RESOURCES.iter().enumerate() {
                 let both = [ours.used[r] * 100.0, plain.used[r] * 100.0];
-                self.line(
-                    case,
-                    &format!("{}_used", RESOURCES[r]),
-                    "%",
-                    both,
-                    Some(bounds[r] * 100.0),
-                )?;
+                self.line(case, &format!("{name}_used"), "%", both, Some(bounds[r] * 100.0))?;
             }
-            for r in 0..3 {
+            for (r, name) in RESOURCES.iter().enumerate() {
                 let both = [ours.stranded[r] * 100.0, plain.stranded[r] * 100.0];
-                self.line(case, &format!("{}_stranded", RESOURCES[r]), "%", both, None)?;
+                self.line(case, &format!("{name}_stranded"), "%", both, None)?;
             }
             self.line(case, "placed", "jobs", [ours.placed as f64, plain.placed as f64], None)?;
             self.fairness(case, &ours, &plain)?;
@@ -102,13 +96,13 @@ impl Printer<'_> {
         let (ours, plain) =
             (in_time(workload, &mut ours as &mut dyn Engine)?, in_time(workload, &mut plain)?);
         let took = began.elapsed();
-        for r in 0..3 {
+        for (r, name) in RESOURCES.iter().enumerate() {
             let both = [ours.used[r] * 100.0, plain.used[r] * 100.0];
-            self.line(case, &format!("{}_used", RESOURCES[r]), "%", both, None)?;
+            self.line(case, &format!("{name}_used"), "%", both, None)?;
         }
-        for r in 0..3 {
+        for (r, name) in RESOURCES.iter().enumerate() {
             let both = [ours.stranded[r] * 100.0, plain.stranded[r] * 100.0];
-            self.line(case, &format!("{}_stranded", RESOURCES[r]), "%", both, None)?;
+            self.line(case, &format!("{name}_stranded"), "%", both, None)?;
         }
         self.fairness(case, &ours, &plain)?;
         self.waits(case, &ours, &plain)?;
