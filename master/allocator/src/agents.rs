@@ -109,6 +109,9 @@ impl Agent {
             self.sets_free = Resources::new();
             self.reserved_free.clear();
         }
+        if !self.kept.is_empty() {
+            self.refresh_kept();
+        }
         self.refresh();
     }
 
@@ -131,20 +134,46 @@ impl Agent {
             free.set(*dimension, crate::amounts::count(&book.free));
         }
         self.free = free;
-        if !self.kept.is_empty() {
-            let free = self.kept.entries().iter().filter_map(|entry| rest(entry, &self.kept_used));
-            let (sets, others): (Vec<Resource>, Vec<Resource>) =
-                free.partition(|entry| entry.key.is_plain());
-            self.sets_free = Resources::from_entries(sets).unwrap_or_default();
-            self.reserved_free = others;
-            self.reserved_free
-                .retain(|entry| !entry.key.revocable && !entry.key.reservations.is_empty());
-        }
     }
 
-    /// What of a use is in use by it alone: several may hold a shared volume.
-    fn exclusive(kept: &Resources) -> Resources {
-        kept.filtered(|entry| !entry.key.shared)
+    /// Works out anew what is free of all that is reserved, marked or a set.
+    fn refresh_kept(&mut self) {
+        let free = self.kept.entries().iter().filter_map(|entry| rest(entry, &self.kept_used));
+        let (sets, others): (Vec<Resource>, Vec<Resource>) =
+            free.partition(|entry| entry.key.is_plain());
+        self.sets_free = Resources::from_entries(sets).unwrap_or_default();
+        self.reserved_free = others;
+        self.reserved_free.retain(is_reserved);
+    }
+
+    /// The same for one kind of it. Several may hold a shared volume, so that is always free.
+    fn use_kept(&mut self, entry: &Resource, is_taken: bool) {
+        if entry.key.shared {
+            return;
+        }
+        // Uses that agents tell of may overlap: what cannot be added is not counted twice (K12).
+        let _ = match is_taken {
+            true => self.kept_used.insert(entry.clone()),
+            false => self.kept_used.remove(entry),
+        };
+        if entry.key.is_plain() {
+            return self.refresh_kept();
+        }
+        let key = &entry.key;
+        let total = self
+            .kept
+            .get(key)
+            .map(|quantity| Resource { key: key.clone(), quantity: quantity.clone() });
+        let free = total.and_then(|total| rest(&total, &self.kept_used)).filter(is_reserved);
+        let place = self.reserved_free.binary_search_by(|have| have.key.cmp(key));
+        match (place, free) {
+            (Ok(at), Some(free)) => self.reserved_free[at] = free,
+            (Ok(at), None) => {
+                self.reserved_free.remove(at);
+            }
+            (Err(at), Some(free)) => self.reserved_free.insert(at, free),
+            (Err(_), None) => {}
+        }
     }
 
     /// Takes what a task or lease holds out of what is free.
@@ -163,10 +192,7 @@ impl Agent {
         for (dimension, taken) in spans {
             self.book(*dimension).take(taken);
         }
-        if !kept.is_empty() {
-            let kept = Self::exclusive(kept);
-            self.kept_used = self.kept_used.checked_add(&kept).unwrap_or(self.kept_used.clone());
-        }
+        kept.entries().iter().for_each(|entry| self.use_kept(entry, true));
         self.refresh();
     }
 
@@ -187,18 +213,18 @@ impl Agent {
         if !self.used.covers(&scalars) {
             return false;
         }
-        let before = (!spans.is_empty()).then(|| self.spans.clone());
+        // One book gives all or nothing by itself.
+        let before = (spans.len() > 1).then(|| self.spans.clone());
         for (dimension, given) in spans {
             if !self.book(*dimension).give(given) {
-                self.spans = before.expect("kept since there are spans");
+                if let Some(before) = before {
+                    self.spans = before;
+                }
                 return false;
             }
         }
         self.used.sub_all(&scalars);
-        if !kept.is_empty() {
-            let kept = Self::exclusive(kept);
-            self.kept_used = self.kept_used.checked_sub(&kept).unwrap_or(self.kept_used.clone());
-        }
+        kept.entries().iter().for_each(|entry| self.use_kept(entry, false));
         self.refresh();
         true
     }
@@ -237,6 +263,11 @@ impl Agent {
         }
         &mut self.holdings[at]
     }
+}
+
+/// Whether a kept resource may be offered to those for whom it is reserved.
+fn is_reserved(entry: &Resource) -> bool {
+    !entry.key.revocable && !entry.key.reservations.is_empty()
 }
 
 /// Whether amounts are no crumb.

@@ -271,9 +271,16 @@ impl SpanBook {
     }
 
     pub(crate) fn take(&mut self, spans: &[(u64, u64)]) {
-        self.used.extend_from_slice(spans);
-        // Two sorted runs: the sort merges them.
-        self.used.sort();
+        let mut merged = Spans::with_capacity(self.used.len() + spans.len());
+        let mut more = spans.iter().copied().peekable();
+        for have in self.used.drain(..) {
+            while let Some(span) = more.next_if(|span| *span < have) {
+                merged.push(span);
+            }
+            merged.push(have);
+        }
+        merged.extend(more);
+        self.used = merged;
         self.refresh();
     }
 

@@ -503,26 +503,33 @@ impl Resources {
     /// [`ResourceError::NotContained`] naming the first resource that lacks.
     pub fn checked_sub(&self, other: &Resources) -> Result<Resources, ResourceError> {
         let mut rest = self.clone();
-        for entry in &other.0 {
-            let found = rest.0.binary_search_by(|have| have.key.cmp(&entry.key));
-            let lacking = |have: String| ResourceError::NotContained {
-                name: entry.key.name.to_string(),
-                want: show(&entry.key, &entry.quantity),
-                have,
-            };
-            let Ok(index) = found else {
-                return Err(lacking("nothing".to_owned()));
-            };
-            let have = &rest.0[index].quantity;
-            let left =
-                have.checked_sub(&entry.quantity).ok_or_else(|| lacking(show(&entry.key, have)))?;
-            if left.is_empty() {
-                rest.0.remove(index);
-            } else {
-                rest.0[index].quantity = left;
-            }
-        }
+        other.0.iter().try_for_each(|entry| rest.remove(entry))?;
         Ok(rest)
+    }
+
+    /// Takes one resource out.
+    ///
+    /// # Errors
+    /// [`ResourceError::NotContained`]; `self` is then unchanged.
+    pub fn remove(&mut self, entry: &Resource) -> Result<(), ResourceError> {
+        let found = self.0.binary_search_by(|have| have.key.cmp(&entry.key));
+        let lacking = |have: String| ResourceError::NotContained {
+            name: entry.key.name.to_string(),
+            want: show(&entry.key, &entry.quantity),
+            have,
+        };
+        let Ok(index) = found else {
+            return Err(lacking("nothing".to_owned()));
+        };
+        let have = &self.0[index].quantity;
+        let left =
+            have.checked_sub(&entry.quantity).ok_or_else(|| lacking(show(&entry.key, have)))?;
+        if left.is_empty() {
+            self.0.remove(index);
+        } else {
+            self.0[index].quantity = left;
+        }
+        Ok(())
     }
 
     /// Whether all of `other` is in `self`, key by key.
