@@ -57,6 +57,7 @@ impl Framework for Launcher {
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown

@@ -11,6 +11,7 @@ mod agent;
 pub mod bounds;
 mod executor;
 mod field;
+mod hold;
 mod operator;
 mod resources;
 mod scheduler;

@@ -292,6 +292,7 @@ impl<F: Framework> Driver<F> {
             | Event::Offers { .. }
             | Event::Rescinded { .. }
             | Event::Accepted { .. }
+            | Event::Hold(_)
             | Event::Status(_)
             | Event::Task(_)
             | Event::Refused { .. }) => {
@@ -315,7 +316,10 @@ impl<F: Framework> Driver<F> {
                     self.context.tell(Notice::Rescinded { offers, reason });
                 }
             }
-            Event::Accepted { accept, refusal } => self.context.accept_answered(accept, refusal),
+            Event::Accepted { accept, refusal, holds } => {
+                self.context.accept_answered(accept, refusal, holds);
+            }
+            Event::Hold(news) => self.context.tell(Notice::Hold(news)),
             Event::Status(status) => self.context.take_status(status),
             Event::Task(record) => self.context.learn(record),
             Event::AgentResolved { agent, absence } => {

@@ -55,6 +55,7 @@ fn weigh(call: &Call) -> usize {
                 Operation::Reserve { .. }
                 | Operation::Unreserve { .. }
                 | Operation::CreateVolume { .. }
+                | Operation::GrowVolume { .. }
                 | Operation::DestroyVolume { .. } => 1,
             })
             .sum(),

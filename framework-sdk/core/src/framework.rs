@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::task_table::Task;
+use proffer_types::hold::{HoldId, HoldNews};
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{Absence, FrameworkInfo};
 use proffer_types::{AgentId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState};
@@ -116,7 +117,12 @@ pub enum FrameworkEvent<Input> {
         accept: u64,
         /// `None`: booked.
         refusal: Option<Refusal>,
+        /// Reservations and volumes that its operations make or change, in their order.
+        holds: Vec<HoldId>,
     },
+    /// A reservation or volume that this framework made stands otherwise than before. Best effort: what
+    /// counts is what is offered.
+    Hold(HoldNews),
     /// Another replica is active. Everything known is void until [`FrameworkEvent::Active`].
     Standby {
         /// Which.
@@ -152,9 +158,10 @@ impl FrameworkEvent<Infallible> {
             Self::Refused { call, refusal } => FrameworkEvent::Refused { call, refusal },
             Self::Offers { offers } => FrameworkEvent::Offers { offers },
             Self::Rescinded { offers, reason } => FrameworkEvent::Rescinded { offers, reason },
-            Self::AcceptAnswered { accept, refusal } => {
-                FrameworkEvent::AcceptAnswered { accept, refusal }
+            Self::AcceptAnswered { accept, refusal, holds } => {
+                FrameworkEvent::AcceptAnswered { accept, refusal, holds }
             }
+            Self::Hold(news) => FrameworkEvent::Hold(news),
             Self::Standby { active } => FrameworkEvent::Standby { active },
             Self::TornDown => FrameworkEvent::TornDown,
             Self::Timer => FrameworkEvent::Timer,

@@ -5,6 +5,7 @@ use crate::master::Master;
 use crate::state::agents::{AgentEntry, Link};
 use crate::state::connections::ConnectionKind;
 use crate::state::tasks::Counted;
+use proffer_types::hold::{Standing, exclusive};
 use proffer_types::{AgentId, FrameworkId, Resources};
 
 type Checked = Result<(), String>;
@@ -35,7 +36,9 @@ impl Master {
     fn check_agent(&self, id: AgentId, agent: &AgentEntry) -> Checked {
         let rows = || agent.tasks.iter().filter_map(|key| self.tasks.get(key));
         let charged = rows().filter(|task| task.counted == Counted::Charged);
-        let used = Resources::sum(charged.map(|task| &task.record.resources))
+        let charged: Vec<Resources> =
+            charged.map(|task| exclusive(&task.record.resources)).collect();
+        let used = Resources::sum(&charged)
             .map_err(|error| format!("{id}: two tasks use the same: {error}"))?;
         holds(used == agent.allocated, || {
             format!("I3 {id}: tasks use {used}, booked are {}", agent.allocated)
@@ -46,7 +49,8 @@ impl Master {
         holds(held == agent.offered, || {
             format!("I3 {id}: offers hold {held}, booked are {}", agent.offered)
         })?;
-        let total = &agent.record.info.resources;
+        self.check_holds(id, agent)?;
+        let total = &agent.total;
         if !held.is_empty() {
             let both = used
                 .checked_add(&held)
@@ -57,7 +61,7 @@ impl Master {
             && let Ok(free) = total.checked_sub(&used).and_then(|rest| rest.checked_sub(&held))
         {
             let plain = free.filtered(|entry| entry.key.is_plain());
-            let known = self.allocator.free(id);
+            let known = self.allocator.free(id).filtered(|entry| entry.key.is_plain());
             holds(plain == known, || {
                 format!("I4 {id}: free are {plain}, the allocator says {known}")
             })?;
@@ -86,6 +90,24 @@ impl Master {
                     || format!("K15 {id}: {key} waits for an acknowledgement of {sequence}"),
                 )?;
             }
+        }
+        Ok(())
+    }
+
+    /// K18: what is offered follows from the registry and from what the agent says, and nothing else.
+    fn check_holds(&self, id: AgentId, agent: &AgentEntry) -> Checked {
+        let (booked, _) = self.booked_at(id);
+        let standing = Standing::of(&agent.record.info.resources, booked);
+        holds(standing.total == agent.total, || {
+            format!("K18 {id}: has {}, its total is {}", standing.total, agent.total)
+        })?;
+        for hold in self.holds.at(id) {
+            let record = self.holds.get(hold).and_then(|entry| entry.record());
+            holds(
+                record.is_some_and(|record| record.agent == id && record.hold.id == hold),
+                || format!("K18 {hold} is filed under {id}"),
+            )?;
+            holds(hold.number() <= self.cluster.hold_mark, || format!("K19 {hold} was not given"))?;
         }
         Ok(())
     }

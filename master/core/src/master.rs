@@ -13,6 +13,7 @@ use crate::state::changes::{Changes, RowKey};
 use crate::state::connections::Connections;
 use crate::state::deadlines::Deadlines;
 use crate::state::frameworks::Frameworks;
+use crate::state::holds::Holds;
 use crate::state::occupancy::Occupancy;
 use crate::state::offers::Offers;
 use crate::state::pending::{Continuation, Pending, Write};
@@ -74,6 +75,7 @@ pub struct Master {
     pub(crate) offers: Offers,
     pub(crate) roles: Roles,
     pub(crate) occupancy: Occupancy,
+    pub(crate) holds: Holds,
     pub(crate) pending: Pending,
     pub(crate) deadlines: Deadlines,
     pub(crate) changes: Changes,
@@ -118,6 +120,7 @@ impl Master {
             offers: Offers::default(),
             roles: Roles::default(),
             occupancy: Occupancy::default(),
+            holds: Holds::default(),
             pending: Pending::default(),
             deadlines: Deadlines::default(),
             changes: Changes::default(),

@@ -6,6 +6,7 @@ mod encoding;
 pub use encoding::{RegistryError, state_prefix};
 
 use proffer_types::agent::AgentInfo;
+use proffer_types::hold::{Hold, HoldId};
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
@@ -26,6 +27,9 @@ pub struct ClusterRecord {
     pub agent_mark: AgentId,
     /// The last framework id given.
     pub framework_mark: FrameworkId,
+    /// The last number given to a reservation or a volume.
+    #[serde(default)]
+    pub hold_mark: u64,
     /// What the cluster may store and send; at most what every registered master supports (K5).
     pub feature_level: u32,
 }
@@ -102,6 +106,35 @@ pub struct StateHead {
     pub version: u64,
 }
 
+/// What the cluster wants of a hold (K18).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldIntent {
+    /// Its agent is to make it, or to change it from `before`.
+    Pending,
+    /// Its agent has it.
+    Applied,
+    /// Its agent is to remove it.
+    Removing,
+    /// Its agent came back without it.
+    Lost,
+}
+
+/// A reservation or a volume: what is wanted. What is, is at its agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldRecord {
+    /// Where.
+    pub agent: AgentId,
+    /// It, as it is or is to be.
+    pub hold: Hold,
+    /// How far.
+    pub intent: HoldIntent,
+    /// As it was applied, while a change is pending.
+    pub before: Option<Hold>,
+    /// Number of the last change, carried out or not.
+    pub op: u64,
+}
+
 /// A value of a framework's state store.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StateValue {
@@ -125,6 +158,8 @@ pub enum RecordKey {
     Role(RoleName),
     /// [`OccupancyRecord`].
     Occupancy(AgentId),
+    /// [`HoldRecord`].
+    Hold(HoldId),
     /// [`StateHead`].
     StateHead(FrameworkId),
     /// [`StateValue`].
@@ -145,6 +180,8 @@ pub enum Record {
     Role(RoleConfig),
     /// See there.
     Occupancy(OccupancyRecord),
+    /// See there.
+    Hold(Box<HoldRecord>),
     /// See there.
     StateHead(StateHead),
     /// See there.
@@ -209,6 +246,9 @@ pub struct RegistryImage {
     pub roles: BTreeMap<RoleName, RoleConfig>,
     /// By agent.
     pub occupancy: BTreeMap<AgentId, OccupancyRecord>,
+    /// By id.
+    #[serde(default)]
+    pub holds: BTreeMap<HoldId, HoldRecord>,
     /// By framework.
     pub state_heads: BTreeMap<FrameworkId, StateHead>,
     /// By framework and key.
@@ -250,6 +290,9 @@ impl RegistryImage {
             (RecordKey::Occupancy(id), Record::Occupancy(record)) => {
                 self.occupancy.insert(id, record);
             }
+            (RecordKey::Hold(id), Record::Hold(record)) => {
+                self.holds.insert(id, *record);
+            }
             (RecordKey::StateHead(id), Record::StateHead(record)) => {
                 self.state_heads.insert(id, record);
             }
@@ -275,6 +318,9 @@ impl RegistryImage {
             }
             RecordKey::Occupancy(id) => {
                 self.occupancy.remove(id);
+            }
+            RecordKey::Hold(id) => {
+                self.holds.remove(id);
             }
             RecordKey::StateHead(id) => {
                 self.state_heads.remove(id);

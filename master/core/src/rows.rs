@@ -24,6 +24,7 @@ impl Master {
             allocated: agent.allocated.clone(),
             offered: agent.offered.clone(),
             tasks_active: agent.tasks_active,
+            total: agent.total.clone(),
         })
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod connections;
 pub(crate) mod deadlines;
 pub(crate) mod frameworks;
+pub(crate) mod holds;
 pub(crate) mod occupancy;
 pub(crate) mod offers;
 pub(crate) mod outbox;

@@ -65,6 +65,7 @@ impl Master {
         if !self.may_act() {
             return;
         }
+        self.reclaim();
         self.allocate(budget, now);
         self.flush(now);
         self.publish(now);
@@ -367,6 +368,7 @@ impl Master {
                 None => Change::OfferRemoved(id),
             },
             RowKey::Role(name) => Change::Role(self.role_row(name)),
+            RowKey::Hold(key) => self.hold_row(key).map_or(Change::HoldRemoved(key), Change::Hold),
         }
     }
 

@@ -130,6 +130,7 @@ impl Asked {
             "ListTasks" => json(operator.list_tasks(self.read()?).await?),
             "GetTask" => json(operator.get_task(self.read()?).await?),
             "ListOffers" => json(operator.list_offers(self.read()?).await?),
+            "ListHolds" => json(operator.list_holds(self.read()?).await?),
             "ListRoles" => json(operator.list_roles(self.read()?).await?),
             "ListEvents" => json(operator.list_events(self.read()?).await?),
             "Why" => json(operator.why(self.read()?).await?),
@@ -147,6 +148,12 @@ impl Asked {
             "TeardownFramework" => self.call::<pb::TeardownFrameworkRequest>()?,
             "KillTask" => self.call::<pb::KillTaskRequest>()?,
             "SetRole" => self.call::<pb::SetRoleRequest>()?,
+            "Reserve" => self.call::<pb::ReserveRequest>()?,
+            "CreateVolume" => self.call::<pb::CreateVolumeRequest>()?,
+            "UpdateHold" => self.call::<pb::UpdateHoldRequest>()?,
+            "GrowVolume" => self.call::<pb::GrowVolumeRequest>()?,
+            "RemoveHold" => self.call::<pb::RemoveHoldRequest>()?,
+            "AdoptHold" => self.call::<pb::AdoptHoldRequest>()?,
             other => return Err(no_rpc(other)),
         })
     }

@@ -38,6 +38,24 @@ macro_rules! reads {
             async fn set_role(&self, ask: Request<pb::SetRoleRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }
+            async fn reserve(&self, ask: Request<pb::ReserveRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn create_volume(&self, ask: Request<pb::CreateVolumeRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn update_hold(&self, ask: Request<pb::UpdateHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn grow_volume(&self, ask: Request<pb::GrowVolumeRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn remove_hold(&self, ask: Request<pb::RemoveHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn adopt_hold(&self, ask: Request<pb::AdoptHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
 
             type WatchStream = FrameStream;
             async fn watch(&self, ask: Request<pb::WatchRequest>) -> Result<Response<FrameStream>, Status> {
@@ -56,6 +74,7 @@ reads! {
     list_tasks: ListTasksRequest -> ListTasksResponse,
     get_task: GetTaskRequest -> GetTaskResponse,
     list_offers: ListOffersRequest -> ListOffersResponse,
+    list_holds: ListHoldsRequest -> ListHoldsResponse,
     list_roles: ListRolesRequest -> ListRolesResponse,
     list_events: ListEventsRequest -> ListEventsResponse,
     why: WhyRequest -> WhyResponse,

@@ -51,9 +51,17 @@ impl From<AgentMessage> for pb::AgentMessage {
             AgentMessage::Tasks { tasks } => Kind::Tasks(agent_message::Tasks {
                 tasks: tasks.into_iter().map(pb::AgentTask::from).collect(),
             }),
+            AgentMessage::Holds { holds } => Kind::Holds(agent_message::Holds {
+                holds: holds.into_iter().map(pb::AgentHold::from).collect(),
+            }),
             AgentMessage::RegisterEnd => Kind::RegisterEnd(agent_message::RegisterEnd {}),
             AgentMessage::Statuses { statuses } => Kind::Statuses(agent_message::Statuses {
                 statuses: statuses.into_iter().map(pb::TaskStatus::from).collect(),
+            }),
+            AgentMessage::HoldDone { id, op, refusal } => Kind::HoldDone(agent_message::HoldDone {
+                id: id.to_string(),
+                op,
+                refusal: refusal.map(pb::Refusal::from),
             }),
             AgentMessage::Heartbeat => Kind::Heartbeat(agent_message::Heartbeat {}),
             AgentMessage::Leaving => Kind::Leaving(agent_message::Leaving {}),
@@ -72,6 +80,14 @@ fn message_from_kind(kind: pb::agent_message::Kind) -> Result<AgentMessage, Refu
         },
         Kind::Tasks(message) => AgentMessage::Tasks {
             tasks: list(message.tasks, "tasks", ITEMS_MAX).map_err(below("tasks"))?,
+        },
+        Kind::Holds(message) => AgentMessage::Holds {
+            holds: list(message.holds, "holds", ITEMS_MAX).map_err(below("holds"))?,
+        },
+        Kind::HoldDone(message) => AgentMessage::HoldDone {
+            id: name(&message.id, "hold_done.id")?,
+            op: message.op,
+            refusal: message.refusal.map(Refusal::from),
         },
         Kind::RegisterEnd(_) => AgentMessage::RegisterEnd,
         Kind::Statuses(message) => AgentMessage::Statuses {
@@ -188,6 +204,12 @@ impl From<AgentOrder> for pb::AgentOrder {
             AgentOrder::EndFramework { framework } => {
                 Kind::EndFramework(agent_order::EndFramework { framework: framework.0 })
             }
+            AgentOrder::ApplyHold { hold } => {
+                Kind::ApplyHold(agent_order::ApplyHold { hold: Some(hold.into()) })
+            }
+            AgentOrder::RemoveHold { id, op } => {
+                Kind::RemoveHold(agent_order::RemoveHold { id: id.to_string(), op })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -228,6 +250,12 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
         },
         Kind::EndFramework(order) => {
             AgentOrder::EndFramework { framework: FrameworkId(order.framework) }
+        }
+        Kind::ApplyHold(order) => {
+            AgentOrder::ApplyHold { hold: part(order.hold, "hold").map_err(below("apply_hold"))? }
+        }
+        Kind::RemoveHold(order) => {
+            AgentOrder::RemoveHold { id: name(&order.id, "remove_hold.id")?, op: order.op }
         }
     })
 }

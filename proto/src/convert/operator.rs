@@ -33,6 +33,7 @@ impl From<AgentRow> for pb::AgentRow {
             allocated: resources_to_pb(row.allocated),
             offered: resources_to_pb(row.offered),
             tasks_active: row.tasks_active,
+            total: resources_to_pb(row.total),
         }
     }
 }
@@ -52,6 +53,7 @@ impl TryFrom<pb::AgentRow> for AgentRow {
             allocated: resources_from_pb(row.allocated, "allocated")?,
             offered: resources_from_pb(row.offered, "offered")?,
             tasks_active: row.tasks_active,
+            total: resources_from_pb(row.total, "total")?,
         })
     }
 }
@@ -292,6 +294,8 @@ impl From<Change> for pb::Change {
             Change::Offer(row) => Kind::Offer(row.into()),
             Change::OfferRemoved(id) => Kind::OfferRemoved(id.to_string()),
             Change::Role(row) => Kind::Role(row.into()),
+            Change::Hold(row) => Kind::Hold(row.into()),
+            Change::HoldRemoved(key) => Kind::HoldRemoved(key.to_string()),
             Change::Event(row) => Kind::Event(row.into()),
             Change::Demand(row) => Kind::Demand(row.into()),
             Change::DemandRemoved(key) => Kind::DemandRemoved(key.to_string()),
@@ -321,6 +325,8 @@ impl TryFrom<pb::Change> for Change {
             Some(Kind::Offer(row)) => Self::Offer(row.try_into().map_err(below("offer"))?),
             Some(Kind::OfferRemoved(id)) => Self::OfferRemoved(name(&id, "offer_removed")?),
             Some(Kind::Role(row)) => Self::Role(row.try_into().map_err(below("role"))?),
+            Some(Kind::Hold(row)) => Self::Hold(row.try_into().map_err(below("hold"))?),
+            Some(Kind::HoldRemoved(key)) => Self::HoldRemoved(name(&key, "hold_removed")?),
             Some(Kind::Event(row)) => Self::Event(row.into()),
             Some(Kind::Demand(row)) => Self::Demand(row.try_into().map_err(below("demand"))?),
             Some(Kind::DemandRemoved(key)) => Self::DemandRemoved(name(&key, "demand_removed")?),

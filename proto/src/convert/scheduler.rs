@@ -2,8 +2,10 @@
 
 use super::bounds::{CALLS_MAX, ENTRIES_MAX, EXCEPTIONS_MAX, ITEMS_MAX, OPERATIONS_MAX};
 use super::field::{
-    bounded, from_ref, invalid, item, list, name, names, numbers, optional_name, part, required,
+    bounded, from_ref, invalid, item, labels, list, name, names, numbers, optional_name, part,
+    required,
 };
+use super::hold::reclaim_from_text;
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
@@ -50,7 +52,9 @@ impl RefusedCall {
     #[must_use]
     pub fn answer(self) -> Event {
         match (self.call, self.number) {
-            ("accept", Some(accept)) => Event::Accepted { accept, refusal: Some(self.refusal) },
+            ("accept", Some(accept)) => {
+                Event::Accepted { accept, refusal: Some(self.refusal), holds: Vec::new() }
+            }
             ("state", Some(request)) => {
                 Event::State { request, answer: StateAnswer::Refused(self.refusal) }
             }
@@ -262,23 +266,34 @@ impl From<Operation> for pb::Operation {
                 agent: agent.0,
                 tasks: tasks.into_iter().map(pb::TaskLaunch::from).collect(),
             }),
-            Operation::Reserve { agent, resources, role, principal } => {
+            Operation::Reserve { agent, resources, role, principal, labels, reclaim } => {
                 Kind::Reserve(operation::Reserve {
                     agent: agent.0,
                     resources: resources_to_pb(resources),
                     role: role.into(),
                     principal: principal.map(String::from),
+                    labels,
+                    reclaim: reclaim.as_str().to_owned(),
                 })
             }
             Operation::Unreserve { agent, resources } => Kind::Unreserve(operation::Unreserve {
                 agent: agent.0,
                 resources: resources_to_pb(resources),
             }),
-            Operation::CreateVolume { agent, resources, volume } => {
+            Operation::CreateVolume { agent, resources, container_path, shared, reclaim } => {
                 Kind::CreateVolume(operation::CreateVolume {
                     agent: agent.0,
                     resources: resources_to_pb(resources),
-                    volume: Some(volume.into()),
+                    volume: Some(pb::Volume { id: String::new(), container_path }),
+                    shared,
+                    reclaim: reclaim.as_str().to_owned(),
+                })
+            }
+            Operation::GrowVolume { agent, volume, addition } => {
+                Kind::GrowVolume(operation::GrowVolume {
+                    agent: agent.0,
+                    volume: resources_to_pb(volume),
+                    addition: resources_to_pb(addition),
                 })
             }
             Operation::DestroyVolume { agent, resources } => {
@@ -311,6 +326,7 @@ impl TryFrom<pb::Operation> for Operation {
                     .map(|resources| Self::Unreserve { agent: AgentId(part.agent), resources }),
             ),
             Some(Kind::CreateVolume(part)) => ("create_volume", create_volume_from_pb(part)),
+            Some(Kind::GrowVolume(part)) => ("grow_volume", grow_volume_from_pb(part)),
             Some(Kind::DestroyVolume(part)) => (
                 "destroy_volume",
                 resources_from_pb(part.resources, "resources")
@@ -334,6 +350,8 @@ fn reserve_from_pb(reserve: pb::operation::Reserve) -> Result<Operation, Refusal
         resources: resources_from_pb(reserve.resources, "resources")?,
         role: name(&reserve.role, "role")?,
         principal: optional_name(reserve.principal.as_deref(), "principal")?,
+        labels: labels(reserve.labels, "labels")?,
+        reclaim: reclaim_from_text(&reserve.reclaim)?,
     })
 }
 
@@ -341,7 +359,17 @@ fn create_volume_from_pb(create: pb::operation::CreateVolume) -> Result<Operatio
     Ok(Operation::CreateVolume {
         agent: AgentId(create.agent),
         resources: resources_from_pb(create.resources, "resources")?,
-        volume: part(create.volume, "volume")?,
+        container_path: required(create.volume, "volume")?.container_path,
+        shared: create.shared,
+        reclaim: reclaim_from_text(&create.reclaim)?,
+    })
+}
+
+fn grow_volume_from_pb(grow: pb::operation::GrowVolume) -> Result<Operation, Refusal> {
+    Ok(Operation::GrowVolume {
+        agent: AgentId(grow.agent),
+        volume: resources_from_pb(grow.volume, "volume")?,
+        addition: resources_from_pb(grow.addition, "addition")?,
     })
 }
 
@@ -494,9 +522,12 @@ impl From<Event> for pb::Event {
                 offers: offers.into_iter().map(pb::OfferId::from).collect(),
                 reason,
             }),
-            Event::Accepted { accept, refusal } => {
-                Kind::Accepted(event::Accepted { accept, refusal: refusal.map(pb::Refusal::from) })
-            }
+            Event::Hold(news) => Kind::Hold(news.into()),
+            Event::Accepted { accept, refusal, holds } => Kind::Accepted(event::Accepted {
+                accept,
+                refusal: refusal.map(pb::Refusal::from),
+                holds: holds.iter().map(ToString::to_string).collect(),
+            }),
             Event::Status(status) => Kind::Status(status.into()),
             Event::Task(record) => Kind::Task(record.into()),
             Event::State { request, answer } => {
@@ -547,9 +578,12 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             offers: offer_ids(event.offers).map_err(below("rescinded"))?,
             reason: event.reason,
         },
-        Kind::Accepted(event) => {
-            Event::Accepted { accept: event.accept, refusal: event.refusal.map(Refusal::from) }
-        }
+        Kind::Hold(news) => Event::Hold(news.try_into().map_err(|r: Refusal| r.within("hold"))?),
+        Kind::Accepted(event) => Event::Accepted {
+            accept: event.accept,
+            refusal: event.refusal.map(Refusal::from),
+            holds: names(&event.holds, "accepted.holds", OPERATIONS_MAX * 16)?,
+        },
         Kind::Status(status) => Event::Status(status.try_into().map_err(below("status"))?),
         Kind::Task(record) => Event::Task(record.try_into().map_err(below("task"))?),
         Kind::State(event) => Event::State {

@@ -45,6 +45,7 @@ fn agent() -> AgentRow {
         allocated: resources("cpus:0.5;mem:64MiB;ports:[31000-31000]"),
         offered: Resources::new(),
         tasks_active: 1,
+        total: resources("cpus:9;mem:18GiB;cpus(eng):2"),
     }
 }
 

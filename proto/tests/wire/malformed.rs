@@ -94,6 +94,9 @@ fn read_all(bytes: &[u8]) -> usize {
         + read::<pb::ExecutorDown, ExecutorDown>(bytes)
         + read::<pb::SetRoleRequest, OperatorCall>(bytes)
         + read::<pb::KillTaskRequest, OperatorCall>(bytes)
+        + read::<pb::ReserveRequest, OperatorCall>(bytes)
+        + read::<pb::CreateVolumeRequest, OperatorCall>(bytes)
+        + read::<pb::UpdateHoldRequest, OperatorCall>(bytes)
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn an_error_names_the_path_to_the_field() {
     assert_eq!(calls.iter().filter(|call| call.is_ok()).count(), 4, "the others go on");
     let refused = calls.remove(3).expect_err("the accept");
     assert_eq!(refused.call, "accept");
-    let Event::Accepted { accept: 9, refusal: Some(refusal) } = refused.answer() else {
+    let Event::Accepted { accept: 9, refusal: Some(refusal), .. } = refused.answer() else {
         panic!("an accept is answered as one");
     };
     assert_eq!(refusal, whole);

@@ -2,6 +2,7 @@
 //! epoch, so that many agents can share a connection and late frames are dropped (K1, K8, K16).
 
 use crate::attributes::Attributes;
+use crate::hold::{AgentHold, Hold, HoldId};
 use crate::ids::{
     AgentId, AgentName, AgentSession, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
     TemplateDigest,
@@ -98,12 +99,27 @@ pub enum AgentMessage {
         /// Some of them.
         tasks: Vec<AgentTask>,
     },
+    /// A part of the reservations and volumes on its disk. Part of every registration, also when there
+    /// are none: who sends it takes orders about them (K18).
+    Holds {
+        /// Some of them.
+        holds: Vec<AgentHold>,
+    },
     /// The list is complete.
     RegisterEnd,
     /// New statuses, ascending by sequence per framework.
     Statuses {
         /// They.
         statuses: Vec<TaskStatus>,
+    },
+    /// An order about a hold was carried out and is on the disk, or never will be.
+    HoldDone {
+        /// Which.
+        id: HoldId,
+        /// The change that the order named.
+        op: u64,
+        /// Why it was not carried out.
+        refusal: Option<Refusal>,
     },
     /// I am here.
     Heartbeat,
@@ -185,5 +201,17 @@ pub enum AgentOrder {
     EndFramework {
         /// Which.
         framework: FrameworkId,
+    },
+    /// Make a hold, or change it to this. A repeat is answered again (K18).
+    ApplyHold {
+        /// It.
+        hold: Hold,
+    },
+    /// Forget a hold; wipe a volume. A repeat is answered again (K18).
+    RemoveHold {
+        /// Which.
+        id: HoldId,
+        /// Number of this change.
+        op: u64,
     },
 }

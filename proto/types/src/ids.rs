@@ -153,6 +153,17 @@ counter_id!(
     "f"
 );
 
+counter_id!(
+    /// A dynamic reservation. Numbered with the volumes by one durable counter (K19).
+    ReservationId,
+    "r"
+);
+counter_id!(
+    /// A persistent volume. Numbered with the reservations by one durable counter (K19).
+    VolumeId,
+    "v"
+);
+
 epoch!(
     /// Raised only by an explicit restore; orders all epochs and cursors (K19).
     Incarnation
@@ -229,10 +240,6 @@ name_id!(
 name_id!(
     /// A container: derived from framework and launch token, never reused.
     ContainerId, 128, word, "letters, digits, '.', '_', '-', starting with a letter or digit"
-);
-name_id!(
-    /// A persistent volume.
-    VolumeId, 128, word, "letters, digits, '.', '_', '-', starting with a letter or digit"
 );
 
 impl PrincipalName {

@@ -4,6 +4,7 @@ use crate::agent::AgentInfo;
 use crate::cursor::Cursor;
 use crate::demand::DemandGroup;
 use crate::explanation::Explanation;
+use crate::hold::{Hold, HoldCall, HoldKey, HoldState};
 use crate::ids::{
     AgentId, AgentSession, AgentVersion, DemandKey, FrameworkEpoch, FrameworkId, OfferId,
     PrincipalName, ReplicaId, RoleName, TaskKey,
@@ -62,6 +63,8 @@ pub struct AgentRow {
     pub offered: Resources,
     /// Tasks that are not terminal.
     pub tasks_active: u32,
+    /// What it has for tasks: reserved parts and volumes as such, without what is withheld.
+    pub total: Resources,
 }
 
 /// A framework's row.
@@ -129,6 +132,27 @@ pub struct RoleRow {
     pub owed: Resources,
 }
 
+/// A reservation's or a volume's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldRow {
+    /// Where.
+    pub agent: AgentId,
+    /// It, as it is or is to be.
+    pub hold: Hold,
+    /// How it stands.
+    pub state: HoldState,
+    /// One sentence when something is to be known or done; else empty.
+    pub message: String,
+}
+
+impl HoldRow {
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> HoldKey {
+        HoldKey { agent: self.agent, id: self.hold.id }
+    }
+}
+
 /// A task's row.
 pub type TaskRow = TaskRecord;
 /// An offer's row.
@@ -160,6 +184,10 @@ pub enum Change {
     OfferRemoved(OfferId),
     /// New or changed.
     Role(RoleRow),
+    /// New or changed.
+    Hold(HoldRow),
+    /// Removed.
+    HoldRemoved(HoldKey),
     /// Something people want to know happened.
     Event(EventRow),
 }
@@ -204,6 +232,13 @@ pub enum OperatorCall {
         role: RoleName,
         /// To what.
         config: RoleConfig,
+    },
+    /// Make, change or remove a reservation or a volume.
+    Hold {
+        /// What.
+        call: HoldCall,
+        /// Only say what would happen.
+        dry_run: bool,
     },
 }
 

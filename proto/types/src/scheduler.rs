@@ -3,6 +3,7 @@
 
 use crate::cursor::Cursor;
 use crate::demand::DemandGroup;
+use crate::hold::{HoldId, HoldNews};
 use crate::ids::{
     AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, LogIncarnation,
     MasterEpoch, OfferId, ReplicaId, RoleName, TaskName, TemplateDigest,
@@ -260,7 +261,12 @@ pub enum Event {
         accept: u64,
         /// `None`: booked.
         refusal: Option<Refusal>,
+        /// What its operations make or change, in their order.
+        holds: Vec<HoldId>,
     },
+    /// A reservation or volume that this framework made stands otherwise than before. Best effort: what
+    /// counts is what is offered.
+    Hold(HoldNews),
     /// The newest state of a task.
     Status(TaskStatus),
     /// A task that the framework did not know from this stream: full record before its statuses.

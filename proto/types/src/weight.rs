@@ -4,6 +4,7 @@
 
 use crate::agent::{AgentLaunch, AgentOrder};
 use crate::attributes::{Attribute, Attributes};
+use crate::hold::{Hold, HoldKind};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::{Quantity, Resource, Resources};
@@ -51,11 +52,10 @@ impl Weight for Resource {
                 2 * PART + text(level.role.as_str()) + principal + map(&level.labels)
             })
             .sum();
-        let volume = self
-            .key
-            .volume
-            .as_ref()
-            .map_or(0, |volume| PART + text(volume.id.as_str()) + text(&volume.container_path));
+        let volume =
+            self.key.volume.as_ref().map_or(0, |volume| {
+                PART + text(&volume.id.to_string()) + text(&volume.container_path)
+            });
         let quantity = match &self.quantity {
             Quantity::Scalar(_) => NUMBER,
             Quantity::Ranges(ranges) => PART + ranges.parts().len() * (PART + 2 * NUMBER),
@@ -151,7 +151,11 @@ impl Weight for Event {
                 Self::Rescinded { offers, reason } => {
                     text(reason) + offers.len() * (PART + 2 * NUMBER)
                 }
-                Self::Accepted { refusal, .. } => refusal.as_ref().map_or(0, Weight::weight),
+                Self::Accepted { refusal, holds, .. } => {
+                    let ids: usize = holds.iter().map(|id| text(&id.to_string())).sum();
+                    ids + refusal.as_ref().map_or(0, Weight::weight)
+                }
+                Self::Hold(news) => PART + NUMBER + text(&news.message) + news.hold.weight(),
                 Self::Status(status) => status.weight(),
                 Self::Task(record) => record.weight(),
                 Self::State { answer, .. } => {
@@ -180,6 +184,21 @@ impl Weight for TaskLaunch {
     }
 }
 
+impl Weight for Hold {
+    fn weight(&self) -> usize {
+        let kind = match &self.kind {
+            HoldKind::Reservation { role, labels } => text(role.as_str()) + map(labels),
+            HoldKind::Volume { container_path, .. } => text(container_path) + NUMBER,
+        };
+        4 * PART
+            + 3 * NUMBER
+            + text(&self.id.to_string())
+            + self.resources.weight()
+            + text(self.owner.as_str())
+            + kind
+    }
+}
+
 impl Weight for AgentLaunch {
     fn weight(&self) -> usize {
         PART + NUMBER + text(self.role.as_str()) + self.launch.weight()
@@ -204,6 +223,8 @@ impl Weight for AgentOrder {
                 Self::Launch { tasks } => list(tasks),
                 Self::Kill { task, .. } => 2 * PART + 4 * NUMBER + text(task.as_str()),
                 Self::Acknowledge { except, .. } => except.len() * NUMBER,
+                Self::ApplyHold { hold } => hold.weight(),
+                Self::RemoveHold { id, .. } => text(&id.to_string()),
             }
     }
 }

@@ -122,6 +122,7 @@ impl Framework for Load {
             | FrameworkEvent::StateRefused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown

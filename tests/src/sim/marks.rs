@@ -38,6 +38,9 @@ pub const MARKS: &[(&str, &str)] = &[
     ("agent_gone", "an agent was given up"),
     ("framework_ended", "a framework was torn down"),
     ("agent_drained", "operators drained an agent"),
+    ("hold_lost", "a reservation or volume was not there any more when its agent came back"),
+    ("hold_quarantined", "an agent had a reservation or volume that the registry did not know so"),
+    ("hold_removed", "a reservation or volume was removed"),
     ("rollout_failed", "a rollout failed and stands still"),
     ("rollout_rolled_back", "a rollout failed and went back to its end"),
     ("service_crash_loops", "a slot of a service crashes again and again"),
@@ -140,6 +143,9 @@ impl Marks {
             }
             "agent_gone" => self.reach("agent_gone"),
             "framework_ended" => self.reach("framework_ended"),
+            "hold_lost" => self.reach("hold_lost"),
+            "hold_quarantined" => self.reach("hold_quarantined"),
+            "hold_removed" => self.reach("hold_removed"),
             "agent_mode" if row.message.contains("drain") => self.reach("agent_drained"),
             _ => {}
         }
@@ -165,7 +171,7 @@ impl Marks {
                         self.reach("accept_unanswered");
                     }
                 }
-                Event::Accepted { accept, refusal } => {
+                Event::Accepted { accept, refusal, .. } => {
                     self.accepts.entry(node).or_default().remove(accept);
                     let code = refusal.as_ref().map(|refusal| refusal.code);
                     if code == Some(RefusalCode::OfferNotHeld) {

@@ -88,6 +88,16 @@ impl Agent {
                     self.kill_named(framework, &task, &Kill::asked(policy, by_operator), turn);
                 }
             }
+            AgentOrder::ApplyHold { hold } => {
+                if self.may_obey(epoch, turn) {
+                    self.apply_hold(hold, turn);
+                }
+            }
+            AgentOrder::RemoveHold { id, op } => {
+                if self.may_obey(epoch, turn) {
+                    self.remove_hold(id, op, turn);
+                }
+            }
             AgentOrder::EndFramework { framework } => {
                 if self.may_obey(epoch, turn) {
                     self.end_framework(framework, turn);

@@ -156,6 +156,8 @@ impl World {
                 | Effect::Kill { .. }
                 | Effect::Destroy { .. }
                 | Effect::RemoveSandbox { .. }
+                | Effect::MakeVolume { .. }
+                | Effect::WipeVolume { .. }
                 | Effect::SetCapabilityKey { .. } => {}
             }
         }
@@ -289,6 +291,8 @@ impl World {
                 AgentMessage::Register { .. }
                 | AgentMessage::Tasks { .. }
                 | AgentMessage::RegisterEnd
+                | AgentMessage::Holds { .. }
+                | AgentMessage::HoldDone { .. }
                 | AgentMessage::Heartbeat
                 | AgentMessage::Leaving => None,
             })
@@ -309,6 +313,8 @@ impl World {
             AgentMessage::Tasks { tasks } => tasks.iter().map(|task| &task.record.status).collect(),
             AgentMessage::Register { .. }
             | AgentMessage::RegisterEnd
+            | AgentMessage::Holds { .. }
+            | AgentMessage::HoldDone { .. }
             | AgentMessage::Heartbeat
             | AgentMessage::Leaving => Vec::new(),
         });
@@ -333,6 +339,8 @@ pub(crate) fn list_of(frames: &[AgentUp]) -> Vec<(TaskName, TaskState, bool)> {
                 (status.task.clone(), status.state, task.acknowledged)
             })),
             AgentMessage::RegisterEnd
+            | AgentMessage::Holds { .. }
+            | AgentMessage::HoldDone { .. }
             | AgentMessage::Statuses { .. }
             | AgentMessage::Heartbeat
             | AgentMessage::Leaving => {}

@@ -214,6 +214,7 @@ impl Framework for ServiceFramework {
             FrameworkEvent::Refused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. } => {}
         }
     }

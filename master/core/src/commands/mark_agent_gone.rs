@@ -106,6 +106,7 @@ impl Master {
                 now,
             );
         }
+        self.holds_gone(id, now);
         self.tell_gone(id);
         self.row(RowKey::Agent(id));
         self.event("agent_gone", id.to_string(), format!("{name} was marked gone"), now);

@@ -7,6 +7,8 @@ use crate::state::tasks::{KillOrder, TaskEntry};
 use proffer_types::operator::{OperatorAnswer, OperatorCall};
 use proffer_types::{Now, PrincipalName, Refusal, TaskKey};
 
+use super::hold_plan::Claimant;
+
 impl Master {
     pub(crate) fn operator(
         &mut self,
@@ -51,6 +53,16 @@ impl Master {
             }
             OperatorCall::KillTask(key) => self.operator_kill(reply_to, &key, now),
             OperatorCall::SetRole { role, config } => self.set_role(reply_to, role, config),
+            OperatorCall::Hold { call, dry_run } => {
+                let by = Claimant::Operator(principal.clone());
+                let plan = self.check(|master| master.plan_hold(&by, &call))?;
+                if dry_run {
+                    self.reply_done(reply_to, plan.preview());
+                } else {
+                    self.begin_hold(plan, Some(reply_to));
+                }
+                Ok(())
+            }
         }
     }
 

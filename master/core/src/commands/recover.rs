@@ -8,15 +8,26 @@ use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::frameworks::{FrameworkEntry, Life, StateStore};
 use proffer_allocator::Delta;
-use proffer_types::{FrameworkId, Now};
+use proffer_types::{FrameworkId, HoldKey, Now};
 
 impl Master {
     pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
         let RegistryImage {
-            agents, frameworks, roles, occupancy, state_heads, state_index, ..
+            agents,
+            frameworks,
+            roles,
+            occupancy,
+            holds,
+            state_heads,
+            state_index,
+            ..
         } = image;
         let policy = self.config.policy.clone();
         self.tell_allocator(Delta::PolicySet { policy });
+        for (id, record) in holds {
+            self.row(RowKey::Hold(HoldKey { agent: record.agent, id }));
+            self.holds.load(id, record);
+        }
         for (name, config) in roles {
             self.roles.asked.insert(name.clone(), config.clone());
             self.roles.entry(&name).config = Some(config.clone());
@@ -34,6 +45,7 @@ impl Master {
                 AgentStanding::Reachable | AgentStanding::Gone => now.wall,
             };
             self.agents.insert(id, AgentEntry::new(record, link, since));
+            self.settle_total(id);
             self.row(RowKey::Agent(id));
         }
         for (agent, record) in &occupancy {

@@ -38,6 +38,7 @@ impl Master {
             Continuation::Launch { agent, session, launches, templates } => {
                 self.send_launches(agent, session, launches, &templates);
             }
+            Continuation::Hold { id, reply } => self.hold_written(id, reply, now),
             Continuation::Occupancy(agent) => self.occupancy.written(agent, operation),
             Continuation::StateCommitted { framework, epoch, request, versions, bytes } => {
                 self.state_written(framework, bytes);

@@ -48,7 +48,7 @@ impl Master {
             // Its books begin anew from its list.
             self.leave_pool(id);
         }
-        let Registration { connection, session, info, log, tasks, .. } = registration;
+        let Registration { connection, session, info, log, tasks, holds, .. } = registration;
         let Some(agent) = self.agents.get_mut(id) else { return };
         if let Some(old) = agent.connection().filter(|old| *old != connection) {
             self.connections.unbind_agent(old, id);
@@ -63,7 +63,11 @@ impl Master {
         agent.frozen = None;
         agent.templates_sent.clear();
         agent.outgoing.clear();
+        agent.knows_holds = holds.is_some();
+        let holds = holds.unwrap_or_default().into_iter();
+        agent.reported = holds.map(|it| (it.hold.id, it)).collect();
         self.connections.bind_agent(connection, id);
+        self.settle_total(id);
         self.join_pool(id);
         let orders = AgentOrder::Registered {
             heartbeat: self.config.agent_heartbeat,
@@ -72,6 +76,7 @@ impl Master {
         };
         self.order(id, orders);
         self.take_list(id, tasks, now);
+        self.reconcile_holds(id, now);
         self.repeat_orders(id, now);
         self.deadlines
             .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));

@@ -3,6 +3,7 @@
 use crate::effect::ConnectionId;
 use crate::registry::{AgentMode, AgentRecord, AgentStanding};
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
+use proffer_types::hold::{AgentHold, HoldId};
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
     AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic,
@@ -19,6 +20,8 @@ pub(crate) struct Registration {
     pub(crate) info: AgentInfo,
     pub(crate) log: LogIncarnation,
     pub(crate) tasks: Vec<AgentTask>,
+    /// `None`: it says nothing of reservations and volumes, and takes no orders about them.
+    pub(crate) holds: Option<Vec<AgentHold>>,
 }
 
 /// How the master reaches an agent.
@@ -56,7 +59,15 @@ pub(crate) struct AgentEntry {
     pub(crate) logs: BTreeMap<(FrameworkId, LogIncarnation), StatusLog>,
     /// Every row of a task here, terminal ones included.
     pub(crate) tasks: BTreeSet<TaskKey>,
-    /// Used by tasks that are not terminal.
+    /// Its reservations and volumes, as it said last (K18).
+    pub(crate) reported: BTreeMap<HoldId, AgentHold>,
+    /// It takes orders about them.
+    pub(crate) knows_holds: bool,
+    /// What it has for whoever asks: what it reports, with its holds as such.
+    pub(crate) total: Resources,
+    /// Its holds take more than it has.
+    pub(crate) overbooked: bool,
+    /// Used by tasks that are not terminal; shared volumes are never used up.
     pub(crate) allocated: Resources,
     /// Held by offers.
     pub(crate) offered: Resources,
@@ -79,6 +90,10 @@ pub(crate) struct AgentEntry {
 impl AgentEntry {
     pub(crate) fn new(record: AgentRecord, link: Link, since: WallTime) -> Self {
         Self {
+            total: record.info.resources.clone(),
+            reported: BTreeMap::new(),
+            knows_holds: false,
+            overbooked: false,
             record,
             link,
             since,
@@ -126,10 +141,10 @@ impl AgentEntry {
             && !self.overshoots()
     }
 
-    /// Its tasks use more than it has: permitted when it returns with less than before, and nothing more
-    /// goes there until it fits again (K12).
+    /// Its tasks or holds use more than it has: permitted when it returns with less than before, and
+    /// nothing more goes there until it fits again (K12).
     pub(crate) fn overshoots(&self) -> bool {
-        !self.record.info.resources.contains(&self.allocated)
+        self.overbooked || !self.total.contains(&self.allocated)
     }
 
     pub(crate) fn condition(&self) -> AgentCondition {

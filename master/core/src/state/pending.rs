@@ -8,7 +8,7 @@ use proffer_types::agent::AgentLaunch;
 use proffer_types::role::RoleConfig;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, Refusal,
+    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, HoldId, Refusal,
     RefusalCode, RoleName, TemplateDigest, WallTime,
 };
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub(crate) enum Continuation {
         launches: Vec<AgentLaunch>,
         templates: BTreeMap<TemplateDigest, Arc<PodTemplate>>,
     },
+    /// A hold's record is as it was written; who asked for it is answered.
+    Hold { id: HoldId, reply: Option<(ReplyTo, String)> },
     /// Occupancy of an agent is written.
     Occupancy(AgentId),
     /// A framework's commit is durable.

@@ -90,6 +90,10 @@ fn order(order: &AgentOrder) -> String {
             format!("acknowledge {framework} through {through}{except}")
         }
         AgentOrder::EndFramework { framework } => format!("end {framework}"),
+        AgentOrder::ApplyHold { hold } => {
+            format!("apply {} op {}: {}", hold.id, hold.op, hold.held())
+        }
+        AgentOrder::RemoveHold { id, op } => format!("remove {id} op {op}"),
     }
 }
 
@@ -126,8 +130,12 @@ fn event(event: &Event) -> String {
             format!("offers {}", offers.join(", "))
         }
         Event::Rescinded { offers, reason } => format!("rescinded {offers:?}: {reason}"),
-        Event::Accepted { accept, refusal: None } => format!("accept {accept} booked"),
-        Event::Accepted { accept, refusal: Some(why) } => {
+        Event::Hold(news) => {
+            let state = news.state.map_or("removed", |state| state.as_str());
+            format!("{} on {} {state}", news.hold.id, news.agent)
+        }
+        Event::Accepted { accept, refusal: None, .. } => format!("accept {accept} booked"),
+        Event::Accepted { accept, refusal: Some(why), .. } => {
             format!("accept {accept} refused {}", refusal(why))
         }
         Event::Status(status) => format!("status {}", self::status(status)),

@@ -3,6 +3,7 @@
 use super::Harness;
 use crate::{Command, ConnectionId, Effect, Peer};
 use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::hold::{AgentHold, HoldStage, Standing, Use};
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, Event, FrameworkInfo, SchedulerUp, TaskRecord};
 use proffer_types::state_store::{StateCall, StateChange};
@@ -12,8 +13,8 @@ use proffer_types::template::{
 };
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
-    GroupName, LaunchToken, LogIncarnation, MasterEpoch, OfferId, ReplicaId, Resources, RoleName,
-    StatusId, TaskName, TaskState,
+    GroupName, HoldId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode,
+    ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,10 @@ pub struct AgentPeer {
     pub master_epoch: MasterEpoch,
     /// Every task that it has taken and not forgotten.
     pub tasks: BTreeMap<(FrameworkId, TaskName), TaskRecord>,
+    /// Its reservations and volumes.
+    pub holds: BTreeMap<HoldId, AgentHold>,
+    /// Orders about them that it has not carried out.
+    pub hold_orders: Vec<AgentOrder>,
     /// Every launch that it was sent, taken or not.
     pub launched: Vec<TaskRecord>,
     sequences: BTreeMap<FrameworkId, u64>,
@@ -62,6 +67,8 @@ impl AgentPeer {
             connection: None,
             master_epoch: MasterEpoch(0),
             tasks: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            hold_orders: Vec::new(),
             launched: Vec::new(),
             sequences: BTreeMap::new(),
         }
@@ -73,6 +80,8 @@ impl AgentPeer {
         self.connection = Some(connection);
         self.session = AgentSession(self.session.0 + 1);
         self.tasks.retain(|_, record| lists(record));
+        self.hold_orders.clear();
+        let holds = self.holds.values().cloned().collect();
         let tasks = self
             .tasks
             .values()
@@ -81,6 +90,21 @@ impl AgentPeer {
         let messages = vec![
             AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
             AgentMessage::Tasks { tasks },
+            AgentMessage::Holds { holds },
+            AgentMessage::RegisterEnd,
+        ];
+        self.master_epoch = MasterEpoch(0);
+        self.send(harness, messages);
+        self.hear(harness);
+    }
+
+    /// Registers as a version that says nothing of reservations and volumes.
+    pub fn register_without_holds(&mut self, harness: &mut Harness) {
+        let connection = harness.connect(Peer::Agent, "cert:agents");
+        self.connection = Some(connection);
+        self.session = AgentSession(self.session.0 + 1);
+        let messages = vec![
+            AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
             AgentMessage::RegisterEnd,
         ];
         self.master_epoch = MasterEpoch(0);
@@ -170,11 +194,40 @@ impl AgentPeer {
                     !(owner == framework && done && record.status.state.is_terminal())
                 });
             }
+            AgentOrder::ApplyHold { .. } | AgentOrder::RemoveHold { .. } => {
+                self.hold_orders.push(order.clone());
+            }
             AgentOrder::Refused { .. }
             | AgentOrder::Grant { .. }
             | AgentOrder::Template { .. }
             | AgentOrder::Kill { .. }
             | AgentOrder::EndFramework { .. } => {}
+        }
+    }
+
+    /// Carries out the orders about holds against its own totals, and says so.
+    pub fn carry_out_holds(&mut self, harness: &mut Harness) {
+        for order in std::mem::take(&mut self.hold_orders) {
+            let message = match order {
+                AgentOrder::ApplyHold { hold } => {
+                    let (id, op) = (hold.id, hold.op);
+                    let others = self.holds.values().filter(|it| it.hold.id != id);
+                    let booked = others.map(|it| (&it.hold, Use::Offered));
+                    let all = booked.chain([(&hold, Use::Offered)]);
+                    let refusal = (!Standing::of(&self.info.resources, all).unfit.is_empty())
+                        .then(|| Refusal::new(RefusalCode::ResourcesStale, "resources", "no room"));
+                    if refusal.is_none() {
+                        self.holds.insert(id, AgentHold { hold, stage: HoldStage::Applied });
+                    }
+                    AgentMessage::HoldDone { id, op, refusal }
+                }
+                AgentOrder::RemoveHold { id, op } => {
+                    self.holds.remove(&id);
+                    AgentMessage::HoldDone { id, op, refusal: None }
+                }
+                other => panic!("{other:?} is not about a hold"),
+            };
+            self.send(harness, vec![message]);
         }
     }
 
@@ -331,6 +384,7 @@ impl FrameworkPeer {
             | Event::SnapshotEnd { .. }
             | Event::AgentResolved { .. }
             | Event::Accepted { .. }
+            | Event::Hold(_)
             | Event::State { .. }
             | Event::Refused { .. }
             | Event::Superseded { .. }
