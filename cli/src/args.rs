@@ -203,6 +203,18 @@ pub(crate) enum Command {
     /// List roles, or set one.
     #[command(display_order = 44)]
     Roles(Roles),
+    /// Keep resources of an agent for a role.
+    #[command(display_order = 45)]
+    Reserve(Reserve),
+    /// Give reserved resources back to everybody, or to the level below.
+    #[command(display_order = 46)]
+    Unreserve(RemovedHold),
+    /// List reservations, or change one.
+    #[command(display_order = 47)]
+    Reservations(Reservations),
+    /// List persistent volumes, or make, change and destroy them.
+    #[command(display_order = 48)]
+    Volumes(Volumes),
 
     /// Print versions of this program and of the master.
     #[command(display_order = 60)]
@@ -617,6 +629,187 @@ pub(crate) struct RoleSet {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// Flags of everything that makes or changes a reservation or a volume.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Trying {
+    /// Only say what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Return when it is written down, not when the agent has done it.
+    #[arg(short, long)]
+    pub detach: bool,
+}
+
+/// What becomes of it when the framework that made it is removed.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reclaim {
+    /// It stays and is listed.
+    Retain,
+    /// It is removed, a volume with its data.
+    Delete,
+}
+
+impl Reclaim {
+    pub(crate) fn word(self) -> String {
+        match self {
+            Self::Retain => "retain".to_owned(),
+            Self::Delete => "delete".to_owned(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reserve {
+    /// Where: id or name of an agent.
+    pub agent: String,
+    /// What: `cpus:4;mem:8GiB`; what the agent was started with for a role: `cpus(eng):4`.
+    #[arg(long, value_name = "LIST")]
+    pub resources: String,
+    /// For whom.
+    #[arg(long, value_name = "ROLE")]
+    pub role: String,
+    /// Reservation that this one refines, for a role below its role.
+    #[arg(long, value_name = "ID")]
+    pub below: Option<String>,
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, default_value_t = Reclaim::Retain, value_name = "POLICY")]
+    pub reclaim: Reclaim,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemovedHold {
+    /// Which.
+    pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+/// Which rows to list.
+#[derive(Args, Debug, Default)]
+pub(crate) struct HoldFilter {
+    /// Only for this role.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// Only on this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Only in this state: `pending`, `applied`, `removing`, `lost`, `quarantined`.
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Reservations {
+    #[command(flatten)]
+    pub filter: HoldFilter,
+    #[command(subcommand)]
+    pub verb: Option<ReservationVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ReservationVerb {
+    /// Change a reservation that nobody uses, in one step.
+    Update(UpdateHold),
+    /// Take a quarantined one as its agent has it.
+    Adopt(AdoptHold),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpdateHold {
+    /// Which.
+    pub id: String,
+    /// For whom, of a reservation.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// A label, in place of all there are; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// No labels.
+    #[arg(long, conflicts_with = "labels")]
+    pub no_labels: bool,
+    /// To whom it belongs.
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub owner: Option<String>,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub reclaim: Option<Reclaim>,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AdoptHold {
+    /// Where: id or name of an agent.
+    pub agent: String,
+    /// Which.
+    pub id: String,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Volumes {
+    #[command(flatten)]
+    pub filter: HoldFilter,
+    #[command(subcommand)]
+    pub verb: Option<VolumeVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum VolumeVerb {
+    /// List them, as without a verb.
+    List(HoldFilter),
+    /// Make a volume on the disk of a reservation.
+    Create(CreateVolume),
+    /// Make a volume larger that nobody uses.
+    Grow {
+        /// Which.
+        id: String,
+        /// How much it is to have: `20GiB`.
+        #[arg(long, value_name = "BYTES")]
+        size: String,
+        #[command(flatten)]
+        trying: Trying,
+    },
+    /// Change the owner or the policy of a volume that nobody uses.
+    Update(UpdateHold),
+    /// Remove a volume that nobody uses, with its data.
+    Destroy(RemovedHold),
+    /// Take a quarantined one as its agent has it.
+    Adopt(AdoptHold),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreateVolume {
+    /// Reservation whose disk it takes.
+    #[arg(long, value_name = "ID")]
+    pub on: String,
+    /// How much: `10GiB`.
+    #[arg(long, value_name = "BYTES")]
+    pub size: String,
+    /// Where tasks see it, below their sandbox.
+    #[arg(long, value_name = "PATH", default_value = "data")]
+    pub path: String,
+    /// Several tasks may use it at a time.
+    #[arg(long)]
+    pub shared: bool,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, default_value_t = Reclaim::Retain, value_name = "POLICY")]
+    pub reclaim: Reclaim,
+    #[command(flatten)]
+    pub trying: Trying,
 }
 
 #[derive(Args, Debug)]

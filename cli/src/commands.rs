@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod framework;
 pub(crate) mod frameworks;
+pub(crate) mod holds;
 pub(crate) mod logs;
 pub(crate) mod master;
 pub(crate) mod offers;

@@ -79,7 +79,7 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
 }
 
 /// An id, or the id of the agent with that name.
-async fn find(client: &Client, text: &str) -> Result<String, Failure> {
+pub(crate) async fn find(client: &Client, text: &str) -> Result<String, Failure> {
     if text.parse::<proffer_types::AgentId>().is_ok() {
         return Ok(text.to_owned());
     }
