@@ -84,6 +84,10 @@ pub struct Plan {
     pub failing_writes: u32,
     /// Whether operators do something.
     pub operators: bool,
+    /// Whether operators reserve resources and make volumes.
+    pub holds: bool,
+    /// Thousandths of minutes in which a disk loses a volume.
+    pub lose_volume: u64,
     /// Whether somebody says that he is a framework which is another's (K20).
     pub impostor: bool,
     /// Thousandths of transactions that reach the store twice (F12).
@@ -170,6 +174,11 @@ impl Plan {
             failing_writes: if one_in(rng, 500) { 0 } else { 3 },
             operators: !one_in(rng, 300),
             impostor: one_in(rng, 400),
+            holds: one_in(&mut chance.holds, 600),
+            lose_volume: match one_in(&mut chance.holds, 500) {
+                true => 0,
+                false => between(&mut chance.holds, 1, 1_500),
+            },
             doubled_requests: if quiet { 0 } else { doubled_requests },
             late_requests: if quiet { 0 } else { late_requests },
             torn_turns: if quiet { 0 } else { torn_turns },

@@ -16,6 +16,7 @@ use proffer_master::store::model::{Guard, LeaderToken, Transaction};
 use proffer_master_core::registry::{Record, RecordKey};
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
+use proffer_types::hold::HoldKind;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
 use proffer_types::{AgentId, Generation, TaskState, TaskStatus};
@@ -97,6 +98,12 @@ pub enum Planted {
     EarlyAnswer,
     /// A snapshot names no absent agents.
     ForgottenAbsence,
+    /// A machine empties a volume when its agent starts.
+    EmptiedVolume,
+    /// A disk says that it has written a reservation, and has not.
+    LostHold,
+    /// An order to reserve names another role when it arrives.
+    ForgedRole,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -138,6 +145,9 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EarlyAnswer, "I11 (services)"),
     (Planted::ForgetfulStore, "I11 (services)"),
     (Planted::ForgottenAbsence, "K2 (endpoints)"),
+    (Planted::EmptiedVolume, "I8"),
+    (Planted::LostHold, "I8"),
+    (Planted::ForgedRole, "I8"),
 ];
 
 /// What the bugs remember.
@@ -175,6 +185,9 @@ impl Planted {
             | Self::StaleMember
             | Self::EarlyAnswer
             | Self::ForgottenAbsence
+            | Self::EmptiedVolume
+            | Self::LostHold
+            | Self::ForgedRole
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -198,6 +211,11 @@ impl Planted {
                 plan.operators = true;
                 plan.rates.crash_master = 0;
             }
+            Self::EmptiedVolume | Self::LostHold | Self::ForgedRole => {
+                plan.holds = true;
+                plan.lose_volume = 0;
+                plan.rates.crash_agent = 6_000;
+            }
             Self::OneClock => plan.rates.wall_jump = 6_000,
             Self::OpenDoor => plan.impostor = true,
             Self::StaleMember => plan.rates.crash_master = 2_000,
@@ -217,6 +235,15 @@ impl Planted {
 
     /// Changes a frame on its way to an agent; `disk` is what that agent has written.
     pub fn to_agent(self, memory: &mut Memory, frame: &mut AgentDown, disk: &Checkpoint) {
+        for order in &mut frame.orders {
+            if let AgentOrder::ApplyHold { hold } = order
+                && let HoldKind::Reservation { role, .. } = &mut hold.kind
+                && self == Self::ForgedRole
+                && memory.strikes()
+            {
+                *role = "thieves".parse().expect("a valid role");
+            }
+        }
         let mut ended =
             disk.tasks.values().filter(|task| task.status.state.is_terminal()).peekable();
         if self == Self::ForgedAcknowledgement && ended.peek().is_some() && memory.strikes() {
