@@ -38,7 +38,7 @@ fn settled(parts: &Parts, what: &[&str]) -> Vec<(String, String)> {
     })
 }
 
-fn refused(ended: Ended, code: i32, words: &str) {
+fn refused(ended: &Ended, code: i32, words: &str) {
     assert_eq!(ended.code, code, "{ended:?}");
     assert!(ended.err.contains(words), "{words:?} is not in {:?}", ended.err);
 }
@@ -72,11 +72,11 @@ fn k18_what_is_reserved_and_written_outlives_kill_9_and_what_is_destroyed_is_gon
 
     // What cannot be says why, with the documented codes.
     let much = ["reserve", "agent-0", "--role", "db", "--resources", "cpus:9"];
-    refused(parts.cli(&much), 5, "resources");
-    refused(parts.cli(&["unreserve", "r1", "--yes"]), 5, "r1");
-    refused(parts.cli(&["unreserve", "r9", "--yes"]), 7, "there is no r9");
-    refused(parts.cli(&["unreserve", "v3", "--yes"]), 64, "v3 is no reservation");
-    refused(parts.cli(&["volumes", "destroy", "v3"]), 5, "not confirmed");
+    refused(&parts.cli(&much), 5, "resources");
+    refused(&parts.cli(&["unreserve", "r1", "--yes"]), 5, "r1");
+    refused(&parts.cli(&["unreserve", "r9", "--yes"]), 7, "there is no r9");
+    refused(&parts.cli(&["unreserve", "v3", "--yes"]), 64, "v3 is no reservation");
+    refused(&parts.cli(&["volumes", "destroy", "v3"]), 5, "not confirmed");
 
     for _ in 0..2 {
         kill(&mut parts);

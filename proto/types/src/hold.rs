@@ -587,7 +587,7 @@ mod tests {
         hold
     }
 
-    fn all<'a>(holds: &'a [Hold]) -> impl Iterator<Item = (&'a Hold, Use)> {
+    fn all(holds: &[Hold]) -> impl Iterator<Item = (&Hold, Use)> {
         holds.iter().map(|hold| (hold, Use::Offered))
     }
 

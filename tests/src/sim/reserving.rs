@@ -84,7 +84,7 @@ fn call(world: &mut World) -> Option<HoldCall> {
         }
         8..=10 if !full => {
             let container_path = "data".to_owned();
-            let (on, bytes, shared) = (of(row?)?, GIB / 2, amount % 2 == 0);
+            let (on, bytes, shared) = (of(row?)?, GIB / 2, amount.is_multiple_of(2));
             HoldCall::CreateVolume { new: NewVolume { on, bytes, container_path, shared, reclaim } }
         }
         11 | 12 => {

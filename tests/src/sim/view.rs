@@ -3,9 +3,7 @@
 use proffer_types::operator::{
     AgentRow, Change, DemandRow, FrameworkRow, HoldRow, OfferRow, RoleRow, TaskRow,
 };
-use proffer_types::{
-    AgentId, Cursor, DemandKey, FrameworkId, HoldKey, OfferId, RoleName, TaskKey,
-};
+use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, HoldKey, OfferId, RoleName, TaskKey};
 use std::collections::BTreeMap;
 
 /// Rows as of a change.

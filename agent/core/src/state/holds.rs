@@ -41,9 +41,9 @@ pub(crate) struct Holds {
 impl Holds {
     /// As it was left.
     pub(crate) fn restore(&mut self, record: HoldCheckpoint, lost: bool) {
-        let entry =
-            HoldEntry { announced: Some(record.clone()), record: Some(record.clone()), lost };
-        self.table.insert(record.hold.id, entry);
+        let id = record.hold.id;
+        let entry = HoldEntry { announced: Some(record.clone()), record: Some(record), lost };
+        self.table.insert(id, entry);
     }
 
     /// Once the write is durable, and all that waits already.

@@ -288,7 +288,7 @@ fn carry_out(world: &mut World, wish: &AgentOrder, dies_after: usize, durable: u
     world.settle();
     let answers = answers(world);
     let (id, op) = named(wish).expect("a wish names a hold");
-    let told = answers[from..].iter().any(|told| *told == (id, op, None));
+    let told = answers[from..].contains(&(id, op, None));
     // What was being wiped when the process died is answered by its end.
     assert!(told, "{id} {op} is not answered: {:?}", &answers[from..]);
     check_told(world, from);

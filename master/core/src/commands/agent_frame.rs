@@ -59,7 +59,7 @@ impl Master {
             // The grant itself is filled in when the order leaves.
             AgentMessage::Heartbeat => self.order(id, AgentOrder::Grant { grant: DurationMs(0) }),
             AgentMessage::HoldDone { id: hold, op, refusal } => {
-                self.hold_done(id, (hold, op), refusal, now);
+                self.hold_done(id, (hold, op), refusal.as_ref(), now);
             }
             AgentMessage::Leaving => self.agent_leaves(id, now),
             AgentMessage::Holds { .. }

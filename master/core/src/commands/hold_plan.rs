@@ -323,9 +323,11 @@ impl Master {
         }
         let entry = self.check_agent_holds(agent)?;
         self.check_volume_unused(entry, id)?;
-        let in_the_way = self
-            .check_unheld(entry, &record.hold.held(), leased)
-            .map_err(|it| Refusal { code: RefusalCode::InUse, field: "id".to_owned(), ..it })?;
+        let in_the_way = self.check_unheld(entry, &record.hold.held(), leased).map_err(|it| {
+            let message = format!("{id} is in use: {}", it.message);
+            Refusal::new(RefusalCode::InUse, "id", message)
+                .hint("a task, a reservation below it or a volume is on it")
+        })?;
         let what = match id {
             HoldId::Reservation(_) => {
                 format!("{id} on {agent}: {} become {}", record.hold.held(), record.hold.resources)

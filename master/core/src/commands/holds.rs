@@ -104,9 +104,6 @@ impl Master {
         let before = self.holds.get(id).and_then(|entry| entry.durable.clone());
         self.holds.written(id);
         let after = self.holds.get(id).and_then(|entry| entry.durable.clone());
-        if let Some((reply_to, message)) = reply {
-            self.reply_done(reply_to, message);
-        }
         let agents = [before.as_ref(), after.as_ref()].map(|it| it.map(|record| record.agent));
         for agent in agents.into_iter().flatten() {
             let key = HoldKey { agent, id };
@@ -116,6 +113,10 @@ impl Master {
             self.holds.to_reclaim.insert(agent);
         }
         self.tell_of_hold(id, before.as_ref(), after.as_ref(), now);
+        // Last: a reader that asks for at least this sees the row (K6).
+        if let Some((reply_to, message)) = reply {
+            self.reply_done(reply_to, message);
+        }
     }
 
     /// The event log and the framework that made it learn how a hold stands.
@@ -363,7 +364,7 @@ impl Master {
         &mut self,
         agent: AgentId,
         (id, op): (HoldId, u64),
-        refusal: Option<Refusal>,
+        refusal: Option<&Refusal>,
         now: Now,
     ) {
         let key = HoldKey { agent, id };
@@ -372,7 +373,7 @@ impl Master {
             it.agent != agent || (it.intent == HoldIntent::Removing && it.op == op)
         });
         let Some(entry) = self.agents.get_mut(agent) else { return };
-        match (&refusal, &record) {
+        match (refusal, &record) {
             // What an earlier master asked for, which nobody remembers: it is gone, or was.
             (None, _) if removed => {
                 entry.reported.remove(&id);

@@ -148,7 +148,20 @@ fn k18_a_reservation_is_written_made_written_and_only_then_offered() {
     assert_eq!(story.agent.hold_orders, [], "the agent hears of what is durable");
     story.harness.complete_writes();
     story.agent.hear(&story.harness);
-    let lines: Vec<String> = story.harness.take_effects().iter().flat_map(describe).collect();
+    let effects = story.harness.take_effects();
+    let (mut shown_at, mut answered_at) = (None, None);
+    for effect in &effects {
+        match effect {
+            Effect::Publish { first, changes, .. } => {
+                let place = changes.iter().position(|change| matches!(change, Change::Hold(_)));
+                shown_at = shown_at.or(place.map(|place| first.change + place as u64));
+            }
+            Effect::Reply { at, .. } => answered_at = Some(at.change),
+            _ => {}
+        }
+    }
+    assert!(shown_at.is_some() && shown_at < answered_at, "K6: {shown_at:?} {answered_at:?}");
+    let lines: Vec<String> = effects.iter().flat_map(describe).collect();
     assert_eq!(
         lines,
         ["reply: r1 on a1: cpus:3 become cpus(eng):3", "-> a1 s1: apply r1 op 1: cpus(eng):3"]
@@ -605,7 +618,7 @@ fn reserved_disk(bytes: u64) -> Resources {
 }
 
 /// A lease on what is reserved, as an allocator may make it.
-fn lease(story: &mut Story, framework: &FrameworkPeer, resources: Resources) -> Offer {
+fn lease(story: &mut Story, framework: &FrameworkPeer, resources: &Resources) -> Offer {
     story.harness.is_planted = true;
     let epoch = story.harness.master.epoch();
     let master = &mut story.harness.master;
@@ -628,7 +641,7 @@ fn lease(story: &mut Story, framework: &FrameworkPeer, resources: Resources) -> 
         expires_in: DurationMs(1000),
     };
     agent.offers.insert(id);
-    agent.offered = agent.offered.checked_add(&resources).expect("apart");
+    agent.offered = agent.offered.checked_add(resources).expect("apart");
     let made = story.harness.now.monotonic;
     let expires = made.after(DurationMs(1000));
     let entry = crate::state::offers::OfferEntry { offer: offer.clone(), made, expires };
@@ -745,7 +758,7 @@ fn a_framework_grows_destroys_and_unreserves_what_is_its_own_out_of_its_leases()
     let volume = |story: &Story| story.agent.holds[&V2].hold.held();
 
     let held = volume(&story).checked_add(&reserved_disk(10)).expect("apart");
-    let offer = lease(&mut story, &svc, held);
+    let offer = lease(&mut story, &svc, &held);
     let grow =
         Operation::GrowVolume { agent: A1, volume: volume(&story), addition: reserved_disk(10) };
     let (refusal, holds) = accept(&mut story, &mut svc, &[offer], vec![grow]);
@@ -754,12 +767,12 @@ fn a_framework_grows_destroys_and_unreserves_what_is_its_own_out_of_its_leases()
     assert_eq!(story.total(), "cpus:8;mem:16GiB;disk:50B;disk(eng):20B;disk(eng)[v2]:30B");
 
     let held = volume(&story);
-    let offer = lease(&mut story, &svc, held);
+    let offer = lease(&mut story, &svc, &held);
     let destroy = Operation::DestroyVolume { agent: A1, resources: volume(&story) };
     let (refusal, holds) = accept(&mut story, &mut svc, &[offer], vec![destroy]);
     assert_eq!((refusal, holds), (None, vec![V2]));
     story.settle();
-    let part = lease(&mut story, &svc, reserved_disk(50));
+    let part = lease(&mut story, &svc, &reserved_disk(50));
     let some = Operation::Unreserve { agent: A1, resources: reserved_disk(20) };
     let (refusal, _) = accept(&mut story, &mut svc, std::slice::from_ref(&part), vec![some]);
     assert_eq!(refusal.expect("a part of one").code, RefusalCode::InvalidArgument);
@@ -771,7 +784,7 @@ fn a_framework_grows_destroys_and_unreserves_what_is_its_own_out_of_its_leases()
     // What an operator has reserved for its role it may use, and not give up (K20).
     story.does(reserve("disk:10B", "eng"));
     let held = story.agent.holds.values().next().expect("one").hold.held();
-    let offer = lease(&mut story, &svc, held.clone());
+    let offer = lease(&mut story, &svc, &held);
     let unreserve = Operation::Unreserve { agent: A1, resources: held };
     let (refusal, _) = accept(&mut story, &mut svc, &[offer], vec![unreserve]);
     assert_eq!(refusal.expect("refused").code, RefusalCode::PermissionDenied);

@@ -225,7 +225,14 @@ impl AgentPeer {
                     self.holds.remove(&id);
                     AgentMessage::HoldDone { id, op, refusal: None }
                 }
-                other => panic!("{other:?} is not about a hold"),
+                AgentOrder::Registered { .. }
+                | AgentOrder::Refused { .. }
+                | AgentOrder::Grant { .. }
+                | AgentOrder::Template { .. }
+                | AgentOrder::Launch { .. }
+                | AgentOrder::Kill { .. }
+                | AgentOrder::Acknowledge { .. }
+                | AgentOrder::EndFramework { .. } => continue,
             };
             self.send(harness, vec![message]);
         }
