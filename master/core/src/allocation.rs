@@ -266,8 +266,10 @@ impl Master {
         if !may_hold || !agent.takes_tasks() {
             return None;
         }
-        agent.offered = agent.offered.checked_add(&decision.resources).ok()?;
-        framework.offered.add(&decision.resources);
+        // Several leases may hold a shared volume.
+        let held = exclusive(&decision.resources);
+        agent.offered = agent.offered.checked_add(&held).ok()?;
+        framework.offered.add(&held);
         framework.offers.insert(id);
         agent.offers.insert(id);
         let info = &agent.record.info;
@@ -301,12 +303,12 @@ impl Master {
         self.deadlines.clear(Deadline::Offer(id));
         if let Some(framework) = self.frameworks.get_mut(offer.framework) {
             framework.offers.remove(&id);
-            framework.offered.subtract(&offer.resources);
+            framework.offered.subtract(&exclusive(&offer.resources));
             self.frameworks.unweighed.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
             agent.offers.remove(&id);
-            match agent.offered.checked_sub(&offer.resources) {
+            match agent.offered.checked_sub(&exclusive(&offer.resources)) {
                 Ok(rest) => agent.offered = rest,
                 Err(error) => {
                     self.drifted(offer.agent, format!("offer {id} gave back too much: {error}"));

@@ -44,7 +44,9 @@ impl Master {
             format!("I3 {id}: tasks use {used}, booked are {}", agent.allocated)
         })?;
         let leases = agent.offers.iter().filter_map(|offer| self.offers.get(*offer));
-        let held = Resources::sum(leases.map(|entry| &entry.offer.resources))
+        let leased: Vec<Resources> =
+            leases.map(|entry| exclusive(&entry.offer.resources)).collect();
+        let held = Resources::sum(&leased)
             .map_err(|error| format!("I3 {id}: two offers hold the same: {error}"))?;
         holds(held == agent.offered, || {
             format!("I3 {id}: offers hold {held}, booked are {}", agent.offered)

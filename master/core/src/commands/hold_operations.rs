@@ -37,6 +37,7 @@ impl Master {
                 let purse = purse(purses, *agent)?;
                 check_role(&purse.role, role)?;
                 check_principal(by, principal.as_ref())?;
+                self.check_limits(role, resources, Some(&purse.role))?;
                 spend(purse, resources)?;
                 let kind = HoldKind::Reservation { role: role.clone(), labels: labels.clone() };
                 let id = HoldId::Reservation(ReservationId(self.next_number(before)));

@@ -6,14 +6,15 @@ use crate::master::Master;
 use crate::registry::{HoldIntent, HoldRecord};
 use crate::state::agents::{AgentEntry, Link};
 use crate::state::holds::Writing;
+use crate::state::roles::Roles;
 use proffer_types::hold::{
     AGENT_HOLDS_MAX, Hold, HoldCall, HoldChange, HoldId, HoldKey, HoldKind, HoldStage, HoldState,
-    NewReservation, NewVolume, Standing, Use,
+    NewReservation, NewVolume, Standing, Use, exclusive,
 };
 use proffer_types::resources::Resource;
 use proffer_types::{
     AgentId, FrameworkId, OfferId, PrincipalName, Quantity, Refusal, RefusalCode, ReservationId,
-    ResourceName, Resources, VolumeId, Weight,
+    ResourceName, Resources, RoleName, VolumeId, Weight,
 };
 
 /// Who wants it (K20).
@@ -152,6 +153,9 @@ impl Master {
         hold.validate()?;
         let entry = self.check_agent_holds(agent)?;
         let in_the_way = self.check_unheld(entry, &hold.resources, &Resources::new())?;
+        if let HoldKind::Reservation { role, .. } = &hold.kind {
+            self.check_limits(role, &hold.resources, hold.levels().last().map(|it| &it.role))?;
+        }
         Ok(HoldPlan { in_the_way, ..self.plan_leased(agent, hold)? })
     }
 
@@ -171,6 +175,34 @@ impl Master {
         let (key, mark) = (HoldKey { agent, id }, id.number());
         let writing = Writing::Put(Box::new(record));
         Ok(HoldPlan { key, writing, mark, in_the_way: Vec::new(), message })
+    }
+
+    /// What is reserved counts against the limits of its role and of all above it, but for those against
+    /// which it counts already: of the role it is reserved for or leased to, and above.
+    pub(super) fn check_limits(
+        &self,
+        role: &RoleName,
+        resources: &Resources,
+        counted: Option<&RoleName>,
+    ) -> Result<(), Refusal> {
+        let counts = |above: &RoleName| {
+            counted.is_some_and(|role| Roles::path(role).any(|known| known == *above))
+        };
+        for above in Roles::path(role).filter(|above| !counts(above)) {
+            let entry = self.roles.table.get(&above);
+            let Some(config) = entry.and_then(|entry| entry.config.as_ref()) else { continue };
+            let has = self.allocator.consumed(&above);
+            let over = config.limit.iter().find(|(name, limit)| {
+                let sum = has.scalar(name).saturating_add(resources.scalar(name));
+                resources.scalar(name) > 0 && sum > *limit
+            });
+            if let Some((name, limit)) = over {
+                let limit = name.display_scalar(limit);
+                let message = format!("{above} may have {limit} of {name} in all");
+                return Err(Refusal::new(RefusalCode::LimitExceeded, "role", message));
+            }
+        }
+        Ok(())
     }
 
     /// What is offered of an agent must fit what readers take of one offer (I15).
@@ -209,6 +241,9 @@ impl Master {
                 let field = if role.is_some() { "change.role" } else { "change.labels" };
                 return Err(wrong(field, format!("{id} is a volume; its reservation has them")));
             }
+        }
+        if let HoldKind::Reservation { role, .. } = &hold.kind {
+            self.check_limits(role, &hold.resources, record.hold.role())?;
         }
         hold.owner = change.owner.clone().unwrap_or(hold.owner);
         hold.reclaim = change.reclaim.unwrap_or(hold.reclaim);
@@ -460,9 +495,10 @@ impl Master {
         unused.checked_sub(needs).map_err(|error| lacking(error.to_string()))?;
         let offered = agent.offered.checked_sub(leased).unwrap_or_default();
         let mut free = unused.checked_sub(&offered).unwrap_or_default();
+        let shared = needs.filtered(|entry| entry.key.shared);
         let mut in_the_way = Vec::new();
         for id in agent.offers.iter().rev() {
-            if free.contains(needs) {
+            if free.contains(needs) && shared.is_empty() {
                 break;
             }
             let Some(offer) = self.offers.get(*id).map(|entry| &entry.offer) else { continue };
@@ -471,7 +507,7 @@ impl Master {
                 .entries()
                 .iter()
                 .any(|entry| needs.entries().iter().any(|need| need.key == entry.key));
-            if helps && let Ok(more) = free.checked_add(&offer.resources) {
+            if helps && let Ok(more) = free.checked_add(&exclusive(&offer.resources)) {
                 free = more;
                 in_the_way.push(*id);
             }

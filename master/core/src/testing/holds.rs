@@ -501,6 +501,21 @@ fn what_an_agent_was_started_with_for_a_role_is_the_lowest_level_and_stays() {
 }
 
 #[test]
+fn i6_a_reservation_counts_against_the_limits_of_its_role_and_of_those_above() {
+    let mut story = Story::new();
+    let config = proffer_types::role::RoleConfig {
+        limit: "cpus:3".parse().expect("legal"),
+        ..proffer_types::role::RoleConfig::default()
+    };
+    story.call(OperatorCall::SetRole { role: "eng".parse().expect("legal"), config });
+    assert_eq!(story.refused(reserve("cpus:4", "eng/db")).code, RefusalCode::LimitExceeded);
+    story.does(reserve("cpus:2", "eng/db"));
+    assert_eq!(story.refused(reserve("cpus:2", "eng")).code, RefusalCode::LimitExceeded);
+    story.does(reserve("cpus:1", "eng"));
+    story.does(reserve("cpus:4", "ops"));
+}
+
+#[test]
 fn an_agent_without_a_word_of_holds_is_asked_for_none() {
     let mut story = Story::new();
     let connection = story.agent.connection.take().expect("connected");

@@ -4,7 +4,6 @@
 use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
-use proffer_allocator::Delta;
 use proffer_allocator::reference::Reference;
 use proffer_master_core::{Command, Effect};
 use proffer_types::MasterEpoch;
@@ -15,16 +14,6 @@ pub(super) struct Allocation {
     epoch: MasterEpoch,
     reference: Reference,
     looked: u64,
-}
-
-/// The reference knows of what is for anybody, and takes all else for the same.
-fn for_anybody(delta: &Delta) -> Delta {
-    let mut delta = delta.clone();
-    if let Delta::AgentAdded { resources, .. } | Delta::AgentChanged { resources, .. } = &mut delta
-    {
-        *resources = resources.filtered(|entry| entry.key.is_plain());
-    }
-    delta
 }
 
 impl Checker for Allocation {
@@ -46,7 +35,7 @@ impl Checker for Allocation {
                 (self.epoch, self.reference) = (first.epoch, Reference::default());
             }
             for delta in deltas {
-                self.reference.on_change(&for_anybody(delta));
+                self.reference.on_change(delta);
             }
             changed |= !deltas.is_empty();
         }
