@@ -191,9 +191,11 @@ impl Master {
         for above in Roles::path(role).filter(|above| !counts(above)) {
             let entry = self.roles.table.get(&above);
             let Some(config) = entry.and_then(|entry| entry.config.as_ref()) else { continue };
-            let has = self.allocator.consumed(&above);
+            let (has, under_way) = (self.allocator.consumed(&above), self.under_way_for(&above));
             let over = config.limit.iter().find(|(name, limit)| {
-                let sum = has.scalar(name).saturating_add(resources.scalar(name));
+                let wanted: u64 = under_way.iter().map(|resources| resources.scalar(name)).sum();
+                let known = has.scalar(name).saturating_add(wanted);
+                let sum = known.saturating_add(resources.scalar(name));
                 resources.scalar(name) > 0 && sum > *limit
             });
             if let Some((name, limit)) = over {
@@ -203,6 +205,21 @@ impl Master {
             }
         }
         Ok(())
+    }
+
+    /// What is reserved for a role or below and is kept from everybody now: the allocator knows nothing
+    /// of it.
+    fn under_way_for(&self, role: &RoleName) -> Vec<&Resources> {
+        let records = self.holds.table.values().filter_map(|entry| {
+            let record = entry.record()?;
+            let offered = entry.writing.is_none() && record.intent == HoldIntent::Applied;
+            Some(record).filter(|_| !offered)
+        });
+        let of_role = records.filter(|record| match &record.hold.kind {
+            HoldKind::Reservation { role: of, .. } => Roles::path(of).any(|it| it == *role),
+            HoldKind::Volume { .. } => false,
+        });
+        of_role.map(|record| &record.hold.resources).collect()
     }
 
     /// What is offered of an agent must fit what readers take of one offer (I15).

@@ -509,7 +509,10 @@ fn i6_a_reservation_counts_against_the_limits_of_its_role_and_of_those_above() {
     };
     story.call(OperatorCall::SetRole { role: "eng".parse().expect("legal"), config });
     assert_eq!(story.refused(reserve("cpus:4", "eng/db")).code, RefusalCode::LimitExceeded);
-    story.does(reserve("cpus:2", "eng/db"));
+    story.wants(reserve("cpus:2", "eng/db"));
+    let also = story.refused(reserve("cpus:2", "eng"));
+    assert_eq!(also.code, RefusalCode::LimitExceeded, "what is under way counts");
+    story.settle();
     assert_eq!(story.refused(reserve("cpus:2", "eng")).code, RefusalCode::LimitExceeded);
     story.does(reserve("cpus:1", "eng"));
     story.does(reserve("cpus:4", "ops"));
