@@ -217,7 +217,7 @@ impl Reference {
     }
 
     /// Everything that is charged below a place.
-    fn charged(&self, place: &Place) -> Vec<&Resources> {
+    fn charged(&self, place: &Place) -> Vec<Resources> {
         let within = |framework: FrameworkId, role: &RoleName| match place {
             Place::Direct(name) => role == name,
             Place::Role(name) => role.is_within(name),
@@ -225,7 +225,8 @@ impl Reference {
         };
         let used = self.uses.iter().filter(|held| within(held.framework, &held.role));
         let leased = self.leases.values().filter(|lease| within(lease.framework, &lease.role));
-        used.map(|held| &held.resources).chain(leased.map(|lease| &lease.resources)).collect()
+        let all = used.map(|held| &held.resources).chain(leased.map(|lease| &lease.resources));
+        all.map(|held| held.filtered(|entry| !entry.key.shared && !entry.key.revocable)).collect()
     }
 
     /// The dominant share as a fraction.
@@ -483,7 +484,7 @@ impl Reference {
         let mut agents: Vec<(&AgentId, &Agent)> = self.agents.iter().collect();
         agents.sort_by_key(|(_, agent)| agent.slot);
         let is_worth = |id: &AgentId| {
-            let has_reserved = !self.reserved_free(*id).is_empty();
+            let has_reserved = self.reserved_free(*id).iter().any(|entry| !entry.key.shared);
             let kept = self.policy.scarce_for_need_only && self.wastes(*id, &Resources::new());
             !kept && (self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved))
         };

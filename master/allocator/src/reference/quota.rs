@@ -64,7 +64,8 @@ impl Reference {
         let limits = Self::roles_above(key).filter_map(|role| {
             let limit = self.roles.get(&role)?.limit.get(name)?;
             let more = reserved.filtered(|entry| {
-                entry.key.reservations.last().is_some_and(|level| !level.role.is_within(&role))
+                let owner = entry.key.reservations.last().filter(|_| !entry.key.shared);
+                owner.is_some_and(|level| !level.role.is_within(&role))
             });
             Some(limit.saturating_sub(self.consumed(&role, name) + more.scalar(name)))
         });
@@ -223,7 +224,8 @@ impl Reference {
         if owed {
             return (is_worth && is_of_owed).then_some(plain);
         }
-        (is_worth || !reserved.is_empty())
+        // A shared volume goes along with something else.
+        (is_worth || reserved.entries().iter().any(|entry| !entry.key.shared))
             .then(|| plain.checked_add(&reserved).expect("of other kinds"))
     }
 }

@@ -29,7 +29,8 @@ impl Reference {
         let free = reserved.map(|entry| {
             let of_it =
                 |held: &&Resources| held.filtered(|e| e.key == entry.key).scalar(&entry.key.name);
-            let used: u64 = held.iter().map(of_it).sum();
+            // Several may hold a shared volume: it is always free.
+            let used: u64 = if entry.key.shared { 0 } else { held.iter().map(of_it).sum() };
             let quantity = Quantity::Scalar(value(entry).saturating_sub(used));
             Resource { key: entry.key.clone(), quantity }
         });
@@ -67,6 +68,7 @@ impl Reference {
             config.limit.iter().all(|(name, limit)| {
                 let of_reserved = reserved
                     .iter()
+                    .filter(|entry| !entry.key.shared)
                     .filter(|entry| entry.key.name == *name && !owner(entry).is_within(&role));
                 let more: u64 =
                     plain.get(name).copied().unwrap_or(0) + of_reserved.map(value).sum::<u64>();
@@ -104,6 +106,7 @@ impl Reference {
             .collect();
         let mut given = Vec::new();
         let mut sees = self.visible(&key, id);
+        sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
         sees.sort_by_key(|entry| Reverse(entry.key.reservations.len()));
         for entry in sees {
             let Some(wanted) = plain.get_mut(&entry.key.name) else { continue };

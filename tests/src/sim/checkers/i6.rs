@@ -7,9 +7,9 @@ use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
 use proffer_types::offer::Offer;
-use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
+use proffer_types::operator::{AgentCondition, Change, OperatorAnswer, OperatorCall};
 use proffer_types::role::RoleConfig;
-use proffer_types::{Resources, RoleName, TaskState};
+use proffer_types::{AgentId, Resources, RoleName};
 use std::collections::BTreeMap;
 
 /// See the module's description.
@@ -46,10 +46,18 @@ impl Quota {
 
     fn offered(&mut self, offer: &Offer, world: &World) -> Result<(), String> {
         for (role, config) in self.set.iter().filter(|(role, _)| offer.role.is_within(role)) {
+            // Agents that are not back yet are not counted; what they have too much stays (K12).
+            let counts = |agent: &AgentId| {
+                let condition = world.view.agents.get(agent).map(|row| row.condition);
+                !matches!(
+                    condition,
+                    None | Some(AgentCondition::Awaited | AgentCondition::Unreachable)
+                )
+            };
             let tasks = world.view.tasks.values().filter(|task| {
                 task.role.is_within(role)
                     && !task.status.state.is_terminal()
-                    && task.status.state != TaskState::Unreachable
+                    && counts(&task.status.agent)
             });
             let offers = world.view.offers.values().filter(|offer| offer.role.is_within(role));
             let held: Vec<&Resources> =
