@@ -65,7 +65,11 @@ impl Quota {
             for (name, limit) in config.limit.iter() {
                 self.looked += 1;
                 let consumed: u64 = held.iter().map(|held| held.scalar(name)).sum();
-                let within = offer.resources.scalar(name) == 0 || consumed <= limit;
+                // What is reserved at or below the role counts against it already, used or not.
+                let more = offer.resources.filtered(|entry| {
+                    entry.key.reservations.last().is_none_or(|level| !level.role.is_within(role))
+                });
+                let within = more.scalar(name) == 0 || consumed <= limit;
                 holds(within, || {
                     format!(
                         "{} makes {consumed} of {name} for {role}, which is limited to {limit}",
