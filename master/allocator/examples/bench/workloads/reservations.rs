@@ -8,7 +8,7 @@ use proffer_allocator::{Delta, Use};
 use proffer_types::resources::{
     Quantity, Ranges, Reservation, Resource, ResourceKey, ResourceName, Volume,
 };
-use proffer_types::{AgentId, AgentName, FrameworkId, Resources, RoleName, VolumeId};
+use proffer_types::{AgentId, AgentName, FrameworkId, Resources, RoleName};
 use rand_like::Letters;
 use std::collections::BTreeMap;
 use std::io::Result;
@@ -78,7 +78,7 @@ fn volume(shared: bool) -> Resource {
     let key = ResourceKey {
         reservations: vec![reservation(role("test"), true, BTreeMap::new())],
         volume: Some(Volume {
-            id: VolumeId::new("data").expect("valid"),
+            id: "v1".parse().expect("valid"),
             container_path: "data".to_owned(),
         }),
         shared,
