@@ -1,7 +1,7 @@
 //! agent.proto: frames, messages and orders between an agent and the master.
 
 use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
-use super::field::{bounded, from_ref, item, list, name, numbers, part, required};
+use super::field::{bounded, from_ref, known, list, name, numbers, part, required};
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::agent::{AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp};
@@ -27,11 +27,8 @@ impl TryFrom<pb::AgentUp> for AgentUp {
     /// Messages of an unknown kind are skipped (K5).
     fn try_from(frame: pb::AgentUp) -> Result<Self, Refusal> {
         bounded(frame.messages.len(), "messages", CALLS_MAX)?;
-        let mut messages = Vec::with_capacity(frame.messages.len());
-        for (index, message) in frame.messages.into_iter().enumerate() {
-            let Some(kind) = message.kind else { continue };
-            messages.push(message_from_kind(kind).map_err(|r| r.within(item("messages", index)))?);
-        }
+        let messages =
+            known(frame.messages, "messages", |message| message.kind, message_from_kind)?;
         Ok(Self {
             agent: frame.agent.map(AgentId),
             session: AgentSession(frame.session),
@@ -133,11 +130,7 @@ impl TryFrom<pb::AgentDown> for AgentDown {
     /// Orders of an unknown kind are skipped: a master sends none before the feature level says
     /// that every agent knows them (K5).
     fn try_from(frame: pb::AgentDown) -> Result<Self, Refusal> {
-        let mut orders = Vec::with_capacity(frame.orders.len());
-        for (index, order) in frame.orders.into_iter().enumerate() {
-            let Some(kind) = order.kind else { continue };
-            orders.push(order_from_kind(kind).map_err(|r| r.within(item("orders", index)))?);
-        }
+        let orders = known(frame.orders, "orders", |order| order.kind, order_from_kind)?;
         Ok(Self {
             agent: AgentId(frame.agent),
             session: AgentSession(frame.session),

@@ -2,7 +2,8 @@
 
 use super::bounds::{CALLS_MAX, ENTRIES_MAX, EXCEPTIONS_MAX, ITEMS_MAX, OPERATIONS_MAX};
 use super::field::{
-    bounded, from_ref, invalid, item, list, name, names, numbers, optional_name, part, required,
+    bounded, from_ref, invalid, item, known, list, name, names, numbers, optional_name, part,
+    required,
 };
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
@@ -439,12 +440,7 @@ impl TryFrom<pb::SchedulerDown> for SchedulerDown {
 
     /// Events of an unknown kind are skipped (K5).
     fn try_from(frame: pb::SchedulerDown) -> Result<Self, Refusal> {
-        let mut events = Vec::with_capacity(frame.events.len());
-        for (index, event) in frame.events.into_iter().enumerate() {
-            let Some(kind) = event.kind else { continue };
-            let event = event_from_kind(kind).map_err(|r| r.within(item("events", index)))?;
-            events.push(event);
-        }
+        let events = known(frame.events, "events", |event| event.kind, event_from_kind)?;
         Ok(Self {
             master_epoch: MasterEpoch(frame.master_epoch),
             epoch: FrameworkEpoch(frame.epoch),
