@@ -284,6 +284,10 @@ pub(crate) struct Master {
     /// How long an offer is held.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub offer_ttl: String,
+    /// A framework that is asked to move its tasks, without a deadline, and does not answer for so long
+    /// loses them.
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub inverse_offer_timeout: String,
     /// Resources that count for no share.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Allocation")]
     pub fair_exclude: Vec<String>,
@@ -551,10 +555,11 @@ pub(crate) struct Agents {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AgentVerb {
-    /// No new tasks, and end the present ones. Asks when that is more than half of the cluster.
-    Drain(ConfirmedId),
+    /// No new tasks, and frameworks move the present ones elsewhere. Shows what is touched; asks when tasks
+    /// are ended at once or when that is more than half of the cluster.
+    Drain(DrainAgent),
     /// No new tasks.
-    Deactivate(ObjectId),
+    Deactivate(ConfirmedId),
     /// Tasks again.
     Activate(ObjectId),
     /// It will not return: its tasks are lost for good.
@@ -629,6 +634,31 @@ pub(crate) struct ObjectId {
 pub(crate) struct ConfirmedId {
     /// Which.
     pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DrainAgent {
+    /// Which.
+    pub id: String,
+    /// After this long, what is left is killed, with its grace; without it frameworks have as long as they
+    /// need, and only those are hurried that do not answer.
+    #[arg(long, value_name = "TIME", conflicts_with = "now")]
+    pub deadline: Option<String>,
+    /// Kill everything there at once, with its grace; nobody is asked.
+    #[arg(long)]
+    pub now: bool,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Follow it until nothing is left.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to follow it; the drain goes on after that.
+    #[arg(long, value_name = "TIME", default_value = "30m")]
+    pub timeout: String,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,

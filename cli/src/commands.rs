@@ -18,6 +18,7 @@ pub(crate) mod offers;
 pub(crate) mod roles;
 pub(crate) mod services;
 pub(crate) mod tasks;
+pub(crate) mod vacate;
 pub(crate) mod version;
 pub(crate) mod wait;
 pub(crate) mod why;

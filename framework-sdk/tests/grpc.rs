@@ -57,6 +57,8 @@ impl Framework for Launcher {
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown

@@ -11,6 +11,7 @@ mod agent;
 pub mod bounds;
 mod executor;
 mod field;
+mod inverse_offer;
 mod operator;
 mod resources;
 mod scheduler;

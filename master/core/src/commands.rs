@@ -32,3 +32,4 @@ mod take_back_agent;
 mod task_changes;
 mod templates;
 mod texts;
+mod vacate_agent;

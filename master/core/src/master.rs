@@ -85,6 +85,8 @@ pub struct Master {
     /// Events for connections that have no subscription, until the end of the turn.
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
+    /// Inverse offers of this epoch so far.
+    pub(crate) inverse_offers_made: u64,
     /// Contradictions of this turn, by kind of event and object (K23).
     pub(crate) troubles: BTreeMap<(&'static str, String), String>,
     /// A check runs, so nothing is being changed (K23).
@@ -126,6 +128,7 @@ impl Master {
             allocation_unfinished: false,
             direct: BTreeMap::new(),
             counters: Counters::default(),
+            inverse_offers_made: 0,
             troubles: BTreeMap::new(),
             checking: false,
             #[cfg(any(test, feature = "testing"))]

@@ -9,8 +9,8 @@ use proffer_types::agent::AgentInfo;
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    AgentId, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName, Refusal,
-    RefusalCode, ReplicaId, RoleName, WallTime, format,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName,
+    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, format,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +49,11 @@ pub enum AgentMode {
     /// Takes tasks.
     #[default]
     Active,
-    /// Takes none; its tasks are being ended.
-    Draining,
+    /// Takes none; its tasks are moved elsewhere or ended.
+    Draining {
+        /// How long frameworks are asked before what is left is killed; `None`: as long as it takes.
+        deadline: Option<DurationMs>,
+    },
     /// Takes none.
     Deactivated,
 }

@@ -12,3 +12,4 @@ pub(crate) mod pending;
 pub(crate) mod roles;
 pub(crate) mod tally;
 pub(crate) mod tasks;
+pub(crate) mod vacate;

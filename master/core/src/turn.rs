@@ -26,6 +26,13 @@ impl Master {
         }
     }
 
+    /// Tells it before everything else that waits.
+    pub(crate) fn urge(&mut self, framework: FrameworkId, event: Event) {
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.urge(event);
+        }
+    }
+
     /// A task changed: its framework is told its newest state.
     pub(crate) fn tell_task(&mut self, key: &TaskKey) {
         if let Some(outbox) = self.frameworks.outbox(key.framework) {
@@ -65,6 +72,7 @@ impl Master {
         if !self.may_act() {
             return;
         }
+        self.recount_vacated(now);
         self.allocate(budget, now);
         self.flush(now);
         self.publish(now);

@@ -4,7 +4,9 @@ use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
 use super::field::{bounded, from_ref, known, list, name, numbers, part, required};
 use super::types::digest_from_pb;
 use crate::pb;
-use proffer_types::agent::{AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::agent::{
+    AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp, KillCause,
+};
 use proffer_types::template::KillPolicy;
 use proffer_types::{
     AgentId, AgentSession, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal,
@@ -162,14 +164,13 @@ impl From<AgentOrder> for pb::AgentOrder {
             AgentOrder::Launch { tasks } => Kind::Launch(agent_order::Launch {
                 tasks: tasks.into_iter().map(pb::AgentLaunch::from).collect(),
             }),
-            AgentOrder::Kill { framework, task, policy, by_operator } => {
-                Kind::Kill(agent_order::Kill {
-                    framework: framework.0,
-                    task: task.into(),
-                    policy: policy.map(pb::KillPolicy::from),
-                    by_operator,
-                })
-            }
+            AgentOrder::Kill { framework, task, policy, cause } => Kind::Kill(agent_order::Kill {
+                framework: framework.0,
+                task: task.into(),
+                policy: policy.map(pb::KillPolicy::from),
+                by_operator: cause != KillCause::Framework,
+                cause: pb::KillCause::from(cause).into(),
+            }),
             AgentOrder::Acknowledge { framework, incarnation, through, except } => {
                 Kind::Acknowledge(agent_order::Acknowledge {
                     framework: framework.0,
@@ -211,7 +212,7 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
             framework: FrameworkId(order.framework),
             task: name(&order.task, "kill.task")?,
             policy: order.policy.map(KillPolicy::from),
-            by_operator: order.by_operator,
+            cause: cause_from_pb(order.cause, order.by_operator),
         },
         Kind::Acknowledge(order) => AgentOrder::Acknowledge {
             framework: FrameworkId(order.framework),
@@ -223,6 +224,29 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
             AgentOrder::EndFramework { framework: FrameworkId(order.framework) }
         }
     })
+}
+
+impl From<KillCause> for pb::KillCause {
+    fn from(cause: KillCause) -> Self {
+        match cause {
+            KillCause::Framework => Self::Framework,
+            KillCause::Operator => Self::Operator,
+            KillCause::Drain => Self::Drain,
+            KillCause::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+/// A cause that is missing or of a later version is told from who asked (K5).
+fn cause_from_pb(number: i32, by_operator: bool) -> KillCause {
+    match pb::KillCause::try_from(number) {
+        Ok(pb::KillCause::Framework) => KillCause::Framework,
+        Ok(pb::KillCause::Drain) => KillCause::Drain,
+        Ok(pb::KillCause::Maintenance) => KillCause::Maintenance,
+        Ok(pb::KillCause::Operator) => KillCause::Operator,
+        Ok(pb::KillCause::Unspecified) | Err(_) if by_operator => KillCause::Operator,
+        Ok(pb::KillCause::Unspecified) | Err(_) => KillCause::Framework,
+    }
 }
 
 from_ref! {

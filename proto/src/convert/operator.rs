@@ -1,7 +1,7 @@
 //! operator.proto: rows, changes, explanations and verbs. Ids are text here.
 
 use super::bounds::{ENTRIES_MAX, ITEMS_MAX, PAGE_DEFAULT, PAGE_MAX};
-use super::field::{bounded, from_ref, invalid, name, names, optional_name, part};
+use super::field::{bounded, from_ref, invalid, name, names, optional, optional_name, part};
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_text;
 use crate::pb;
@@ -33,6 +33,7 @@ impl From<AgentRow> for pb::AgentRow {
             allocated: resources_to_pb(row.allocated),
             offered: resources_to_pb(row.offered),
             tasks_active: row.tasks_active,
+            vacating: row.vacating.map(pb::Vacating::from),
         }
     }
 }
@@ -52,6 +53,7 @@ impl TryFrom<pb::AgentRow> for AgentRow {
             allocated: resources_from_pb(row.allocated, "allocated")?,
             offered: resources_from_pb(row.offered, "offered")?,
             tasks_active: row.tasks_active,
+            vacating: optional(row.vacating, "vacating")?,
         })
     }
 }
@@ -444,7 +446,6 @@ macro_rules! verbs {
 }
 
 verbs! {
-    DrainAgentRequest => DrainAgent,
     DeactivateAgentRequest => DeactivateAgent,
     ActivateAgentRequest => ActivateAgent,
     TeardownFrameworkRequest => TeardownFramework,
@@ -454,6 +455,14 @@ impl TryFrom<pb::MarkAgentGoneRequest> for OperatorCall {
     type Error = Refusal;
     fn try_from(request: pb::MarkAgentGoneRequest) -> Result<Self, Refusal> {
         Ok(Self::MarkAgentGone { agent: name(&request.id, "id")?, force: request.force })
+    }
+}
+
+impl TryFrom<pb::DrainAgentRequest> for OperatorCall {
+    type Error = Refusal;
+    fn try_from(request: pb::DrainAgentRequest) -> Result<Self, Refusal> {
+        let deadline = request.deadline_ms.map(DurationMs);
+        Ok(Self::DrainAgent { agent: name(&request.id, "id")?, deadline })
     }
 }
 

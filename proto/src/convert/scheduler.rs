@@ -14,8 +14,8 @@ use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown,
 use proffer_types::state_store::StateAnswer;
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, LogIncarnation,
-    MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
+    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, InverseOfferId,
+    LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
 };
 
 impl From<SchedulerUp> for pb::SchedulerUp {
@@ -95,6 +95,8 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::Revive(_)) => "revive",
         Some(Kind::Kill(_)) => "kill",
         Some(Kind::Acknowledge(_)) => "acknowledge",
+        Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
+        Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -115,6 +117,9 @@ impl From<Call> for pb::Call {
     fn from(call: Call) -> Self {
         use pb::call::{self, Kind};
         let ids = |offers: Vec<OfferId>| offers.into_iter().map(pb::OfferId::from).collect();
+        let inverse = |offers: Vec<InverseOfferId>| {
+            offers.into_iter().map(pb::InverseOfferId::from).collect()
+        };
         let kind = match call {
             Call::Subscribe { info, replica, take_over } => Kind::Subscribe(call::Subscribe {
                 info: Some(info.into()),
@@ -150,6 +155,13 @@ impl From<Call> for pb::Call {
                     through,
                     except: except.into_iter().collect(),
                 })
+            }
+            Call::AcceptInverseOffers { offers } => {
+                Kind::AcceptInverseOffers(call::AcceptInverseOffers { offers: inverse(offers) })
+            }
+            Call::DeclineInverseOffers { offers, reason } => {
+                let offers = inverse(offers);
+                Kind::DeclineInverseOffers(call::DeclineInverseOffers { offers, reason })
             }
             Call::Snapshot => Kind::Snapshot(call::Snapshot {}),
             Call::State { request, call } => {
@@ -210,6 +222,13 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             through: call.through,
             except: numbers(call.except, "except", EXCEPTIONS_MAX)?,
         },
+        Kind::AcceptInverseOffers(call) => {
+            Call::AcceptInverseOffers { offers: inverse_offer_ids(call.offers)? }
+        }
+        Kind::DeclineInverseOffers(call) => Call::DeclineInverseOffers {
+            offers: inverse_offer_ids(call.offers)?,
+            reason: call.reason,
+        },
         Kind::Snapshot(_) => Call::Snapshot,
         Kind::State(call) => Call::State { request: call.request, call: part(call.call, "call")? },
         Kind::Teardown(_) => Call::Teardown,
@@ -220,6 +239,11 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
 fn offer_ids(ids: Vec<pb::OfferId>) -> Result<Vec<OfferId>, Refusal> {
     bounded(ids.len(), "offers", ITEMS_MAX)?;
     Ok(ids.into_iter().map(OfferId::from).collect())
+}
+
+fn inverse_offer_ids(ids: Vec<pb::InverseOfferId>) -> Result<Vec<InverseOfferId>, Refusal> {
+    bounded(ids.len(), "offers", ITEMS_MAX)?;
+    Ok(ids.into_iter().map(InverseOfferId::from).collect())
 }
 
 impl From<Accept> for pb::Accept {
@@ -490,6 +514,15 @@ impl From<Event> for pb::Event {
                 offers: offers.into_iter().map(pb::OfferId::from).collect(),
                 reason,
             }),
+            Event::InverseOffers { offers } => Kind::InverseOffers(event::InverseOffers {
+                offers: offers.into_iter().map(pb::InverseOffer::from).collect(),
+            }),
+            Event::InverseOffersRescinded { offers, reason } => {
+                Kind::InverseOffersRescinded(event::InverseOffersRescinded {
+                    offers: offers.into_iter().map(pb::InverseOfferId::from).collect(),
+                    reason,
+                })
+            }
             Event::Accepted { accept, refusal } => {
                 Kind::Accepted(event::Accepted { accept, refusal: refusal.map(pb::Refusal::from) })
             }
@@ -541,6 +574,13 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
         },
         Kind::Rescinded(event) => Event::Rescinded {
             offers: offer_ids(event.offers).map_err(below("rescinded"))?,
+            reason: event.reason,
+        },
+        Kind::InverseOffers(event) => Event::InverseOffers {
+            offers: list(event.offers, "offers", ITEMS_MAX).map_err(below("inverse_offers"))?,
+        },
+        Kind::InverseOffersRescinded(event) => Event::InverseOffersRescinded {
+            offers: inverse_offer_ids(event.offers).map_err(below("inverse_offers_rescinded"))?,
             reason: event.reason,
         },
         Kind::Accepted(event) => {

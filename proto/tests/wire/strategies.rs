@@ -6,6 +6,7 @@ use proffer_types::attributes::*;
 use proffer_types::demand::DemandGroup;
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
+use proffer_types::inverse_offer::*;
 use proffer_types::offer::*;
 use proffer_types::operator::*;
 use proffer_types::resources::*;
@@ -476,6 +477,52 @@ fn state_answer() -> impl Strategy<Value = StateAnswer> {
     ]
 }
 
+fn inverse_offer_id() -> impl Strategy<Value = InverseOfferId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| InverseOfferId { epoch: MasterEpoch(epoch), sequence })
+}
+
+fn vacate_reason() -> impl Strategy<Value = VacateReason> {
+    prop_oneof![
+        Just(VacateReason::Drain),
+        (moment(), span(), text()).prop_map(|(start, duration, message)| {
+            VacateReason::Maintenance { start, duration, message }
+        }),
+    ]
+}
+
+fn inverse_offer() -> impl Strategy<Value = InverseOffer> {
+    let head = (inverse_offer_id(), agent_id(), named());
+    (head, vec(named(), 0..3), vacate_reason(), option::of(span())).prop_map(
+        |((id, agent, agent_name), tasks, reason, deadline)| InverseOffer {
+            id,
+            agent,
+            agent_name,
+            tasks,
+            reason,
+            deadline,
+        },
+    )
+}
+
+fn vacating() -> impl Strategy<Value = Vacating> {
+    let answer = prop_oneof![
+        Just(InverseAnswer::None),
+        Just(InverseAnswer::Accepted),
+        text().prop_map(|reason| InverseAnswer::Declined { reason }),
+    ];
+    let holder = (framework_id(), any::<u32>(), answer)
+        .prop_map(|(framework, tasks, answer)| VacateHolder { framework, tasks, answer });
+    (vacate_reason(), option::of(span()), any::<bool>(), vec(holder, 0..3)).prop_map(
+        |(reason, deadline, is_binding, holders)| Vacating {
+            reason,
+            deadline,
+            is_binding,
+            holders,
+        },
+    )
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
@@ -499,6 +546,9 @@ fn call() -> BoxedStrategy<Call> {
                 except,
             }
         ),
+        vec(inverse_offer_id(), 0..3).prop_map(|offers| Call::AcceptInverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Call::DeclineInverseOffers { offers, reason }),
         Just(Call::Snapshot),
         (number(), state_call()).prop_map(|(request, call)| Call::State { request, call }),
         Just(Call::Teardown),
@@ -570,6 +620,9 @@ fn event() -> BoxedStrategy<Event> {
         vec(offer(), 0..3).prop_map(|offers| Event::Offers { offers }),
         (vec(offer_id(), 0..3), text())
             .prop_map(|(offers, reason)| Event::Rescinded { offers, reason }),
+        vec(inverse_offer(), 0..3).prop_map(|offers| Event::InverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),
         (number(), option::of(refusal()))
             .prop_map(|(accept, refusal)| Event::Accepted { accept, refusal }),
         status().prop_map(Event::Status),
@@ -619,6 +672,15 @@ pub(crate) fn agent_up() -> impl Strategy<Value = AgentUp> {
     )
 }
 
+fn kill_cause() -> impl Strategy<Value = KillCause> {
+    select(vec![
+        KillCause::Framework,
+        KillCause::Operator,
+        KillCause::Drain,
+        KillCause::Maintenance,
+    ])
+}
+
 fn agent_order() -> BoxedStrategy<AgentOrder> {
     let agent_launch = (framework_id(), role(), launch())
         .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch });
@@ -632,13 +694,8 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
         (digest(), pod_template())
             .prop_map(|(digest, template)| AgentOrder::Template { digest, template }),
         vec(agent_launch, 0..3).prop_map(|tasks| AgentOrder::Launch { tasks }),
-        (framework_id(), named(), option::of(kill_policy()), any::<bool>()).prop_map(
-            |(framework, task, policy, by_operator)| AgentOrder::Kill {
-                framework,
-                task,
-                policy,
-                by_operator
-            }
+        (framework_id(), named(), option::of(kill_policy()), kill_cause()).prop_map(
+            |(framework, task, policy, cause)| AgentOrder::Kill { framework, task, policy, cause }
         ),
         (framework_id(), number(), number(), btree_set(number(), 0..4)).prop_map(
             |(framework, incarnation, through, except)| AgentOrder::Acknowledge {
@@ -731,22 +788,22 @@ pub(crate) fn executor_down() -> impl Strategy<Value = ExecutorDown> {
 pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
     let condition = of_words(AgentCondition::WORDS);
     let tail = (number(), number(), resources(), resources(), any::<u32>());
-    (agent_id(), agent_info(), condition, moment(), tail)
-        .prop_map(
-            |(id, info, condition, since, (session, version, allocated, offered, tasks_active))| {
-                AgentRow {
-                    id,
-                    info,
-                    condition,
-                    since,
-                    session: AgentSession(session),
-                    version: AgentVersion(version),
-                    allocated,
-                    offered,
-                    tasks_active,
-                }
-            },
-        )
+    (agent_id(), agent_info(), condition, moment(), (tail, option::of(vacating())))
+        .prop_map(|(id, info, condition, since, (tail, vacating))| {
+            let (session, version, allocated, offered, tasks_active) = tail;
+            AgentRow {
+                id,
+                info,
+                condition,
+                since,
+                session: AgentSession(session),
+                version: AgentVersion(version),
+                allocated,
+                offered,
+                tasks_active,
+                vacating,
+            }
+        })
         .boxed()
 }
 

@@ -34,6 +34,7 @@ pub mod executor;
 pub mod explanation;
 pub mod format;
 pub mod ids;
+pub mod inverse_offer;
 pub mod offer;
 pub mod operator;
 pub mod quantities;

@@ -4,6 +4,7 @@
 
 use crate::agent::{AgentLaunch, AgentOrder};
 use crate::attributes::{Attribute, Attributes};
+use crate::inverse_offer::{InverseOffer, VacateReason};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::{Quantity, Resource, Resources};
@@ -118,6 +119,17 @@ impl Weight for Offer {
     }
 }
 
+impl Weight for InverseOffer {
+    fn weight(&self) -> usize {
+        let reason = match &self.reason {
+            VacateReason::Drain => PART,
+            VacateReason::Maintenance { message, .. } => PART + 2 * NUMBER + text(message),
+        };
+        let tasks: usize = self.tasks.iter().map(|task| text(task.as_str())).sum();
+        3 * PART + 4 * NUMBER + text(self.agent_name.as_str()) + tasks + reason
+    }
+}
+
 impl Weight for StateEntry {
     fn weight(&self) -> usize {
         2 * PART + NUMBER + text(&self.key) + self.value.len()
@@ -149,6 +161,10 @@ impl Weight for Event {
                 }
                 Self::Offers { offers } => list(offers),
                 Self::Rescinded { offers, reason } => {
+                    text(reason) + offers.len() * (PART + 2 * NUMBER)
+                }
+                Self::InverseOffers { offers } => list(offers),
+                Self::InverseOffersRescinded { offers, reason } => {
                     text(reason) + offers.len() * (PART + 2 * NUMBER)
                 }
                 Self::Accepted { refusal, .. } => refusal.as_ref().map_or(0, Weight::weight),

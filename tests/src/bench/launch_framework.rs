@@ -123,6 +123,8 @@ impl Framework for Load {
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown
             | FrameworkEvent::Timer => {}

@@ -2,6 +2,7 @@
 //! the state store. Small, but it uses launches, kills, commits and acknowledgements for real.
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::TaskLaunch;
@@ -173,6 +174,25 @@ impl Batch {
         let _ = ctx.accept(&[offer.id], vec![launch], DurationMs(0));
     }
 
+    /// Some are agreed to and kept, some agreed to and broken, some declined, some not answered.
+    fn answer(offers: &[InverseOffer], ctx: &mut Context) {
+        for offer in offers {
+            match offer.id.sequence % 4 {
+                0 => ctx.decline_inverse_offers(&[offer.id], "its tasks end soon"),
+                1 => {
+                    ctx.accept_inverse_offers(&[offer.id]);
+                    let tasks = ctx.tasks().live().filter(|it| it.agent() == offer.agent);
+                    let names: Vec<TaskName> = tasks.map(|task| task.name().clone()).collect();
+                    for name in names {
+                        ctx.kill(&name, None);
+                    }
+                }
+                2 => ctx.accept_inverse_offers(&[offer.id]),
+                _ => {}
+            }
+        }
+    }
+
     fn restore(&mut self, ctx: &mut Context) {
         self.active = true;
         self.done = ctx
@@ -246,6 +266,7 @@ impl Framework for Batch {
                     ctx.kill(&name, None);
                 }
             }
+            FrameworkEvent::InverseOffers { offers } => Self::answer(&offers, ctx),
             FrameworkEvent::Standby { .. } | FrameworkEvent::TornDown => self.active = false,
             FrameworkEvent::AcceptAnswered { refusal: Some(_), .. } => {
                 let held: Vec<OfferId> = ctx.offers().map(|offer| offer.id).collect();
@@ -261,6 +282,7 @@ impl Framework for Batch {
             | FrameworkEvent::StateRefused { .. }
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Timer => {}
         }

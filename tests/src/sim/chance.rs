@@ -30,6 +30,8 @@ pub struct Chance {
     pub notes: ChaCha8Rng,
     /// Who wants classical offers.
     pub classical: ChaCha8Rng,
+    /// How agents are emptied.
+    pub emptying: ChaCha8Rng,
 }
 
 impl Chance {
@@ -54,6 +56,7 @@ impl Chance {
             farm: stream(10),
             notes: stream(11),
             classical: stream(12),
+            emptying: stream(13),
         }
     }
 }

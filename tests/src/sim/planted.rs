@@ -89,6 +89,8 @@ pub enum Planted {
     ForgottenDrain,
     /// The master never hears which limits operators set.
     ForgottenLimit,
+    /// The master hears that a drain is to ask nobody.
+    ImpatientDrain,
     /// A member of the store answers with what it knew before it was cut off.
     StaleMember,
     /// A member that is cut off from the others says that it has written.
@@ -128,6 +130,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EndlessLease, "K8"),
     (Planted::ForgedDemand, "K10"),
     (Planted::ForgottenDrain, "I13"),
+    (Planted::ImpatientDrain, "I13"),
     (Planted::LostCheckpoint, "K14"),
     (Planted::LateStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),
@@ -170,6 +173,7 @@ impl Planted {
     fn occurrences(self) -> u64 {
         match self {
             Self::ImpatientRollout
+            | Self::ImpatientDrain
             | Self::BoastfulAgent
             | Self::NeverMends
             | Self::StaleMember
@@ -194,7 +198,7 @@ impl Planted {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
             }
-            Self::ForgottenDrain | Self::ForgottenLimit => {
+            Self::ForgottenDrain | Self::ForgottenLimit | Self::ImpatientDrain => {
                 plan.operators = true;
                 plan.rates.crash_master = 0;
             }

@@ -239,7 +239,10 @@ fn activate_all(world: &mut World) {
         .agents
         .values()
         .filter(|row| {
-            matches!(row.condition, AgentCondition::Draining | AgentCondition::Deactivated)
+            matches!(
+                row.condition,
+                AgentCondition::Draining | AgentCondition::Drained | AgentCondition::Deactivated
+            )
         })
         .map(|row| row.id)
         .collect();

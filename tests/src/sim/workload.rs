@@ -13,7 +13,7 @@ use proffer_service_core::api::ServiceStatus;
 use proffer_service_core::{ServiceCall, ServiceCommand};
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
-use proffer_types::{PrincipalName, Quantities, RoleName};
+use proffer_types::{DurationMs, PrincipalName, Quantities, RoleName};
 use rand::Rng;
 use std::collections::BTreeMap;
 
@@ -123,7 +123,15 @@ fn call(world: &mut World) -> Option<OperatorCall> {
     let agents = &world.view.agents;
     let agent = || nth(agents.len()).and_then(|place| agents.keys().nth(place).copied());
     match kind {
-        0..=3 => Some(OperatorCall::DrainAgent(agent()?)),
+        0..=3 => {
+            let rng = &mut world.chance.emptying;
+            let deadline = match between(rng, 0, 3) {
+                0 | 1 => None,
+                2 => Some(DurationMs(between(rng, 500, 8_000))),
+                _ => Some(DurationMs(0)),
+            };
+            Some(OperatorCall::DrainAgent { agent: agent()?, deadline })
+        }
         4 | 5 => Some(OperatorCall::DeactivateAgent(agent()?)),
         6..=11 => Some(OperatorCall::ActivateAgent(agent()?)),
         12..=15 => {
@@ -173,19 +181,22 @@ pub fn ask(world: &mut World, call: &OperatorCall) {
     let number = world.last_reply;
     world.asked.insert(number, (node, world.masters[node].life, call.clone()));
     world.counts.asked += 1;
-    let told = if let OperatorCall::DrainAgent(id) = call
-        && world.strikes(Planted::ForgottenDrain)
-    {
-        OperatorCall::ActivateAgent(*id)
-    } else if let OperatorCall::SetRole { role, config } = call
+    let mut told = call.clone();
+    if let OperatorCall::DrainAgent { agent, deadline } = call {
+        if world.strikes(Planted::ForgottenDrain) {
+            told = OperatorCall::ActivateAgent(*agent);
+        }
+        if *deadline != Some(DurationMs(0)) && world.strikes(Planted::ImpatientDrain) {
+            told = OperatorCall::DrainAgent { agent: *agent, deadline: Some(DurationMs(0)) };
+        }
+    }
+    if let OperatorCall::SetRole { role, config } = call
         && !config.limit.is_empty()
         && world.strikes(Planted::ForgottenLimit)
     {
         let config = RoleConfig { limit: Quantities::new(), ..config.clone() };
-        OperatorCall::SetRole { role: role.clone(), config }
-    } else {
-        call.clone()
-    };
+        told = OperatorCall::SetRole { role: role.clone(), config };
+    }
     let principal = PrincipalName::new("token:operator").expect("a valid name");
     let command = Command::Operator { reply_to: ReplyTo(number), principal, call: told };
     world.push(node, Some(command));

@@ -58,6 +58,10 @@ impl Master {
                 self.counters.offers_expired += 1;
                 self.rescind(&[id], "expired");
             }
+            Deadline::Vacate(id) => self.vacate_deadline(id, now),
+            Deadline::InverseOffer(id, framework) => {
+                self.inverse_offer_lapsed(id, framework, now);
+            }
             Deadline::OccupancySweep => self.sweep_occupancy(now),
             Deadline::Heartbeats => self.send_heartbeats(now),
         }
@@ -88,9 +92,13 @@ impl Master {
 
 fn proves_silence(due: Deadline) -> bool {
     match due {
-        Deadline::Agent(_) | Deadline::FrameworkSilent(_) | Deadline::FrameworkFailover(_) => true,
+        Deadline::Agent(_)
+        | Deadline::FrameworkSilent(_)
+        | Deadline::FrameworkFailover(_)
+        | Deadline::InverseOffer(..) => true,
         Deadline::FrameworkPromote(_)
         | Deadline::Offer(_)
+        | Deadline::Vacate(_)
         | Deadline::OccupancySweep
         | Deadline::Heartbeats => false,
     }
@@ -103,6 +111,10 @@ fn writes(due: Deadline) -> bool {
         | Deadline::FrameworkFailover(_)
         | Deadline::FrameworkPromote(_)
         | Deadline::OccupancySweep => true,
-        Deadline::FrameworkSilent(_) | Deadline::Offer(_) | Deadline::Heartbeats => false,
+        Deadline::FrameworkSilent(_)
+        | Deadline::Offer(_)
+        | Deadline::Vacate(_)
+        | Deadline::InverseOffer(..)
+        | Deadline::Heartbeats => false,
     }
 }

@@ -7,8 +7,9 @@ use crate::state::agents::{AgentEntry, Link};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::frameworks::{FrameworkEntry, Life, StateStore};
+use crate::state::vacate::Vacate;
 use proffer_allocator::Delta;
-use proffer_types::{FrameworkId, Now};
+use proffer_types::{AgentId, FrameworkId, Now};
 
 impl Master {
     pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
@@ -34,6 +35,10 @@ impl Master {
                 AgentStanding::Reachable | AgentStanding::Gone => now.wall,
             };
             self.agents.insert(id, AgentEntry::new(record, link, since));
+            let vacate = self.wanted_vacate(id).map(|(why, deadline)| Vacate::new(why, deadline));
+            if let Some(agent) = self.agents.get_mut(id) {
+                agent.vacate = vacate;
+            }
             self.row(RowKey::Agent(id));
         }
         for (agent, record) in &occupancy {
@@ -76,6 +81,10 @@ impl Master {
                 *until = awaited;
                 self.deadlines.set(Deadline::Agent(*id), awaited);
             }
+        }
+        let agents: Vec<AgentId> = self.agents.table.keys().copied().collect();
+        for id in agents {
+            self.arm_vacate(id, now);
         }
         let ids: Vec<FrameworkId> = self.frameworks.table.keys().copied().collect();
         for id in ids {

@@ -2,6 +2,7 @@
 
 use crate::effect::ConnectionId;
 use crate::registry::{AgentMode, AgentRecord, AgentStanding};
+use crate::state::vacate::Vacate;
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
@@ -68,6 +69,8 @@ pub(crate) struct AgentEntry {
     /// Its record as it is being written; registrations and other changes wait for it.
     pub(crate) writing: Option<AgentRecord>,
     pub(crate) waiting: Option<Registration>,
+    /// It is being emptied.
+    pub(crate) vacate: Option<Vacate>,
     /// Its books contradict each other: it gets no launches until it registers anew (K23).
     pub(crate) frozen: Option<String>,
     /// The allocator counts it.
@@ -95,6 +98,7 @@ impl AgentEntry {
             outgoing: Vec::new(),
             writing: None,
             waiting: None,
+            vacate: None,
             frozen: None,
             in_pool: false,
             usable: false,
@@ -139,7 +143,8 @@ impl AgentEntry {
             (Link::Connected { .. } | Link::Disconnected { .. }, mode) => match mode {
                 AgentMode::Active if self.frozen.is_some() => AgentCondition::Deactivated,
                 AgentMode::Active => AgentCondition::Active,
-                AgentMode::Draining => AgentCondition::Draining,
+                AgentMode::Draining { .. } if self.tasks_active == 0 => AgentCondition::Drained,
+                AgentMode::Draining { .. } => AgentCondition::Draining,
                 AgentMode::Deactivated => AgentCondition::Deactivated,
             },
         }
@@ -162,6 +167,8 @@ pub(crate) struct Agents {
     pub(crate) assembling: BTreeMap<(ConnectionId, Option<AgentId>, AgentSession), Registration>,
     /// New agents whose admission is being written.
     pub(crate) admitting: BTreeMap<AgentName, (AgentId, Registration)>,
+    /// Agents that are emptied whose tasks have changed in this turn.
+    pub(crate) recount: BTreeSet<AgentId>,
     /// Agents with gathered orders.
     pub(crate) unsent: BTreeSet<AgentId>,
 }
@@ -185,6 +192,7 @@ impl Agents {
 
     pub(crate) fn remove(&mut self, id: AgentId) -> Option<AgentEntry> {
         self.unsent.remove(&id);
+        self.recount.remove(&id);
         let entry = self.table.remove(&id)?;
         if self.by_name.get(&entry.record.info.name) == Some(&id) {
             self.by_name.remove(&entry.record.info.name);

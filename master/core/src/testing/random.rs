@@ -344,7 +344,10 @@ impl Life {
     }
 
     fn wishes(&mut self, framework: usize) {
-        let call = match self.dice.roll(4) {
+        let offers = self.frameworks[framework].inverse_offers.keys().copied().collect();
+        let call = match self.dice.roll(6) {
+            4 => Call::AcceptInverseOffers { offers },
+            5 => Call::DeclineInverseOffers { offers, reason: "busy".to_owned() },
             0 => Call::Revive { roles: BTreeSet::new() },
             1 => Call::Suppress { roles: BTreeSet::new() },
             2 => Call::Snapshot,
@@ -358,7 +361,11 @@ impl Life {
         let call = match (self.dice.roll(8), id) {
             (0, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: true },
             (6, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: false },
-            (1, Some(id)) => OperatorCall::DrainAgent(id),
+            (1, Some(id)) => {
+                let deadline = [None, Some(DurationMs(0)), Some(DurationMs(20_000))];
+                let deadline = deadline[usize::try_from(self.dice.roll(3)).expect("small")];
+                OperatorCall::DrainAgent { agent: id, deadline }
+            }
             (2, Some(id)) => OperatorCall::DeactivateAgent(id),
             (3 | 4, Some(id)) => OperatorCall::ActivateAgent(id),
             (5, _) => OperatorCall::TeardownFramework(self.frameworks[framework].id),

@@ -18,7 +18,8 @@
 //! | `decline FW SPAN` / `renew FW` | all its offers |
 //! | `kill FW TASK` / `ack FW AGENT THROUGH` / `snapshot FW` / `end FW` | calls |
 //! | `commit FW KEY=VALUE@EXPECTED…` / `list FW PREFIX` | its state store (`KEY=` deletes) |
-//! | `op gone\|drain\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
+//! | `agree FW` / `refuse FW WHY…` | answers all inverse offers that it knows |
+//! | `op drain AGENT [SPAN]`, `op gone\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
 //! | `hold` / `release` | writes wait / complete |
 //! | `wait SPAN` | time passes |
 //! | `failover` | a new master takes over; every peer is cut |
@@ -33,8 +34,8 @@ use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
-    DurationMs, Generation, LogIncarnation, OfferId, PrincipalName, Quantities, Resources,
-    RoleName, TaskKey, TaskState,
+    DurationMs, Generation, InverseOfferId, LogIncarnation, OfferId, PrincipalName, Quantities,
+    Resources, RoleName, TaskKey, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -220,6 +221,10 @@ impl Script {
                 let refuse_for = DurationMs::parse(span).expect("a span");
                 vec![Call::Decline { offers: held, refuse_for }]
             }
+            ("agree", []) => vec![Call::AcceptInverseOffers { offers: asked(peer) }],
+            ("refuse", why) => {
+                vec![Call::DeclineInverseOffers { offers: asked(peer), reason: why.join(" ") }]
+            }
             ("renew", []) => vec![Call::Renew { offers: held }],
             ("kill", [task]) => {
                 vec![Call::Kill { task: task.parse().expect("legal"), policy: None }]
@@ -262,7 +267,11 @@ impl Script {
             ["gone", name, "force"] => {
                 OperatorCall::MarkAgentGone { agent: agent(name), force: true }
             }
-            ["drain", name] => OperatorCall::DrainAgent(agent(name)),
+            ["drain", name] => OperatorCall::DrainAgent { agent: agent(name), deadline: None },
+            ["drain", name, deadline] => OperatorCall::DrainAgent {
+                agent: agent(name),
+                deadline: Some(DurationMs::parse(deadline).expect("a span")),
+            },
             ["deactivate", name] => OperatorCall::DeactivateAgent(agent(name)),
             ["activate", name] => OperatorCall::ActivateAgent(agent(name)),
             ["end", name] => OperatorCall::TeardownFramework(self.frameworks[*name].id),
@@ -294,6 +303,10 @@ impl Script {
             call,
         });
     }
+}
+
+fn asked(peer: &FrameworkPeer) -> Vec<InverseOfferId> {
+    peer.inverse_offers.keys().copied().collect()
 }
 
 fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> DemandGroup {

@@ -140,7 +140,7 @@ impl CompleteEndpoints {
     fn master(&mut self, command: &Command, effects: &[Effect], world: &World) {
         if let Command::Operator { call, .. } = command {
             let emptied = match call {
-                OperatorCall::DrainAgent(agent) => Some(*agent),
+                OperatorCall::DrainAgent { agent, .. } => Some(*agent),
                 OperatorCall::KillTask(key) => {
                     self.forget(|task, _, _| *task == key.name);
                     None

@@ -63,7 +63,7 @@ impl FakeMaster {
 
     pub(super) fn free(&self, id: AgentId) -> Resources {
         let agent = &self.agents[&id];
-        if agent.standing != Standing::Registered {
+        if agent.standing != Standing::Registered || self.drained.contains_key(&id) {
             return Resources::new();
         }
         let used = self
