@@ -564,6 +564,8 @@ pub(crate) enum AgentVerb {
     Activate(ObjectId),
     /// It will not return: its tasks are lost for good.
     Gone(GoneAgent),
+    /// Plan when agents are out of use.
+    Maintenance(Maintenance),
 }
 
 #[derive(Args, Debug)]
@@ -637,6 +639,52 @@ pub(crate) struct ConfirmedId {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    #[command(subcommand)]
+    pub verb: MaintenanceVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum MaintenanceVerb {
+    /// Plan a window. Before it frameworks move their tasks; when it begins what is left is killed; when it
+    /// ends the agents take tasks again.
+    Add(AddMaintenance),
+    /// Windows that have not ended.
+    List,
+    /// Forget one that has not begun.
+    Remove(ObjectId),
+    /// Begin one now: what is left on its agents is killed.
+    Start(ConfirmedId),
+    /// End one that has begun.
+    End(ObjectId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddMaintenance {
+    /// Which agents.
+    #[arg(required = true)]
+    pub agents: Vec<String>,
+    /// When it begins, such as `2026-11-21T02:00:00Z`.
+    #[arg(long, value_name = "MOMENT", required_unless_present = "begins_in")]
+    pub start: Option<String>,
+    /// In how long it begins.
+    #[arg(long = "in", value_name = "TIME", conflicts_with = "start")]
+    pub begins_in: Option<String>,
+    /// How long it lasts.
+    #[arg(long, value_name = "TIME")]
+    pub duration: String,
+    /// So long before it begins the agents take no new tasks, and frameworks are asked to move theirs.
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    pub lead: String,
+    /// What it is for.
+    #[arg(long, short, default_value = "")]
+    pub message: String,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Debug)]

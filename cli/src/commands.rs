@@ -13,6 +13,7 @@ pub(crate) mod follow;
 pub(crate) mod framework;
 pub(crate) mod frameworks;
 pub(crate) mod logs;
+pub(crate) mod maintenance;
 pub(crate) mod master;
 pub(crate) mod offers;
 pub(crate) mod roles;

@@ -12,6 +12,7 @@ pub mod bounds;
 mod executor;
 mod field;
 mod inverse_offer;
+mod maintenance;
 mod operator;
 mod resources;
 mod scheduler;

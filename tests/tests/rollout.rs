@@ -110,6 +110,21 @@ fn an_agent_is_drained_under_constant_load_and_no_request_fails() {
     dev.cli(&place, &["agents", "activate", &emptied]).well();
     let rows = dev.cli(&place, &["agents", "-o", "json"]).well().json();
     assert_eq!(row(&rows)["condition"], "active");
+    let maintenance = |verb: &[&str]| {
+        let args: Vec<&str> = [&["agents", "maintenance"], verb].concat();
+        dev.cli(&place, &args)
+    };
+    maintenance(&["add", &emptied, "--in", "2h", "--duration", "1h", "-m", "new disks"]).well();
+    let windows = maintenance(&["list", "-o", "json"]).well().json();
+    assert_eq!((&windows[0]["phase"], &windows[0]["id"]), (&"scheduled".into(), &"w1".into()));
+    assert_eq!(windows[0]["agents"][0], emptied.as_str());
+    let early = maintenance(&["end", "w1"]);
+    assert_eq!(early.code, 5, "{early:?}");
+    maintenance(&["start", "w1", "--yes"]).well();
+    let rows = dev.cli(&place, &["agents", "-o", "json"]).well().json();
+    assert_eq!(row(&rows)["condition"], "drained");
+    maintenance(&["end", "w1"]).well();
+    assert_eq!(maintenance(&["list", "-o", "json"]).well().json(), serde_json::json!([]));
     dev.interrupt();
 }
 

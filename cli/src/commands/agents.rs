@@ -38,6 +38,7 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
             must_confirm(args.yes, &question, "not confirmed")?;
             act(client, output, &id, if args.force { "gone?force=true" } else { "gone" }).await
         }
+        Some(AgentVerb::Maintenance(args)) => super::maintenance::run(client, output, args).await,
     }
 }
 
@@ -99,7 +100,7 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
 }
 
 /// An id, or the id of the agent with that name.
-async fn find(client: &Client, text: &str) -> Result<String, Failure> {
+pub(crate) async fn find(client: &Client, text: &str) -> Result<String, Failure> {
     if text.parse::<proffer_types::AgentId>().is_ok() {
         return Ok(text.to_owned());
     }

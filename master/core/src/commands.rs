@@ -15,6 +15,7 @@ mod framework_session;
 mod kill_task;
 mod launch_tasks;
 mod lead;
+mod maintenance;
 mod mark_agent_gone;
 mod occupancy;
 mod operator;

@@ -18,6 +18,7 @@ use crate::state::offers::Offers;
 use crate::state::pending::{Continuation, Pending, Write};
 use crate::state::roles::Roles;
 use crate::state::tasks::Tasks;
+use crate::state::windows::Windows;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::operator::{EventRow, OperatorAnswer};
 use proffer_types::{Cursor, DurationMs, MasterEpoch, Monotonic, Now, Refusal, RefusalCode};
@@ -73,6 +74,7 @@ pub struct Master {
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) roles: Roles,
+    pub(crate) windows: Windows,
     pub(crate) occupancy: Occupancy,
     pub(crate) pending: Pending,
     pub(crate) deadlines: Deadlines,
@@ -119,6 +121,7 @@ impl Master {
             tasks: Tasks::default(),
             offers: Offers::default(),
             roles: Roles::default(),
+            windows: Windows::default(),
             occupancy: Occupancy::default(),
             pending: Pending::default(),
             deadlines: Deadlines::default(),

@@ -3,6 +3,7 @@
 
 mod encoding;
 
+pub use crate::state::windows::{Progress, WindowRecord};
 pub use encoding::{RegistryError, state_prefix};
 
 use proffer_types::agent::AgentInfo;
@@ -10,7 +11,7 @@ use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
     AgentId, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName,
-    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, format,
+    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,9 @@ pub struct ClusterRecord {
     pub agent_mark: AgentId,
     /// The last framework id given.
     pub framework_mark: FrameworkId,
+    /// The last id of a maintenance window given.
+    #[serde(default)]
+    pub window_mark: WindowId,
     /// What the cluster may store and send; at most what every registered master supports (K5).
     pub feature_level: u32,
 }
@@ -126,6 +130,8 @@ pub enum RecordKey {
     Framework(FrameworkId),
     /// [`RoleConfig`].
     Role(RoleName),
+    /// [`WindowRecord`].
+    Maintenance(WindowId),
     /// [`OccupancyRecord`].
     Occupancy(AgentId),
     /// [`StateHead`].
@@ -146,6 +152,8 @@ pub enum Record {
     Framework(Box<FrameworkRecord>),
     /// See there.
     Role(RoleConfig),
+    /// See there.
+    Maintenance(Box<WindowRecord>),
     /// See there.
     Occupancy(OccupancyRecord),
     /// See there.
@@ -210,6 +218,8 @@ pub struct RegistryImage {
     pub frameworks: BTreeMap<FrameworkId, FrameworkRecord>,
     /// By name.
     pub roles: BTreeMap<RoleName, RoleConfig>,
+    /// By id.
+    pub maintenance: BTreeMap<WindowId, WindowRecord>,
     /// By agent.
     pub occupancy: BTreeMap<AgentId, OccupancyRecord>,
     /// By framework.
@@ -250,6 +260,9 @@ impl RegistryImage {
             (RecordKey::Role(name), Record::Role(record)) => {
                 self.roles.insert(name, record);
             }
+            (RecordKey::Maintenance(id), Record::Maintenance(record)) => {
+                self.maintenance.insert(id, *record);
+            }
             (RecordKey::Occupancy(id), Record::Occupancy(record)) => {
                 self.occupancy.insert(id, record);
             }
@@ -275,6 +288,9 @@ impl RegistryImage {
             }
             RecordKey::Role(name) => {
                 self.roles.remove(name);
+            }
+            RecordKey::Maintenance(id) => {
+                self.maintenance.remove(id);
             }
             RecordKey::Occupancy(id) => {
                 self.occupancy.remove(id);

@@ -25,6 +25,11 @@ impl Master {
             offered: agent.offered.clone(),
             tasks_active: agent.tasks_active,
             vacating: agent.vacate.as_ref().map(Vacate::row),
+            windows: agent
+                .windows
+                .iter()
+                .filter_map(|id| Some(self.windows.get(id)?.row(*id)))
+                .collect(),
         })
     }
 

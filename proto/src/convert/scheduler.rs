@@ -9,6 +9,7 @@ use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, 
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
@@ -385,6 +386,7 @@ impl From<Offer> for pb::Offer {
             group: offer.group.map(String::from),
             count: offer.count,
             expires_in_ms: offer.expires_in.0,
+            unavailability: offer.unavailability.map(pb::Unavailability::from),
         }
     }
 }
@@ -405,6 +407,7 @@ impl TryFrom<pb::Offer> for Offer {
             group: optional_name(offer.group.as_deref(), "group")?,
             count: offer.count,
             expires_in: DurationMs(offer.expires_in_ms),
+            unavailability: offer.unavailability.map(Unavailability::from),
         })
     }
 }

@@ -6,6 +6,7 @@ use proffer_types::attributes::parse_attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
 use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
+use proffer_types::maintenance::{Unavailability, WindowPhase, WindowRow};
 use proffer_types::offer::Offer;
 use proffer_types::operator::{
     AgentCondition, AgentRow, Change, DemandRow, EventRow, FrameworkRow, Overview, RoleRow,
@@ -57,6 +58,14 @@ fn agent() -> AgentRow {
                 answer: InverseAnswer::Declined { reason: "no room elsewhere".to_owned() },
             }],
         }),
+        windows: vec![WindowRow {
+            id: WindowId(3),
+            phase: WindowPhase::Scheduled,
+            start: WallTime(1_790_000_000_000),
+            duration: DurationMs::from_secs(3600),
+            lead: DurationMs::from_secs(900),
+            message: "new disks".to_owned(),
+        }],
     }
 }
 
@@ -161,6 +170,10 @@ fn offer() -> Offer {
         group: Some(name("web")),
         count: 1,
         expires_in: DurationMs(30_000),
+        unavailability: Some(Unavailability {
+            start: WallTime(1_790_000_000_000),
+            duration: DurationMs::from_secs(3600),
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use proffer_types::demand::DemandGroup;
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::inverse_offer::*;
+use proffer_types::maintenance::*;
 use proffer_types::offer::*;
 use proffer_types::operator::*;
 use proffer_types::resources::*;
@@ -523,6 +524,20 @@ fn vacating() -> impl Strategy<Value = Vacating> {
     )
 }
 
+fn window_row() -> impl Strategy<Value = WindowRow> {
+    let spans = (moment(), span(), span());
+    (number(), of_words(WindowPhase::WORDS), spans, text()).prop_map(
+        |(id, phase, (start, duration, lead), message)| WindowRow {
+            id: WindowId(id),
+            phase,
+            start,
+            duration,
+            lead,
+            message,
+        },
+    )
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
@@ -564,10 +579,13 @@ pub(crate) fn scheduler_up() -> impl Strategy<Value = SchedulerUp> {
 
 pub(crate) fn offer() -> BoxedStrategy<Offer> {
     let head = (offer_id(), framework_id(), role(), agent_id(), named(), text(), number());
-    let tail = (resources(), attributes(), option::of(named()), any::<u32>(), span());
+    let planned =
+        (moment(), span()).prop_map(|(start, duration)| Unavailability { start, duration });
+    let tail =
+        (resources(), attributes(), option::of(named()), any::<u32>(), span(), option::of(planned));
     (head, tail)
         .prop_map(|((id, framework, role, agent, agent_name, address, version), tail)| {
-            let (resources, attributes, group, count, expires_in) = tail;
+            let (resources, attributes, group, count, expires_in, unavailability) = tail;
             Offer {
                 id,
                 framework,
@@ -581,6 +599,7 @@ pub(crate) fn offer() -> BoxedStrategy<Offer> {
                 group,
                 count,
                 expires_in,
+                unavailability,
             }
         })
         .boxed()
@@ -788,8 +807,14 @@ pub(crate) fn executor_down() -> impl Strategy<Value = ExecutorDown> {
 pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
     let condition = of_words(AgentCondition::WORDS);
     let tail = (number(), number(), resources(), resources(), any::<u32>());
-    (agent_id(), agent_info(), condition, moment(), (tail, option::of(vacating())))
-        .prop_map(|(id, info, condition, since, (tail, vacating))| {
+    (
+        agent_id(),
+        agent_info(),
+        condition,
+        moment(),
+        (tail, option::of(vacating()), vec(window_row(), 0..3)),
+    )
+        .prop_map(|(id, info, condition, since, (tail, vacating, windows))| {
             let (session, version, allocated, offered, tasks_active) = tail;
             AgentRow {
                 id,
@@ -802,6 +827,7 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
                 offered,
                 tasks_active,
                 vacating,
+                windows,
             }
         })
         .boxed()

@@ -200,6 +200,12 @@ counter_id!(
     "f"
 );
 
+counter_id!(
+    /// A maintenance window. A durable counter in the registry (K19).
+    WindowId,
+    "w"
+);
+
 epoch!(
     /// Raised only by an explicit restore; orders all epochs and cursors (K19).
     Incarnation

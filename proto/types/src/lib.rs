@@ -35,6 +35,7 @@ pub mod explanation;
 pub mod format;
 pub mod ids;
 pub mod inverse_offer;
+pub mod maintenance;
 pub mod offer;
 pub mod operator;
 pub mod quantities;

@@ -4,6 +4,7 @@ use crate::attributes::Attributes;
 use crate::ids::{
     AgentId, AgentName, AgentVersion, FrameworkId, GroupName, OfferId, PrincipalName, RoleName,
 };
+use crate::maintenance::Unavailability;
 use crate::resources::{Resources, Volume};
 use crate::template::TaskLaunch;
 use crate::units::DurationMs;
@@ -36,6 +37,8 @@ pub struct Offer {
     pub count: u32,
     /// Time until it lapses, from when it was sent.
     pub expires_in: DurationMs,
+    /// When the agent is next planned to be out of use.
+    pub unavailability: Option<Unavailability>,
 }
 
 /// What an accept does with what it was offered. Operations apply in order, all or none.

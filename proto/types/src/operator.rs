@@ -6,9 +6,10 @@ use crate::demand::DemandGroup;
 use crate::explanation::Explanation;
 use crate::ids::{
     AgentId, AgentSession, AgentVersion, DemandKey, FrameworkEpoch, FrameworkId, OfferId,
-    PrincipalName, ReplicaId, RoleName, TaskKey,
+    PrincipalName, ReplicaId, RoleName, TaskKey, WindowId,
 };
 use crate::inverse_offer::{InverseAnswer, VacateReason};
+use crate::maintenance::{MaintenanceWindow, WindowRow};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::Resources;
@@ -68,6 +69,8 @@ pub struct AgentRow {
     pub tasks_active: u32,
     /// It is being emptied: how far that has come.
     pub vacating: Option<Vacating>,
+    /// Its maintenance windows that have not ended.
+    pub windows: Vec<WindowRow>,
 }
 
 /// How far an agent is emptied.
@@ -230,6 +233,14 @@ pub enum OperatorCall {
     DeactivateAgent(AgentId),
     /// Tasks again: ends drain and deactivation.
     ActivateAgent(AgentId),
+    /// Plan a maintenance window.
+    AddMaintenance(MaintenanceWindow),
+    /// Forget one that has not begun.
+    RemoveMaintenance(WindowId),
+    /// Begin one now.
+    StartMaintenance(WindowId),
+    /// End one that has begun: its agents take tasks again.
+    EndMaintenance(WindowId),
     /// End a framework and its tasks.
     TeardownFramework(FrameworkId),
     /// End a task.

@@ -109,7 +109,8 @@ impl Weight for Offer {
     fn weight(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
         2 * PART
-            + 8 * NUMBER
+            + 10 * NUMBER
+            + PART
             + text(self.role.as_str())
             + text(self.agent_name.as_str())
             + text(&self.address)

@@ -42,6 +42,8 @@ pub const MARKS: &[(&str, &str)] = &[
     ("inverse_offer_declined", "a framework kept its tasks on an agent that was emptied"),
     ("inverse_offer_lapsed", "a framework did not say whether it gives up its tasks"),
     ("inverse_offer_cancelled", "an agent was activated before it was empty"),
+    ("window_emptying", "frameworks were asked to move tasks for a maintenance window"),
+    ("window_begun", "a maintenance window began"),
     ("drain_deadline_over", "tasks were left on an agent at the deadline of its drain"),
     ("instance_replaced_first", "an instance that is to leave serves beside its replacement"),
     ("rollout_failed", "a rollout failed and stands still"),
@@ -146,6 +148,8 @@ impl Marks {
             }
             "agent_gone" => self.reach("agent_gone"),
             "framework_ended" => self.reach("framework_ended"),
+            "maintenance" if row.message.contains("to leave") => self.reach("window_emptying"),
+            "maintenance" if row.message.contains("has begun") => self.reach("window_begun"),
             "agent_drained" => self.reach("agent_emptied"),
             "inverse_offer_declined" => self.reach("inverse_offer_declined"),
             "inverse_offer_lapsed" => self.reach("inverse_offer_lapsed"),

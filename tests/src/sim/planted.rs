@@ -9,7 +9,7 @@
 )]
 
 use super::chance::between;
-use super::plan::Plan;
+use super::plan::{FaultRates, Plan};
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
 use proffer_master::store::model::{Guard, LeaderToken, Transaction};
@@ -91,6 +91,8 @@ pub enum Planted {
     ForgottenLimit,
     /// The master hears that a drain is to ask nobody.
     ImpatientDrain,
+    /// The list hides that a maintenance window has begun.
+    HiddenWindow,
     /// A member of the store answers with what it knew before it was cut off.
     StaleMember,
     /// A member that is cut off from the others says that it has written.
@@ -131,6 +133,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::ForgedDemand, "K10"),
     (Planted::ForgottenDrain, "I13"),
     (Planted::ImpatientDrain, "I13"),
+    (Planted::HiddenWindow, "I13"),
     (Planted::LostCheckpoint, "K14"),
     (Planted::LateStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),
@@ -197,6 +200,10 @@ impl Planted {
             Self::EndlessLease => {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
+            }
+            Self::HiddenWindow => {
+                plan.operators = true;
+                plan.rates = FaultRates::default();
             }
             Self::ForgottenDrain | Self::ForgottenLimit | Self::ImpatientDrain => {
                 plan.operators = true;
@@ -339,6 +346,7 @@ impl Planted {
                 Change::Task(row) if self == Self::SkippedChange && memory.strikes() => {
                     *change = Change::TaskRemoved(row.status.key());
                 }
+                Change::Agent(row) if self == Self::HiddenWindow => row.windows.clear(),
                 Change::OfferRemoved(_) if self == Self::LastingRow && memory.strikes() => {
                     *change = Change::AgentRemoved(AgentId(0));
                 }

@@ -11,11 +11,12 @@ use super::world::World;
 use proffer_master_core::{Command, ReplyTo};
 use proffer_service_core::api::ServiceStatus;
 use proffer_service_core::{ServiceCall, ServiceCommand};
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
-use proffer_types::{DurationMs, PrincipalName, Quantities, RoleName};
+use proffer_types::{AgentId, DurationMs, PrincipalName, Quantities, RoleName, WallTime, WindowId};
 use rand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A user does something.
 pub fn users(world: &mut World) {
@@ -123,6 +124,16 @@ fn call(world: &mut World) -> Option<OperatorCall> {
     let agents = &world.view.agents;
     let agent = || nth(agents.len()).and_then(|place| agents.keys().nth(place).copied());
     match kind {
+        0..=3 if one_in(&mut world.chance.emptying, 300) => plan_window(world, agent()?),
+        4 if one_in(&mut world.chance.emptying, 500) => {
+            let rng = &mut world.chance.emptying;
+            let window = WindowId(between(rng, 1, 4));
+            Some(match between(rng, 0, 2) {
+                0 => OperatorCall::StartMaintenance(window),
+                1 => OperatorCall::EndMaintenance(window),
+                _ => OperatorCall::RemoveMaintenance(window),
+            })
+        }
         0..=3 => {
             let rng = &mut world.chance.emptying;
             let deadline = match between(rng, 0, 3) {
@@ -170,6 +181,23 @@ fn call(world: &mut World) -> Option<OperatorCall> {
 
 /// Roles that operators set.
 pub const ROLES: [&str; 4] = ["batch", "batch/0", "batch/1", "services"];
+
+/// Windows begin by the wall clock, so that they are planned only where it does not jump (I14).
+fn plan_window(world: &mut World, agent: AgentId) -> Option<OperatorCall> {
+    if world.plan.rates.wall_jump > 0 {
+        return None;
+    }
+    let node = (0..world.masters.len()).find(|node| world.masters[*node].leading().is_some())?;
+    let wall = world.master_clock(node).wall;
+    let rng = &mut world.chance.emptying;
+    Some(OperatorCall::AddMaintenance(MaintenanceWindow {
+        agents: BTreeSet::from([agent]),
+        start: WallTime(wall.0 + between(rng, 0, 20_000)),
+        duration: DurationMs(between(rng, 1_000, 20_000)),
+        lead: DurationMs(between(rng, 0, 10_000)),
+        message: "new disks".to_owned(),
+    }))
+}
 
 /// Asks whoever leads.
 pub fn ask(world: &mut World, call: &OperatorCall) {

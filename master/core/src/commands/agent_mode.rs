@@ -36,6 +36,11 @@ impl Master {
         if agent.link == Link::Gone {
             return Err(Refusal::new(RefusalCode::Removed, "agent", format!("{id} is gone")));
         }
+        if mode == AgentMode::Active && agent.in_window {
+            let message = format!("{id} is in a maintenance window");
+            return Err(Refusal::new(RefusalCode::InUse, "agent", message)
+                .hint("proffer agents maintenance list names it; end or remove it"));
+        }
         if agent.record.mode == mode && agent.writing.is_none() {
             return Ok(None);
         }

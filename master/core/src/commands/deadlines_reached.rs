@@ -62,6 +62,8 @@ impl Master {
             Deadline::InverseOffer(id, framework) => {
                 self.inverse_offer_lapsed(id, framework, now);
             }
+            Deadline::Window(id) => self.window_due(id, now),
+            Deadline::Schedule => self.look_at_schedule(now),
             Deadline::OccupancySweep => self.sweep_occupancy(now),
             Deadline::Heartbeats => self.send_heartbeats(now),
         }
@@ -99,6 +101,8 @@ fn proves_silence(due: Deadline) -> bool {
         Deadline::FrameworkPromote(_)
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
+        | Deadline::Window(_)
+        | Deadline::Schedule
         | Deadline::OccupancySweep
         | Deadline::Heartbeats => false,
     }
@@ -110,6 +114,8 @@ fn writes(due: Deadline) -> bool {
         Deadline::Agent(_)
         | Deadline::FrameworkFailover(_)
         | Deadline::FrameworkPromote(_)
+        | Deadline::Window(_)
+        | Deadline::Schedule
         | Deadline::OccupancySweep => true,
         Deadline::FrameworkSilent(_)
         | Deadline::Offer(_)

@@ -46,6 +46,10 @@ impl Master {
                 self.set_agent_mode(reply_to, id, AgentMode::Deactivated)
             }
             OperatorCall::ActivateAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Active),
+            OperatorCall::AddMaintenance(window) => self.add_maintenance(reply_to, window, now),
+            OperatorCall::RemoveMaintenance(id) => self.remove_maintenance(reply_to, id),
+            OperatorCall::StartMaintenance(id) => self.start_maintenance(reply_to, id),
+            OperatorCall::EndMaintenance(id) => self.end_maintenance(reply_to, id),
             OperatorCall::TeardownFramework(id) => {
                 let who = format!("{principal} ended it");
                 self.check(|master| master.check_teardown(id))?;

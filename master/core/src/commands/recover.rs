@@ -8,13 +8,21 @@ use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::frameworks::{FrameworkEntry, Life, StateStore};
 use crate::state::vacate::Vacate;
+use crate::state::windows::WindowEntry;
 use proffer_allocator::Delta;
 use proffer_types::{AgentId, FrameworkId, Now};
 
 impl Master {
     pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
         let RegistryImage {
-            agents, frameworks, roles, occupancy, state_heads, state_index, ..
+            agents,
+            frameworks,
+            maintenance,
+            roles,
+            occupancy,
+            state_heads,
+            state_index,
+            ..
         } = image;
         let policy = self.config.policy.clone();
         self.tell_allocator(Delta::PolicySet { policy });
@@ -35,11 +43,19 @@ impl Master {
                 AgentStanding::Reachable | AgentStanding::Gone => now.wall,
             };
             self.agents.insert(id, AgentEntry::new(record, link, since));
+            self.row(RowKey::Agent(id));
+        }
+        self.windows = maintenance
+            .into_iter()
+            .map(|(id, record)| (id, WindowEntry { record, is_writing: false }))
+            .collect();
+        self.load_windows();
+        let ids: Vec<AgentId> = self.agents.table.keys().copied().collect();
+        for id in ids {
             let vacate = self.wanted_vacate(id).map(|(why, deadline)| Vacate::new(why, deadline));
             if let Some(agent) = self.agents.get_mut(id) {
                 agent.vacate = vacate;
             }
-            self.row(RowKey::Agent(id));
         }
         for (agent, record) in &occupancy {
             self.occupancy.load(*agent, record);
@@ -86,6 +102,7 @@ impl Master {
         for id in agents {
             self.arm_vacate(id, now);
         }
+        self.arm_windows(now);
         let ids: Vec<FrameworkId> = self.frameworks.table.keys().copied().collect();
         for id in ids {
             if self.frameworks.get(id).is_some_and(FrameworkEntry::is_ended) {

@@ -9,6 +9,7 @@ use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::tasks::KillOrder;
 use crate::state::vacate::{Ask, Vacate};
+use crate::state::windows::WindowEntry;
 use crate::turn::weighed;
 use proffer_types::inverse_offer::{InverseAnswer, InverseOffer, VacateReason};
 use proffer_types::scheduler::Event;
@@ -21,9 +22,12 @@ impl Master {
     /// Why and until when the agent is to be emptied; `None`: it is not.
     pub(crate) fn wanted_vacate(&self, id: AgentId) -> Option<(VacateReason, Option<DurationMs>)> {
         let agent = self.agents.get(id).filter(|agent| agent.link != Link::Gone)?;
+        let window = self.window_of(id).and_then(WindowEntry::vacate);
         match agent.record.mode {
+            // An open window leaves nobody any time.
+            _ if window.as_ref().is_some_and(|(_, left)| *left == Some(DurationMs(0))) => window,
             AgentMode::Draining { deadline } => Some((VacateReason::Drain, deadline)),
-            AgentMode::Active | AgentMode::Deactivated => None,
+            AgentMode::Active | AgentMode::Deactivated => window,
         }
     }
 
@@ -38,6 +42,9 @@ impl Master {
         }
         let why = if wanted.is_some() { "changed" } else { "cancelled" };
         self.end_vacate(id, why);
+        if wanted.as_ref().is_none_or(|(_, deadline)| *deadline != Some(DurationMs(0))) {
+            self.forget_kills(id);
+        }
         if let Some((reason, deadline)) = wanted {
             self.begin_vacate(id, Vacate::new(reason, deadline), now);
         }
@@ -65,7 +72,7 @@ impl Master {
         }
     }
 
-    /// Nobody is asked any more: what has not been killed stays.
+    /// Nobody is asked any more.
     fn end_vacate(&mut self, id: AgentId, why: &str) {
         let Some(vacate) = self.agents.get_mut(id).and_then(|agent| agent.vacate.take()) else {
             return;
@@ -74,11 +81,14 @@ impl Master {
         for (framework, ask) in vacate.asks {
             self.rescind_ask(id, framework, ask.id, why);
         }
+    }
+
+    /// What the agent has not heard of is not to be.
+    fn forget_kills(&mut self, id: AgentId) {
         for key in self.active_tasks(id) {
             if let Some(task) = self.tasks.get_mut(&key)
                 && task.kill.is_some_and(|kill| kill.cause.empties_agent())
             {
-                // The agent may never have heard of it.
                 task.kill = None;
             }
         }

@@ -2,7 +2,7 @@
 //! before it is read; values of state stores as bytes behind a short header.
 
 use super::{Record, RecordKey, StateValue};
-use proffer_types::{AgentId, FrameworkId, Refusal, RoleName, format};
+use proffer_types::{AgentId, FrameworkId, Refusal, RoleName, WindowId, format};
 use serde::{Deserialize, Serialize};
 
 const STATE_PREFIX: &str = "state/";
@@ -23,6 +23,7 @@ impl RecordKey {
             Self::Agent(id) => format!("agent/{:020}", id.0),
             Self::Framework(id) => format!("framework/{:020}", id.0),
             Self::Role(name) => format!("role/{name}"),
+            Self::Maintenance(id) => format!("maintenance/{:020}", id.0),
             Self::Occupancy(id) => format!("occupancy/{:020}", id.0),
             Self::StateHead(id) => format!("state_head/{:020}", id.0),
             Self::State(id, key) => state_prefix(*id, key),
@@ -47,6 +48,7 @@ impl RecordKey {
             "agent" => Self::Agent(AgentId(id(rest)?)),
             "framework" => Self::Framework(FrameworkId(id(rest)?)),
             "role" => Self::Role(RoleName::new(rest).map_err(|_| unknown())?),
+            "maintenance" => Self::Maintenance(WindowId(id(rest)?)),
             "occupancy" => Self::Occupancy(AgentId(id(rest)?)),
             "state_head" => Self::StateHead(FrameworkId(id(rest)?)),
             "state" => {
@@ -110,6 +112,7 @@ impl Record {
             Self::Agent(record) => to_json(record),
             Self::Framework(record) => to_json(record),
             Self::Role(record) => to_json(record),
+            Self::Maintenance(record) => to_json(record),
             Self::Occupancy(record) => to_json(record),
             Self::StateHead(record) => to_json(record),
             Self::State(StateValue { version, value }) => {
@@ -144,6 +147,7 @@ impl Record {
             RecordKey::Agent(_) => Self::Agent(json(key, bytes)?),
             RecordKey::Framework(_) => Self::Framework(json(key, bytes)?),
             RecordKey::Role(_) => Self::Role(json(key, bytes)?),
+            RecordKey::Maintenance(_) => Self::Maintenance(json(key, bytes)?),
             RecordKey::Occupancy(_) => Self::Occupancy(json(key, bytes)?),
             RecordKey::StateHead(_) => Self::StateHead(json(key, bytes)?),
             RecordKey::State(..) => Self::State(decode_state(key, bytes)?),

@@ -4,10 +4,11 @@ use crate::effect::ConnectionId;
 use crate::registry::{AgentMode, AgentRecord, AgentStanding};
 use crate::state::vacate::Vacate;
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
+use proffer_types::maintenance::Unavailability;
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
     AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic,
-    OfferId, PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime,
+    OfferId, PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime, WindowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,6 +72,12 @@ pub(crate) struct AgentEntry {
     pub(crate) waiting: Option<Registration>,
     /// It is being emptied.
     pub(crate) vacate: Option<Vacate>,
+    /// Maintenance windows that name it.
+    pub(crate) windows: BTreeSet<WindowId>,
+    /// One of them has begun.
+    pub(crate) in_window: bool,
+    /// The earliest of them.
+    pub(crate) unavailability: Option<Unavailability>,
     /// Its books contradict each other: it gets no launches until it registers anew (K23).
     pub(crate) frozen: Option<String>,
     /// The allocator counts it.
@@ -99,6 +106,9 @@ impl AgentEntry {
             writing: None,
             waiting: None,
             vacate: None,
+            windows: BTreeSet::new(),
+            in_window: false,
+            unavailability: None,
             frozen: None,
             in_pool: false,
             usable: false,
@@ -124,6 +134,7 @@ impl AgentEntry {
     pub(crate) fn takes_tasks(&self) -> bool {
         self.connection().is_some()
             && self.record.mode == AgentMode::Active
+            && !self.in_window
             && self.record.standing == AgentStanding::Reachable
             && self.writing.is_none()
             && self.frozen.is_none()
@@ -140,6 +151,13 @@ impl AgentEntry {
         match (self.link, self.record.mode) {
             (Link::Awaited { .. }, _) => AgentCondition::Awaited,
             (Link::Unreachable | Link::Gone, _) => AgentCondition::Unreachable,
+            (Link::Connected { .. } | Link::Disconnected { .. }, _) if self.in_window => {
+                if self.tasks_active == 0 {
+                    AgentCondition::Drained
+                } else {
+                    AgentCondition::Draining
+                }
+            }
             (Link::Connected { .. } | Link::Disconnected { .. }, mode) => match mode {
                 AgentMode::Active if self.frozen.is_some() => AgentCondition::Deactivated,
                 AgentMode::Active => AgentCondition::Active,

@@ -1,6 +1,6 @@
 //! When to wake up, as data: one moment a subject, found in order.
 
-use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId};
+use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId, WindowId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What falls due.
@@ -20,6 +20,10 @@ pub(crate) enum Deadline {
     Vacate(AgentId),
     /// A framework has not answered what it is asked to give up on an agent.
     InverseOffer(AgentId, FrameworkId),
+    /// A maintenance window begins or ends.
+    Window(WindowId),
+    /// A planned window may be about to begin.
+    Schedule,
     /// Occupancy is looked through.
     OccupancySweep,
     /// Frameworks hear that the master is there.

@@ -121,12 +121,15 @@ fn event(event: &Event) -> String {
                 .iter()
                 .map(|offer| {
                     let group = offer.group.as_ref().map(|g| format!(" for {}x{g}", offer.count));
+                    let planned =
+                        offer.unavailability.map(|it| format!(" out for {}", it.duration));
                     format!(
-                        "{} {} on {}{}",
+                        "{} {} on {}{}{}",
                         offer.id,
                         resources(&offer.resources),
                         offer.agent,
-                        group.unwrap_or_default()
+                        group.unwrap_or_default(),
+                        planned.unwrap_or_default()
                     )
                 })
                 .collect();

@@ -6,13 +6,14 @@ use super::{AgentPeer, FrameworkPeer, Harness};
 use crate::{Command, Config, Effect, ReplyTo};
 use proffer_types::agent::{AgentMessage, AgentOrder};
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
 use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
     AgentId, DurationMs, FrameworkId, Generation, LogIncarnation, PrincipalName, TaskKey, TaskName,
-    TaskState,
+    TaskState, WallTime, WindowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -358,7 +359,21 @@ impl Life {
 
     fn operate(&mut self, agent: usize, framework: usize) {
         let id = self.agents[agent].id;
-        let call = match (self.dice.roll(8), id) {
+        let window = WindowId(1 + self.dice.roll(4));
+        let call = match (self.dice.roll(12), id) {
+            (8, Some(agent)) => {
+                let start = self.harness.now.wall.0 + self.dice.roll(60_000);
+                OperatorCall::AddMaintenance(MaintenanceWindow {
+                    agents: BTreeSet::from([agent]),
+                    start: WallTime(start),
+                    duration: DurationMs(1 + self.dice.roll(60_000)),
+                    lead: DurationMs(self.dice.roll(60_000)),
+                    message: String::new(),
+                })
+            }
+            (9, _) => OperatorCall::StartMaintenance(window),
+            (10, _) => OperatorCall::EndMaintenance(window),
+            (11, _) => OperatorCall::RemoveMaintenance(window),
             (0, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: true },
             (6, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: false },
             (1, Some(id)) => {

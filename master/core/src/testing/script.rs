@@ -20,14 +20,17 @@
 //! | `commit FW KEY=VALUE@EXPECTED…` / `list FW PREFIX` | its state store (`KEY=` deletes) |
 //! | `agree FW` / `refuse FW WHY…` | answers all inverse offers that it knows |
 //! | `op drain AGENT [SPAN]`, `op gone\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
+//! | `op maintain AGENT START DURATION LEAD` (START from now), `op window start\|end\|remove ID` | maintenance windows |
 //! | `hold` / `release` | writes wait / complete |
 //! | `wait SPAN` | time passes |
+//! | `clock +SPAN\|-SPAN` | the wall clock jumps |
 //! | `failover` | a new master takes over; every peer is cut |
 
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness, describe};
 use crate::{Command, Config, ReplyTo};
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
@@ -35,7 +38,7 @@ use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
     DurationMs, Generation, InverseOfferId, LogIncarnation, OfferId, PrincipalName, Quantities,
-    Resources, RoleName, TaskKey, TaskState,
+    Resources, RoleName, TaskKey, TaskState, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -130,6 +133,11 @@ impl Script {
             ["hold"] => self.harness.hold_writes = true,
             ["release"] => self.harness.complete_writes(),
             ["wait", span] => self.harness.wait(DurationMs::parse(span).expect("a span")),
+            ["clock", jump] => {
+                let span = DurationMs::parse(&jump[1..]).expect("a span").0;
+                let wall = &mut self.harness.now.wall.0;
+                *wall = if jump.starts_with('-') { *wall - span } else { *wall + span };
+            }
             ["failover"] => self.fail_over(),
             [call, name, rest @ ..] => self.call(call, name, rest),
             _ => panic!("not a command: {line}"),
@@ -274,6 +282,25 @@ impl Script {
             },
             ["deactivate", name] => OperatorCall::DeactivateAgent(agent(name)),
             ["activate", name] => OperatorCall::ActivateAgent(agent(name)),
+            ["maintain", name, start, duration, lead] => {
+                let span = |text: &str| DurationMs::parse(text).expect("a span");
+                let start = WallTime(self.harness.now.wall.0 + span(start).0);
+                OperatorCall::AddMaintenance(MaintenanceWindow {
+                    agents: BTreeSet::from([agent(name)]),
+                    start,
+                    duration: span(duration),
+                    lead: span(lead),
+                    message: "new disks".to_owned(),
+                })
+            }
+            ["window", verb, id] => {
+                let id = id.parse().expect("a window's id");
+                match *verb {
+                    "start" => OperatorCall::StartMaintenance(id),
+                    "end" => OperatorCall::EndMaintenance(id),
+                    _ => OperatorCall::RemoveMaintenance(id),
+                }
+            }
             ["end", name] => OperatorCall::TeardownFramework(self.frameworks[*name].id),
             ["kill", task] => OperatorCall::KillTask(self.key(task)),
             ["weight", role, milli] => OperatorCall::SetRole {

@@ -15,6 +15,7 @@ use proffer_service_core::plan::Phase;
 use proffer_service_core::spec::ServiceName;
 use proffer_service_core::spec::model::RolloutSpec;
 use proffer_types::agent::{AgentOrder, KillCause};
+use proffer_types::maintenance::WindowPhase;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
 use proffer_types::scheduler::Call;
@@ -85,6 +86,8 @@ pub(super) struct Maintenance {
     drains: BTreeMap<AgentId, Drain>,
     /// The same of agents that something else was asked of meanwhile.
     doubted: BTreeMap<AgentId, Drain>,
+    /// How far the windows of agents have come, as the list has it.
+    windows: BTreeMap<AgentId, WindowPhase>,
     /// Calls under way, by agent.
     open: BTreeMap<AgentId, u32>,
     asked: Asked,
@@ -134,9 +137,20 @@ impl Maintenance {
         for effect in effects {
             let Effect::Publish { changes, .. } = effect else { continue };
             for change in changes {
+                if let Change::Agent(row) = change {
+                    let phases = row.windows.iter().map(|window| window.phase);
+                    self.windows.insert(row.id, phases.max().unwrap_or(WindowPhase::Scheduled));
+                }
+            }
+            for change in changes {
                 if let Change::Offer(row) = change {
                     self.looked += 1;
                     let drained = self.drained.contains(&row.agent);
+                    let window = self.windows.get(&row.agent).copied();
+                    let in_window = window.is_some_and(|phase| phase > WindowPhase::Scheduled);
+                    holds(!in_window, || {
+                        format!("{} is on {}, whose window is {window:?}", row.id, row.agent)
+                    })?;
                     holds(!drained, || {
                         format!("{} is on {}, which is drained", row.id, row.agent)
                     })?;
@@ -152,6 +166,18 @@ impl Maintenance {
         let now = world.master_clock(node).monotonic;
         for effect in effects {
             let Effect::SendAgent { frame, .. } = effect else { continue };
+            let is_open = self.windows.get(&frame.agent).is_some_and(|phase| {
+                // At the deadline of the asking it is about to begin.
+                *phase > WindowPhase::Scheduled
+            });
+            for order in &frame.orders {
+                if let AgentOrder::Kill { task, cause: KillCause::Maintenance, .. } = order {
+                    self.looked += 1;
+                    holds(is_open, || {
+                        format!("{task} is killed for no window of {}", frame.agent)
+                    })?;
+                }
+            }
             let Some(drain) = self.drains.get(&frame.agent) else { continue };
             for order in &frame.orders {
                 let AgentOrder::Kill { framework, task, cause: KillCause::Drain, .. } = order

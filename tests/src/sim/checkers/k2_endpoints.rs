@@ -141,6 +141,7 @@ impl CompleteEndpoints {
         if let Command::Operator { call, .. } = command {
             let emptied = match call {
                 OperatorCall::DrainAgent { agent, .. } => Some(*agent),
+                OperatorCall::AddMaintenance(window) => window.agents.first().copied(),
                 OperatorCall::KillTask(key) => {
                     self.forget(|task, _, _| *task == key.name);
                     None

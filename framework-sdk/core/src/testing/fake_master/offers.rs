@@ -101,6 +101,7 @@ impl FakeMaster {
             group,
             count,
             expires_in: OFFER_TTL,
+            unavailability: None,
         };
         self.offers.insert(offer.id, offer.clone());
         offer
