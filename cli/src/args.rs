@@ -296,6 +296,10 @@ pub(crate) struct Master {
     /// How long an offer is held.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub offer_ttl: String,
+    /// A framework that is asked to move its tasks, without a deadline, and does not answer for so long
+    /// loses them.
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub inverse_offer_timeout: String,
     /// Resources that count for no share.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Allocation")]
     pub fair_exclude: Vec<String>,
@@ -563,14 +567,17 @@ pub(crate) struct Agents {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AgentVerb {
-    /// No new tasks, and end the present ones. Asks when that is more than half of the cluster.
-    Drain(ConfirmedId),
+    /// No new tasks, and frameworks move the present ones elsewhere. Shows what is touched; asks when tasks
+    /// are ended at once or when that is more than half of the cluster.
+    Drain(DrainAgent),
     /// No new tasks.
-    Deactivate(ObjectId),
+    Deactivate(ConfirmedId),
     /// Tasks again.
     Activate(ObjectId),
     /// It will not return: its tasks are lost for good.
     Gone(GoneAgent),
+    /// Plan when agents are out of use.
+    Maintenance(Maintenance),
 }
 
 #[derive(Args, Debug)]
@@ -822,6 +829,77 @@ pub(crate) struct ObjectId {
 pub(crate) struct ConfirmedId {
     /// Which.
     pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    #[command(subcommand)]
+    pub verb: MaintenanceVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum MaintenanceVerb {
+    /// Plan a window. Before it frameworks move their tasks; when it begins what is left is killed; when it
+    /// ends the agents take tasks again.
+    Add(AddMaintenance),
+    /// Windows that have not ended.
+    List,
+    /// Forget one that has not begun.
+    Remove(ObjectId),
+    /// Begin one now: what is left on its agents is killed.
+    Start(ConfirmedId),
+    /// End one that has begun.
+    End(ObjectId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddMaintenance {
+    /// Which agents.
+    #[arg(required = true)]
+    pub agents: Vec<String>,
+    /// When it begins, such as `2026-11-21T02:00:00Z`.
+    #[arg(long, value_name = "MOMENT", required_unless_present = "begins_in")]
+    pub start: Option<String>,
+    /// In how long it begins.
+    #[arg(long = "in", value_name = "TIME", conflicts_with = "start")]
+    pub begins_in: Option<String>,
+    /// How long it lasts.
+    #[arg(long, value_name = "TIME")]
+    pub duration: String,
+    /// So long before it begins the agents take no new tasks, and frameworks are asked to move theirs.
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    pub lead: String,
+    /// What it is for.
+    #[arg(long, short, default_value = "")]
+    pub message: String,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DrainAgent {
+    /// Which.
+    pub id: String,
+    /// After this long, what is left is killed, with its grace; without it frameworks have as long as they
+    /// need, and only those are hurried that do not answer.
+    #[arg(long, value_name = "TIME", conflicts_with = "now")]
+    pub deadline: Option<String>,
+    /// Kill everything there at once, with its grace; nobody is asked.
+    #[arg(long)]
+    pub now: bool,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Follow it until nothing is left.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to follow it; the drain goes on after that.
+    #[arg(long, value_name = "TIME", default_value = "30m")]
+    pub timeout: String,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,

@@ -58,6 +58,8 @@ impl Framework for Launcher {
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::Hold(_)
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown

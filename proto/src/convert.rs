@@ -12,6 +12,8 @@ pub mod bounds;
 mod executor;
 mod field;
 mod hold;
+mod inverse_offer;
+mod maintenance;
 mod operator;
 mod resources;
 mod scheduler;

@@ -101,6 +101,26 @@ pub const RPCS: &[Rpc] = &[
         (Verb::Activate, ObjectKind::Agent),
     ),
     operator(
+        "AddMaintenance",
+        ("AddMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Drain, ObjectKind::Agent),
+    ),
+    operator(
+        "RemoveMaintenance",
+        ("RemoveMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Activate, ObjectKind::Agent),
+    ),
+    operator(
+        "StartMaintenance",
+        ("StartMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Drain, ObjectKind::Agent),
+    ),
+    operator(
+        "EndMaintenance",
+        ("EndMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Activate, ObjectKind::Agent),
+    ),
+    operator(
         "TeardownFramework",
         ("TeardownFrameworkRequest", "OperatorAnswer"),
         (Verb::Teardown, ObjectKind::Framework),
@@ -289,6 +309,14 @@ pub const ROUTES: &[Route] = &[
     act(Method::Post, "/v1/agents/{id}/drain", "DrainAgent"),
     act(Method::Post, "/v1/agents/{id}/deactivate", "DeactivateAgent"),
     act(Method::Post, "/v1/agents/{id}/activate", "ActivateAgent"),
+    Route {
+        method: Method::Post,
+        path: "/v1/maintenance",
+        target: Target::Rpc { method: "AddMaintenance", body: Some("window"), events: false },
+    },
+    act(Method::Delete, "/v1/maintenance/{id}", "RemoveMaintenance"),
+    act(Method::Post, "/v1/maintenance/{id}/start", "StartMaintenance"),
+    act(Method::Post, "/v1/maintenance/{id}/end", "EndMaintenance"),
     read("/v1/frameworks", "ListFrameworks"),
     act(Method::Delete, "/v1/frameworks/{id}", "TeardownFramework"),
     read("/v1/demand", "ListDemand"),

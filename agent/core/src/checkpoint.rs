@@ -36,6 +36,10 @@ pub enum KillCause {
     Framework,
     /// An operator asked, or ended the framework, or the agent was given up.
     Operator,
+    /// Its agent is drained.
+    Drain,
+    /// A maintenance window of its agent has begun.
+    Maintenance,
     /// Its alive check failed.
     AliveCheck,
     /// Its startup check did not pass in time.

@@ -4,7 +4,7 @@
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_server::{AgentService, AgentServiceServer};
 use proffer_types::agent::{
-    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp,
+    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp, KillCause,
 };
 use proffer_types::hold::AgentHold;
 use proffer_types::ids::{
@@ -189,7 +189,8 @@ impl Agent {
 
     pub(crate) async fn kill(&mut self, number: u64) {
         let (task, policy) = (name(number), None);
-        let order = AgentOrder::Kill { framework: FRAMEWORK, task, policy, by_operator: false };
+        let order =
+            AgentOrder::Kill { framework: FRAMEWORK, task, policy, cause: KillCause::Framework };
         self.order(order).await;
     }
 

@@ -62,6 +62,9 @@ fn weigh(call: &Call) -> usize {
         Call::Demand { groups } => 1 + groups.len(),
         // A template or a commit may be large; each has a frame of its own.
         Call::Template { .. } | Call::State { .. } => FRAME_WEIGHT_MAX / 2 + 1,
+        Call::AcceptInverseOffers { offers } | Call::DeclineInverseOffers { offers, .. } => {
+            16 + offers.len()
+        }
         Call::Subscribe { .. }
         | Call::Decline { .. }
         | Call::Renew { .. }

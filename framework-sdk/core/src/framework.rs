@@ -3,9 +3,12 @@
 use crate::context::Context;
 use crate::task_table::Task;
 use proffer_types::hold::{HoldId, HoldNews};
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{Absence, FrameworkInfo};
-use proffer_types::{AgentId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState};
+use proffer_types::{
+    AgentId, InverseOfferId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState,
+};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -111,6 +114,19 @@ pub enum FrameworkEvent<Input> {
         /// Why.
         reason: String,
     },
+    /// It is asked to give up tasks, because their agent is to be emptied; each request is told once. A
+    /// framework answers with [`Context::accept_inverse_offers`] and moves them, or declines; at the
+    /// deadline what is left is killed all the same. One that does not answer loses them at the
+    /// deadline too, and without one after a time that operators set.
+    InverseOffers {
+        /// What.
+        offers: Vec<InverseOffer>,
+    },
+    /// It is no longer asked: the tasks have ended, or they may stay.
+    InverseOffersRescinded {
+        /// Which.
+        offers: Vec<InverseOfferId>,
+    },
     /// The answer to [`Context::accept`].
     AcceptAnswered {
         /// The number it returned.
@@ -160,6 +176,10 @@ impl FrameworkEvent<Infallible> {
             Self::Rescinded { offers, reason } => FrameworkEvent::Rescinded { offers, reason },
             Self::AcceptAnswered { accept, refusal, holds } => {
                 FrameworkEvent::AcceptAnswered { accept, refusal, holds }
+            }
+            Self::InverseOffers { offers } => FrameworkEvent::InverseOffers { offers },
+            Self::InverseOffersRescinded { offers } => {
+                FrameworkEvent::InverseOffersRescinded { offers }
             }
             Self::Hold(news) => FrameworkEvent::Hold(news),
             Self::Standby { active } => FrameworkEvent::Standby { active },

@@ -286,6 +286,7 @@ impl Master {
             group: decision.group,
             count: decision.count,
             expires_in: ttl,
+            unavailability: agent.unavailability,
         };
         let expires = now.monotonic.after(ttl);
         let entry = OfferEntry { offer: offer.clone(), made: now.monotonic, expires };

@@ -27,6 +27,7 @@ impl Master {
         for id in self.frameworks.table.keys() {
             self.check_framework(*id)?;
         }
+        self.check_vacated()?;
         self.pending.check_loads()?;
         self.occupancy.check()?;
         self.check_offers_linked()?;
@@ -112,6 +113,33 @@ impl Master {
             holds(hold.number() <= self.cluster.hold_mark, || format!("K19 {hold} was not given"))?;
         }
         Ok(())
+    }
+
+    /// Whoever has tasks on an agent that is emptied is asked, and nobody else.
+    fn check_vacated(&self) -> Checked {
+        let mut asked = 0;
+        for (id, agent) in &self.agents.table {
+            let wanted = self.wanted_vacate(*id);
+            let current = agent.vacate.as_ref().map(|it| (it.reason.clone(), it.deadline));
+            holds(agent.writing.is_some() || wanted == current, || {
+                format!("{id} is emptied for {current:?}, wanted is {wanted:?}")
+            })?;
+            let Some(vacate) = &agent.vacate else { continue };
+            asked += vacate.asks.len();
+            for (framework, ask) in &vacate.asks {
+                let entry = self.frameworks.get(*framework);
+                let known = entry.is_some_and(|entry| entry.asked.get(&ask.id) == Some(id));
+                holds(known || entry.is_none(), || {
+                    format!("{framework} does not know {}", ask.id)
+                })?;
+            }
+            let told: u32 = vacate.asks.values().map(|ask| ask.tasks).sum();
+            holds(self.agents.recount.contains(id) || told == agent.tasks_active, || {
+                format!("{id}: {told} tasks are asked for, {} are active", agent.tasks_active)
+            })?;
+        }
+        let known: usize = self.frameworks.table.values().map(|entry| entry.asked.len()).sum();
+        holds(known <= asked, || format!("frameworks know {known} inverse offers of {asked}"))
     }
 
     fn check_framework(&self, id: FrameworkId) -> Checked {

@@ -74,6 +74,9 @@ pub const ASSEMBLIES_MAX: usize = 4096;
 /// Bytes of the message of a status; what an agent writes beyond it is cut off.
 pub const STATUS_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
+/// Maintenance windows that are planned at a time.
+pub const WINDOWS_MAX: usize = 1_000;
+
 /// Entries of a map that others fill: labels, variables, attributes.
 pub const TEXT_ENTRIES_MAX: usize = 1024;
 

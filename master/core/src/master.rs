@@ -19,6 +19,7 @@ use crate::state::offers::Offers;
 use crate::state::pending::{Continuation, Pending, Write};
 use crate::state::roles::Roles;
 use crate::state::tasks::Tasks;
+use crate::state::windows::Windows;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::operator::{EventRow, OperatorAnswer};
 use proffer_types::{Cursor, DurationMs, MasterEpoch, Monotonic, Now, Refusal, RefusalCode};
@@ -74,6 +75,7 @@ pub struct Master {
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) roles: Roles,
+    pub(crate) windows: Windows,
     pub(crate) occupancy: Occupancy,
     pub(crate) holds: Holds,
     pub(crate) pending: Pending,
@@ -87,6 +89,8 @@ pub struct Master {
     /// Events for connections that have no subscription, until the end of the turn.
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
+    /// Inverse offers of this epoch so far.
+    pub(crate) inverse_offers_made: u64,
     /// Contradictions of this turn, by kind of event and object (K23).
     pub(crate) troubles: BTreeMap<(&'static str, String), String>,
     /// A check runs, so nothing is being changed (K23).
@@ -119,6 +123,7 @@ impl Master {
             tasks: Tasks::default(),
             offers: Offers::default(),
             roles: Roles::default(),
+            windows: Windows::default(),
             occupancy: Occupancy::default(),
             holds: Holds::default(),
             pending: Pending::default(),
@@ -129,6 +134,7 @@ impl Master {
             allocation_unfinished: false,
             direct: BTreeMap::new(),
             counters: Counters::default(),
+            inverse_offers_made: 0,
             troubles: BTreeMap::new(),
             checking: false,
             #[cfg(any(test, feature = "testing"))]

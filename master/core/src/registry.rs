@@ -3,6 +3,7 @@
 
 mod encoding;
 
+pub use crate::state::windows::{Progress, WindowRecord};
 pub use encoding::{RegistryError, state_prefix};
 
 use proffer_types::agent::AgentInfo;
@@ -10,8 +11,8 @@ use proffer_types::hold::{Hold, HoldId};
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    AgentId, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName, Refusal,
-    RefusalCode, ReplicaId, RoleName, WallTime, format,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName,
+    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,9 @@ pub struct ClusterRecord {
     /// The last number given to a reservation or a volume.
     #[serde(default)]
     pub hold_mark: u64,
+    /// The last id of a maintenance window given.
+    #[serde(default)]
+    pub window_mark: WindowId,
     /// What the cluster may store and send; at most what every registered master supports (K5).
     pub feature_level: u32,
 }
@@ -53,8 +57,11 @@ pub enum AgentMode {
     /// Takes tasks.
     #[default]
     Active,
-    /// Takes none; its tasks are being ended.
-    Draining,
+    /// Takes none; its tasks are moved elsewhere or ended.
+    Draining {
+        /// How long frameworks are asked before what is left is killed; `None`: as long as it takes.
+        deadline: Option<DurationMs>,
+    },
     /// Takes none.
     Deactivated,
 }
@@ -156,6 +163,8 @@ pub enum RecordKey {
     Framework(FrameworkId),
     /// [`RoleConfig`].
     Role(RoleName),
+    /// [`WindowRecord`].
+    Maintenance(WindowId),
     /// [`OccupancyRecord`].
     Occupancy(AgentId),
     /// [`HoldRecord`].
@@ -178,6 +187,8 @@ pub enum Record {
     Framework(Box<FrameworkRecord>),
     /// See there.
     Role(RoleConfig),
+    /// See there.
+    Maintenance(Box<WindowRecord>),
     /// See there.
     Occupancy(OccupancyRecord),
     /// See there.
@@ -244,6 +255,8 @@ pub struct RegistryImage {
     pub frameworks: BTreeMap<FrameworkId, FrameworkRecord>,
     /// By name.
     pub roles: BTreeMap<RoleName, RoleConfig>,
+    /// By id.
+    pub maintenance: BTreeMap<WindowId, WindowRecord>,
     /// By agent.
     pub occupancy: BTreeMap<AgentId, OccupancyRecord>,
     /// By id.
@@ -287,6 +300,9 @@ impl RegistryImage {
             (RecordKey::Role(name), Record::Role(record)) => {
                 self.roles.insert(name, record);
             }
+            (RecordKey::Maintenance(id), Record::Maintenance(record)) => {
+                self.maintenance.insert(id, *record);
+            }
             (RecordKey::Occupancy(id), Record::Occupancy(record)) => {
                 self.occupancy.insert(id, record);
             }
@@ -315,6 +331,9 @@ impl RegistryImage {
             }
             RecordKey::Role(name) => {
                 self.roles.remove(name);
+            }
+            RecordKey::Maintenance(id) => {
+                self.maintenance.remove(id);
             }
             RecordKey::Occupancy(id) => {
                 self.occupancy.remove(id);

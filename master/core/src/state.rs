@@ -13,3 +13,5 @@ pub(crate) mod pending;
 pub(crate) mod roles;
 pub(crate) mod tally;
 pub(crate) mod tasks;
+pub(crate) mod vacate;
+pub(crate) mod windows;

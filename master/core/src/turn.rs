@@ -26,6 +26,13 @@ impl Master {
         }
     }
 
+    /// Tells it before everything else that waits.
+    pub(crate) fn urge(&mut self, framework: FrameworkId, event: Event) {
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.urge(event);
+        }
+    }
+
     /// A task changed: its framework is told its newest state.
     pub(crate) fn tell_task(&mut self, key: &TaskKey) {
         if let Some(outbox) = self.frameworks.outbox(key.framework) {
@@ -66,6 +73,7 @@ impl Master {
             return;
         }
         self.reclaim();
+        self.recount_vacated(now);
         self.allocate(budget, now);
         self.flush(now);
         self.publish(now);

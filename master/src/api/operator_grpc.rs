@@ -29,6 +29,18 @@ macro_rules! reads {
             async fn activate_agent(&self, ask: Request<pb::ActivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }
+            async fn add_maintenance(&self, ask: Request<pb::AddMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn remove_maintenance(&self, ask: Request<pb::RemoveMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn start_maintenance(&self, ask: Request<pb::StartMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn end_maintenance(&self, ask: Request<pb::EndMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
             async fn teardown_framework(&self, ask: Request<pb::TeardownFrameworkRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }

@@ -2,21 +2,22 @@
 
 use super::bounds::{CALLS_MAX, ENTRIES_MAX, EXCEPTIONS_MAX, ITEMS_MAX, OPERATIONS_MAX};
 use super::field::{
-    bounded, from_ref, invalid, item, labels, list, name, names, numbers, optional_name, part,
-    required,
+    bounded, from_ref, invalid, item, known, labels, list, name, names, numbers, optional_name,
+    part, required,
 };
 use super::hold::reclaim_from_text;
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, LogIncarnation,
-    MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
+    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, InverseOfferId,
+    LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
 };
 
 impl From<SchedulerUp> for pb::SchedulerUp {
@@ -98,6 +99,8 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::Revive(_)) => "revive",
         Some(Kind::Kill(_)) => "kill",
         Some(Kind::Acknowledge(_)) => "acknowledge",
+        Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
+        Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -118,6 +121,9 @@ impl From<Call> for pb::Call {
     fn from(call: Call) -> Self {
         use pb::call::{self, Kind};
         let ids = |offers: Vec<OfferId>| offers.into_iter().map(pb::OfferId::from).collect();
+        let inverse = |offers: Vec<InverseOfferId>| {
+            offers.into_iter().map(pb::InverseOfferId::from).collect()
+        };
         let kind = match call {
             Call::Subscribe { info, replica, take_over } => Kind::Subscribe(call::Subscribe {
                 info: Some(info.into()),
@@ -153,6 +159,13 @@ impl From<Call> for pb::Call {
                     through,
                     except: except.into_iter().collect(),
                 })
+            }
+            Call::AcceptInverseOffers { offers } => {
+                Kind::AcceptInverseOffers(call::AcceptInverseOffers { offers: inverse(offers) })
+            }
+            Call::DeclineInverseOffers { offers, reason } => {
+                let offers = inverse(offers);
+                Kind::DeclineInverseOffers(call::DeclineInverseOffers { offers, reason })
             }
             Call::Snapshot => Kind::Snapshot(call::Snapshot {}),
             Call::State { request, call } => {
@@ -213,6 +226,13 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             through: call.through,
             except: numbers(call.except, "except", EXCEPTIONS_MAX)?,
         },
+        Kind::AcceptInverseOffers(call) => {
+            Call::AcceptInverseOffers { offers: inverse_offer_ids(call.offers)? }
+        }
+        Kind::DeclineInverseOffers(call) => Call::DeclineInverseOffers {
+            offers: inverse_offer_ids(call.offers)?,
+            reason: call.reason,
+        },
         Kind::Snapshot(_) => Call::Snapshot,
         Kind::State(call) => Call::State { request: call.request, call: part(call.call, "call")? },
         Kind::Teardown(_) => Call::Teardown,
@@ -223,6 +243,11 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
 fn offer_ids(ids: Vec<pb::OfferId>) -> Result<Vec<OfferId>, Refusal> {
     bounded(ids.len(), "offers", ITEMS_MAX)?;
     Ok(ids.into_iter().map(OfferId::from).collect())
+}
+
+fn inverse_offer_ids(ids: Vec<pb::InverseOfferId>) -> Result<Vec<InverseOfferId>, Refusal> {
+    bounded(ids.len(), "offers", ITEMS_MAX)?;
+    Ok(ids.into_iter().map(InverseOfferId::from).collect())
 }
 
 impl From<Accept> for pb::Accept {
@@ -388,6 +413,7 @@ impl From<Offer> for pb::Offer {
             group: offer.group.map(String::from),
             count: offer.count,
             expires_in_ms: offer.expires_in.0,
+            unavailability: offer.unavailability.map(pb::Unavailability::from),
         }
     }
 }
@@ -408,6 +434,7 @@ impl TryFrom<pb::Offer> for Offer {
             group: optional_name(offer.group.as_deref(), "group")?,
             count: offer.count,
             expires_in: DurationMs(offer.expires_in_ms),
+            unavailability: offer.unavailability.map(Unavailability::from),
         })
     }
 }
@@ -467,12 +494,7 @@ impl TryFrom<pb::SchedulerDown> for SchedulerDown {
 
     /// Events of an unknown kind are skipped (K5).
     fn try_from(frame: pb::SchedulerDown) -> Result<Self, Refusal> {
-        let mut events = Vec::with_capacity(frame.events.len());
-        for (index, event) in frame.events.into_iter().enumerate() {
-            let Some(kind) = event.kind else { continue };
-            let event = event_from_kind(kind).map_err(|r| r.within(item("events", index)))?;
-            events.push(event);
-        }
+        let events = known(frame.events, "events", |event| event.kind, event_from_kind)?;
         Ok(Self {
             master_epoch: MasterEpoch(frame.master_epoch),
             epoch: FrameworkEpoch(frame.epoch),
@@ -528,6 +550,15 @@ impl From<Event> for pb::Event {
                 refusal: refusal.map(pb::Refusal::from),
                 holds: holds.iter().map(ToString::to_string).collect(),
             }),
+            Event::InverseOffers { offers } => Kind::InverseOffers(event::InverseOffers {
+                offers: offers.into_iter().map(pb::InverseOffer::from).collect(),
+            }),
+            Event::InverseOffersRescinded { offers, reason } => {
+                Kind::InverseOffersRescinded(event::InverseOffersRescinded {
+                    offers: offers.into_iter().map(pb::InverseOfferId::from).collect(),
+                    reason,
+                })
+            }
             Event::Status(status) => Kind::Status(status.into()),
             Event::Task(record) => Kind::Task(record.into()),
             Event::State { request, answer } => {
@@ -583,6 +614,13 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             accept: event.accept,
             refusal: event.refusal.map(Refusal::from),
             holds: names(&event.holds, "accepted.holds", OPERATIONS_MAX * 16)?,
+        },
+        Kind::InverseOffers(event) => Event::InverseOffers {
+            offers: list(event.offers, "offers", ITEMS_MAX).map_err(below("inverse_offers"))?,
+        },
+        Kind::InverseOffersRescinded(event) => Event::InverseOffersRescinded {
+            offers: inverse_offer_ids(event.offers).map_err(below("inverse_offers_rescinded"))?,
+            reason: event.reason,
         },
         Kind::Status(status) => Event::Status(status.try_into().map_err(below("status"))?),
         Kind::Task(record) => Event::Task(record.try_into().map_err(below("task"))?),

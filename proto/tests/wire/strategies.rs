@@ -7,6 +7,8 @@ use proffer_types::demand::DemandGroup;
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::hold::*;
+use proffer_types::inverse_offer::*;
+use proffer_types::maintenance::*;
 use proffer_types::offer::*;
 use proffer_types::operator::*;
 use proffer_types::resources::*;
@@ -523,6 +525,66 @@ fn state_answer() -> impl Strategy<Value = StateAnswer> {
     ]
 }
 
+fn inverse_offer_id() -> impl Strategy<Value = InverseOfferId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| InverseOfferId { epoch: MasterEpoch(epoch), sequence })
+}
+
+fn vacate_reason() -> impl Strategy<Value = VacateReason> {
+    prop_oneof![
+        Just(VacateReason::Drain),
+        (moment(), span(), text()).prop_map(|(start, duration, message)| {
+            VacateReason::Maintenance { start, duration, message }
+        }),
+    ]
+}
+
+fn inverse_offer() -> impl Strategy<Value = InverseOffer> {
+    let head = (inverse_offer_id(), agent_id(), named());
+    (head, vec(named(), 0..3), vacate_reason(), option::of(span())).prop_map(
+        |((id, agent, agent_name), tasks, reason, deadline)| InverseOffer {
+            id,
+            agent,
+            agent_name,
+            tasks,
+            reason,
+            deadline,
+        },
+    )
+}
+
+fn vacating() -> impl Strategy<Value = Vacating> {
+    let answer = prop_oneof![
+        Just(InverseAnswer::None),
+        Just(InverseAnswer::Accepted),
+        text().prop_map(|reason| InverseAnswer::Declined { reason }),
+    ];
+    let holder = (framework_id(), any::<u32>(), answer)
+        .prop_map(|(framework, tasks, answer)| VacateHolder { framework, tasks, answer });
+    (vacate_reason(), option::of(span()), any::<bool>(), vec(holder, 0..3)).prop_map(
+        |(reason, deadline, is_binding, holders)| Vacating {
+            reason,
+            deadline,
+            is_binding,
+            holders,
+        },
+    )
+}
+
+fn window_row() -> impl Strategy<Value = WindowRow> {
+    let spans = (moment(), span(), span());
+    (number(), of_words(WindowPhase::WORDS), spans, text()).prop_map(
+        |(id, phase, (start, duration, lead), message)| WindowRow {
+            id: WindowId(id),
+            phase,
+            start,
+            duration,
+            lead,
+            message,
+        },
+    )
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
@@ -546,6 +608,9 @@ fn call() -> BoxedStrategy<Call> {
                 except,
             }
         ),
+        vec(inverse_offer_id(), 0..3).prop_map(|offers| Call::AcceptInverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Call::DeclineInverseOffers { offers, reason }),
         Just(Call::Snapshot),
         (number(), state_call()).prop_map(|(request, call)| Call::State { request, call }),
         Just(Call::Teardown),
@@ -561,10 +626,13 @@ pub(crate) fn scheduler_up() -> impl Strategy<Value = SchedulerUp> {
 
 pub(crate) fn offer() -> BoxedStrategy<Offer> {
     let head = (offer_id(), framework_id(), role(), agent_id(), named(), text(), number());
-    let tail = (resources(), attributes(), option::of(named()), any::<u32>(), span());
+    let planned =
+        (moment(), span()).prop_map(|(start, duration)| Unavailability { start, duration });
+    let tail =
+        (resources(), attributes(), option::of(named()), any::<u32>(), span(), option::of(planned));
     (head, tail)
         .prop_map(|((id, framework, role, agent, agent_name, address, version), tail)| {
-            let (resources, attributes, group, count, expires_in) = tail;
+            let (resources, attributes, group, count, expires_in, unavailability) = tail;
             Offer {
                 id,
                 framework,
@@ -578,6 +646,7 @@ pub(crate) fn offer() -> BoxedStrategy<Offer> {
                 group,
                 count,
                 expires_in,
+                unavailability,
             }
         })
         .boxed()
@@ -622,6 +691,9 @@ fn event() -> BoxedStrategy<Event> {
         (agent_id(), hold(), option::of(hold_state()), text()).prop_map(
             |(agent, hold, state, message)| Event::Hold(HoldNews { agent, hold, state, message })
         ),
+        vec(inverse_offer(), 0..3).prop_map(|offers| Event::InverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),
         status().prop_map(Event::Status),
         task_record().prop_map(Event::Task),
         (number(), state_answer()).prop_map(|(request, answer)| Event::State { request, answer }),
@@ -674,6 +746,15 @@ pub(crate) fn agent_up() -> impl Strategy<Value = AgentUp> {
     )
 }
 
+fn kill_cause() -> impl Strategy<Value = KillCause> {
+    select(vec![
+        KillCause::Framework,
+        KillCause::Operator,
+        KillCause::Drain,
+        KillCause::Maintenance,
+    ])
+}
+
 fn agent_order() -> BoxedStrategy<AgentOrder> {
     let agent_launch = (framework_id(), role(), launch())
         .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch });
@@ -687,13 +768,8 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
         (digest(), pod_template())
             .prop_map(|(digest, template)| AgentOrder::Template { digest, template }),
         vec(agent_launch, 0..3).prop_map(|tasks| AgentOrder::Launch { tasks }),
-        (framework_id(), named(), option::of(kill_policy()), any::<bool>()).prop_map(
-            |(framework, task, policy, by_operator)| AgentOrder::Kill {
-                framework,
-                task,
-                policy,
-                by_operator
-            }
+        (framework_id(), named(), option::of(kill_policy()), kill_cause()).prop_map(
+            |(framework, task, policy, cause)| AgentOrder::Kill { framework, task, policy, cause }
         ),
         (framework_id(), number(), number(), btree_set(number(), 0..4)).prop_map(
             |(framework, incarnation, through, except)| AgentOrder::Acknowledge {
@@ -789,9 +865,15 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
     let condition = of_words(AgentCondition::WORDS);
     let books = (resources(), resources(), resources());
     let tail = (number(), number(), books, any::<u32>());
-    (agent_id(), agent_info(), condition, moment(), tail)
-        .prop_map(|(id, info, condition, since, (session, version, books, tasks_active))| {
-            let (allocated, offered, total) = books;
+    (
+        agent_id(),
+        agent_info(),
+        condition,
+        moment(),
+        (tail, option::of(vacating()), vec(window_row(), 0..3)),
+    )
+        .prop_map(|(id, info, condition, since, (tail, vacating, windows))| {
+            let (session, version, (allocated, offered, total), tasks_active) = tail;
             AgentRow {
                 id,
                 info,
@@ -803,6 +885,8 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
                 offered,
                 tasks_active,
                 total,
+                vacating,
+                windows,
             }
         })
         .boxed()

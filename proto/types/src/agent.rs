@@ -10,7 +10,7 @@ use crate::ids::{
 use crate::refusal::Refusal;
 use crate::resources::Resources;
 use crate::scheduler::TaskRecord;
-use crate::task::{IsolationLevel, TaskStatus};
+use crate::task::{IsolationLevel, StatusReason, TaskStatus};
 use crate::template::{KillPolicy, PodTemplate, TaskLaunch};
 use crate::units::DurationMs;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,39 @@ pub struct AgentLaunch {
     pub launch: TaskLaunch,
 }
 
+/// Who wants a task to end, or what for; decides what its end is called.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KillCause {
+    /// Its framework.
+    Framework,
+    /// An operator, also one who ended the framework.
+    Operator,
+    /// Its agent is drained.
+    Drain,
+    /// A maintenance window of its agent has begun.
+    Maintenance,
+}
+
+impl KillCause {
+    /// What the end is called.
+    #[must_use]
+    pub const fn reason(self) -> StatusReason {
+        match self {
+            Self::Framework => StatusReason::KilledByFramework,
+            Self::Operator => StatusReason::KilledByOperator,
+            Self::Drain => StatusReason::Drained,
+            Self::Maintenance => StatusReason::Maintenance,
+        }
+    }
+
+    /// Whether the agent is emptied, so that the kill is void once it is not.
+    #[must_use]
+    pub const fn empties_agent(self) -> bool {
+        matches!(self, Self::Drain | Self::Maintenance)
+    }
+}
+
 /// What an agent is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -183,8 +216,8 @@ pub enum AgentOrder {
         task: TaskName,
         /// How; `None`: as its template says.
         policy: Option<KillPolicy>,
-        /// Whether an operator asked.
-        by_operator: bool,
+        /// Who wants it, or what for.
+        cause: KillCause,
     },
     /// Statuses up to `through`, except some, need not be kept (K15).
     Acknowledge {

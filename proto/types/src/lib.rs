@@ -36,6 +36,8 @@ pub mod explanation;
 pub mod format;
 pub mod hold;
 pub mod ids;
+pub mod inverse_offer;
+pub mod maintenance;
 pub mod offer;
 pub mod operator;
 pub mod quantities;

@@ -5,6 +5,7 @@ use crate::hold::ReclaimPolicy;
 use crate::ids::{
     AgentId, AgentName, AgentVersion, FrameworkId, GroupName, OfferId, PrincipalName, RoleName,
 };
+use crate::maintenance::Unavailability;
 use crate::resources::Resources;
 use crate::template::TaskLaunch;
 use crate::units::DurationMs;
@@ -38,6 +39,8 @@ pub struct Offer {
     pub count: u32,
     /// Time until it lapses, from when it was sent.
     pub expires_in: DurationMs,
+    /// When the agent is next planned to be out of use.
+    pub unavailability: Option<Unavailability>,
 }
 
 /// What an accept does with what it was offered. Operations apply in order, all or none.

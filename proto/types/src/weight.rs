@@ -5,6 +5,7 @@
 use crate::agent::{AgentLaunch, AgentOrder};
 use crate::attributes::{Attribute, Attributes};
 use crate::hold::{Hold, HoldKind};
+use crate::inverse_offer::{InverseOffer, VacateReason};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::{Quantity, Resource, Resources};
@@ -108,13 +109,25 @@ impl Weight for Offer {
     fn weight(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
         2 * PART
-            + 8 * NUMBER
+            + 10 * NUMBER
+            + PART
             + text(self.role.as_str())
             + text(self.agent_name.as_str())
             + text(&self.address)
             + self.resources.weight()
             + attributes(&self.attributes)
             + group
+    }
+}
+
+impl Weight for InverseOffer {
+    fn weight(&self) -> usize {
+        let reason = match &self.reason {
+            VacateReason::Drain => PART,
+            VacateReason::Maintenance { message, .. } => PART + 2 * NUMBER + text(message),
+        };
+        let tasks: usize = self.tasks.iter().map(|task| text(task.as_str())).sum();
+        3 * PART + 4 * NUMBER + text(self.agent_name.as_str()) + tasks + reason
     }
 }
 
@@ -156,6 +169,10 @@ impl Weight for Event {
                     ids + refusal.as_ref().map_or(0, Weight::weight)
                 }
                 Self::Hold(news) => PART + NUMBER + text(&news.message) + news.hold.weight(),
+                Self::InverseOffers { offers } => list(offers),
+                Self::InverseOffersRescinded { offers, reason } => {
+                    text(reason) + offers.len() * (PART + 2 * NUMBER)
+                }
                 Self::Status(status) => status.weight(),
                 Self::Task(record) => record.weight(),
                 Self::State { answer, .. } => {

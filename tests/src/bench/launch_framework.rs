@@ -124,6 +124,8 @@ impl Framework for Load {
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. }
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown
             | FrameworkEvent::Timer => {}

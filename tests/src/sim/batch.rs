@@ -3,6 +3,7 @@
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
 use proffer_types::hold::ReclaimPolicy;
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::scheduler::FrameworkInfo;
@@ -219,6 +220,25 @@ impl Batch {
         ]
     }
 
+    /// Some are agreed to and kept, some agreed to and broken, some declined, some not answered.
+    fn answer(offers: &[InverseOffer], ctx: &mut Context) {
+        for offer in offers {
+            match offer.id.sequence % 4 {
+                0 => ctx.decline_inverse_offers(&[offer.id], "its tasks end soon"),
+                1 => {
+                    ctx.accept_inverse_offers(&[offer.id]);
+                    let tasks = ctx.tasks().live().filter(|it| it.agent() == offer.agent);
+                    let names: Vec<TaskName> = tasks.map(|task| task.name().clone()).collect();
+                    for name in names {
+                        ctx.kill(&name, None);
+                    }
+                }
+                2 => ctx.accept_inverse_offers(&[offer.id]),
+                _ => {}
+            }
+        }
+    }
+
     fn restore(&mut self, ctx: &mut Context) {
         self.active = true;
         self.done = ctx
@@ -292,6 +312,7 @@ impl Framework for Batch {
                     ctx.kill(&name, None);
                 }
             }
+            FrameworkEvent::InverseOffers { offers } => Self::answer(&offers, ctx),
             FrameworkEvent::Standby { .. } | FrameworkEvent::TornDown => self.active = false,
             FrameworkEvent::AcceptAnswered { refusal: Some(_), .. } => {
                 let held: Vec<OfferId> = ctx.offers().map(|offer| offer.id).collect();
@@ -308,6 +329,7 @@ impl Framework for Batch {
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::Hold(_)
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Timer => {}
         }

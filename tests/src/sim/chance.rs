@@ -32,6 +32,8 @@ pub struct Chance {
     pub classical: ChaCha8Rng,
     /// What is reserved, and which volumes are lost.
     pub holds: ChaCha8Rng,
+    /// How agents are emptied.
+    pub emptying: ChaCha8Rng,
 }
 
 impl Chance {
@@ -57,6 +59,7 @@ impl Chance {
             notes: stream(11),
             classical: stream(12),
             holds: stream(13),
+            emptying: stream(13),
         }
     }
 }

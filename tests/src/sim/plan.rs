@@ -2,6 +2,7 @@
 //! altogether, so that runs differ in kind ("swarm testing").
 
 use super::chance::{Chance, between, one_in};
+use proffer_types::DurationMs;
 use rand_chacha::ChaCha8Rng;
 
 /// How often each kind of fault strikes, per simulated minute, in thousandths.
@@ -40,6 +41,9 @@ pub struct FaultRates {
     /// F23: the members of the store change their leader.
     pub change_member: u64,
 }
+
+/// How long a framework may leave an inverse offer without a deadline unanswered.
+pub const INVERSE_OFFER_TIMEOUT: DurationMs = DurationMs::from_secs(3);
 
 /// One run.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@
 )]
 
 use super::chance::between;
-use super::plan::Plan;
+use super::plan::{FaultRates, Plan};
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
 use proffer_master::store::model::{Guard, LeaderToken, Transaction};
@@ -90,6 +90,10 @@ pub enum Planted {
     ForgottenDrain,
     /// The master never hears which limits operators set.
     ForgottenLimit,
+    /// The master hears that a drain is to ask nobody.
+    ImpatientDrain,
+    /// The list hides that a maintenance window has begun.
+    HiddenWindow,
     /// A member of the store answers with what it knew before it was cut off.
     StaleMember,
     /// A member that is cut off from the others says that it has written.
@@ -135,6 +139,8 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EndlessLease, "K8"),
     (Planted::ForgedDemand, "K10"),
     (Planted::ForgottenDrain, "I13"),
+    (Planted::ImpatientDrain, "I13"),
+    (Planted::HiddenWindow, "I13"),
     (Planted::LostCheckpoint, "K14"),
     (Planted::LateStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),
@@ -180,6 +186,7 @@ impl Planted {
     fn occurrences(self) -> u64 {
         match self {
             Self::ImpatientRollout
+            | Self::ImpatientDrain
             | Self::BoastfulAgent
             | Self::NeverMends
             | Self::StaleMember
@@ -207,7 +214,11 @@ impl Planted {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
             }
-            Self::ForgottenDrain | Self::ForgottenLimit => {
+            Self::HiddenWindow => {
+                plan.operators = true;
+                plan.rates = FaultRates::default();
+            }
+            Self::ForgottenDrain | Self::ForgottenLimit | Self::ImpatientDrain => {
                 plan.operators = true;
                 plan.rates.crash_master = 0;
             }
@@ -362,6 +373,7 @@ impl Planted {
                 Change::Task(row) if self == Self::SkippedChange && memory.strikes() => {
                     *change = Change::TaskRemoved(row.status.key());
                 }
+                Change::Agent(row) if self == Self::HiddenWindow => row.windows.clear(),
                 Change::OfferRemoved(_) if self == Self::LastingRow && memory.strikes() => {
                     *change = Change::AgentRemoved(AgentId(0));
                 }

@@ -24,7 +24,7 @@ use proffer_types::operator::{AgentCondition, OperatorCall};
 use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
 use proffer_types::{AgentName, Attributes};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How a run ended.
 pub struct Ended {
@@ -248,10 +248,19 @@ fn activate_all(world: &mut World) {
         .agents
         .values()
         .filter(|row| {
-            matches!(row.condition, AgentCondition::Draining | AgentCondition::Deactivated)
+            matches!(
+                row.condition,
+                AgentCondition::Draining | AgentCondition::Drained | AgentCondition::Deactivated
+            )
         })
         .map(|row| row.id)
         .collect();
+    let windows: BTreeSet<_> =
+        world.view.agents.values().flat_map(|row| row.windows.iter().map(|it| it.id)).collect();
+    for window in windows {
+        workload::ask(world, &OperatorCall::RemoveMaintenance(window));
+        workload::ask(world, &OperatorCall::EndMaintenance(window));
+    }
     for id in held {
         workload::ask(world, &OperatorCall::ActivateAgent(id));
     }

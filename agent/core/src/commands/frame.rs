@@ -83,9 +83,9 @@ impl Agent {
                     }
                 }
             }
-            AgentOrder::Kill { framework, task, policy, by_operator } => {
+            AgentOrder::Kill { framework, task, policy, cause } => {
                 if self.may_obey(epoch, turn) {
-                    self.kill_named(framework, &task, &Kill::asked(policy, by_operator), turn);
+                    self.kill_named(framework, &task, &Kill::asked(policy, cause), turn);
                 }
             }
             AgentOrder::ApplyHold { hold } => {

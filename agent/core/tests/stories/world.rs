@@ -4,7 +4,9 @@
 use proffer_agent_core::config::Limits;
 use proffer_agent_core::model::Machine;
 use proffer_agent_core::{Agent, Checkpoint, Command, Config, Effect, Found};
-use proffer_types::agent::{AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentUp};
+use proffer_types::agent::{
+    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentUp, KillCause,
+};
 use proffer_types::ids::{
     AgentId, AgentName, AgentSession, ContainerId, FrameworkEpoch, FrameworkId, LaunchToken,
     MasterEpoch, RoleName, TaskName,
@@ -230,7 +232,8 @@ impl World {
 
     pub(crate) fn kill(&mut self, number: u64, by_operator: bool) {
         let task = name(number);
-        self.order(AgentOrder::Kill { framework: FRAMEWORK, task, policy: None, by_operator });
+        let cause = if by_operator { KillCause::Operator } else { KillCause::Framework };
+        self.order(AgentOrder::Kill { framework: FRAMEWORK, task, policy: None, cause });
     }
 
     pub(crate) fn acknowledge(&mut self, through: u64, except: &[u64]) {

@@ -26,6 +26,9 @@ impl Master {
             Continuation::AgentMode(id, mode, reply_to) => {
                 self.agent_mode_written(id, mode, reply_to, now);
             }
+            Continuation::Maintenance(id, record, reply_to) => {
+                self.window_written(id, record, reply_to, now);
+            }
             Continuation::CreateFramework(name) => self.framework_created(&name, now),
             Continuation::ActivateFramework(id) => self.framework_activated(id, now),
             Continuation::FrameworkEnded(id) => self.framework_ended(id, now),

@@ -3,7 +3,6 @@
 
 use crate::capability::agent_capability_key;
 use crate::master::Master;
-use crate::registry::AgentMode;
 use crate::state::agents::{Link, Registration};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
@@ -78,6 +77,7 @@ impl Master {
         self.take_list(id, tasks, now);
         self.reconcile_holds(id, now);
         self.repeat_orders(id, now);
+        self.tasks_changed(id);
         self.deadlines
             .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));
         self.row(RowKey::Agent(id));
@@ -147,7 +147,6 @@ impl Master {
     /// What the agent may have missed: kills, the end of frameworks, a drain.
     fn repeat_orders(&mut self, id: AgentId, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
-        let draining = agent.record.mode == AgentMode::Draining;
         let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
         let mut ended = BTreeSet::new();
         for key in keys {
@@ -157,9 +156,7 @@ impl Master {
                 self.forget_if_orphaned(&key);
             } else {
                 self.repeat_kill(&key);
-                if draining {
-                    self.kill_for_drain(&key, now);
-                }
+                self.kill_to_vacate(&key, now);
             }
         }
         for framework in ended {

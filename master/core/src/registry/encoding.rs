@@ -3,7 +3,7 @@
 
 use super::{Record, RecordKey, StateValue};
 use proffer_types::{
-    AgentId, FrameworkId, HoldId, Refusal, ReservationId, RoleName, VolumeId, format,
+    AgentId, FrameworkId, HoldId, Refusal, ReservationId, RoleName, VolumeId, WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ impl RecordKey {
             Self::Agent(id) => format!("agent/{:020}", id.0),
             Self::Framework(id) => format!("framework/{:020}", id.0),
             Self::Role(name) => format!("role/{name}"),
+            Self::Maintenance(id) => format!("maintenance/{:020}", id.0),
             Self::Occupancy(id) => format!("occupancy/{:020}", id.0),
             Self::Hold(HoldId::Reservation(id)) => format!("hold/r/{:020}", id.0),
             Self::Hold(HoldId::Volume(id)) => format!("hold/v/{:020}", id.0),
@@ -51,6 +52,7 @@ impl RecordKey {
             "agent" => Self::Agent(AgentId(id(rest)?)),
             "framework" => Self::Framework(FrameworkId(id(rest)?)),
             "role" => Self::Role(RoleName::new(rest).map_err(|_| unknown())?),
+            "maintenance" => Self::Maintenance(WindowId(id(rest)?)),
             "occupancy" => Self::Occupancy(AgentId(id(rest)?)),
             "hold" => match rest.split_once('/') {
                 Some(("r", rest)) => Self::Hold(HoldId::Reservation(ReservationId(id(rest)?))),
@@ -119,6 +121,7 @@ impl Record {
             Self::Agent(record) => to_json(record),
             Self::Framework(record) => to_json(record),
             Self::Role(record) => to_json(record),
+            Self::Maintenance(record) => to_json(record),
             Self::Occupancy(record) => to_json(record),
             Self::Hold(record) => to_json(record),
             Self::StateHead(record) => to_json(record),
@@ -154,6 +157,7 @@ impl Record {
             RecordKey::Agent(_) => Self::Agent(json(key, bytes)?),
             RecordKey::Framework(_) => Self::Framework(json(key, bytes)?),
             RecordKey::Role(_) => Self::Role(json(key, bytes)?),
+            RecordKey::Maintenance(_) => Self::Maintenance(json(key, bytes)?),
             RecordKey::Occupancy(_) => Self::Occupancy(json(key, bytes)?),
             RecordKey::Hold(_) => Self::Hold(json(key, bytes)?),
             RecordKey::StateHead(_) => Self::StateHead(json(key, bytes)?),

@@ -657,6 +657,7 @@ fn lease(story: &mut Story, framework: &FrameworkPeer, resources: &Resources) ->
         group: None,
         count: 1,
         expires_in: DurationMs(1000),
+        unavailability: None,
     };
     agent.offers.insert(id);
     agent.offered = agent.offered.checked_add(resources).expect("apart");

@@ -4,6 +4,7 @@ use super::Harness;
 use crate::{Command, ConnectionId, Effect, Peer};
 use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
 use proffer_types::hold::{AgentHold, HoldStage, Standing, Use};
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, Event, FrameworkInfo, SchedulerUp, TaskRecord};
 use proffer_types::state_store::{StateCall, StateChange};
@@ -13,8 +14,8 @@ use proffer_types::template::{
 };
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
-    GroupName, HoldId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode,
-    ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
+    GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal,
+    RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -282,6 +283,8 @@ pub struct FrameworkPeer {
     pub epoch: FrameworkEpoch,
     /// The offers that it holds.
     pub offers: BTreeMap<OfferId, Offer>,
+    /// What it is asked to give up.
+    pub inverse_offers: BTreeMap<InverseOfferId, InverseOffer>,
     /// The newest status of each task that it was told.
     pub statuses: BTreeMap<TaskName, TaskStatus>,
     token: u64,
@@ -309,6 +312,7 @@ impl FrameworkPeer {
             id: FrameworkId(0),
             epoch: FrameworkEpoch(0),
             offers: BTreeMap::new(),
+            inverse_offers: BTreeMap::new(),
             statuses: BTreeMap::new(),
             token: 0,
             numbers: 0,
@@ -372,12 +376,19 @@ impl FrameworkPeer {
                 self.id = *framework;
                 self.epoch = *epoch;
                 self.statuses.clear();
+                self.inverse_offers.clear();
             }
             Event::Offers { offers } => {
                 self.offers.extend(offers.iter().map(|offer| (offer.id, offer.clone())));
             }
             Event::Rescinded { offers, .. } => {
                 self.offers.retain(|id, _| !offers.contains(id));
+            }
+            Event::InverseOffers { offers } => {
+                self.inverse_offers.extend(offers.iter().map(|offer| (offer.id, offer.clone())));
+            }
+            Event::InverseOffersRescinded { offers, .. } => {
+                self.inverse_offers.retain(|id, _| !offers.contains(id));
             }
             Event::Status(status) => self.note(status),
             Event::Task(record) => self.note(&record.status),

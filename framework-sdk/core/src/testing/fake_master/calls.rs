@@ -58,6 +58,8 @@ impl FakeMaster {
                 self.active = None;
             }
             Call::Subscribe { .. }
+            | Call::AcceptInverseOffers { .. }
+            | Call::DeclineInverseOffers { .. }
             | Call::Renew { .. }
             | Call::Suppress { .. }
             | Call::Revive { .. }
