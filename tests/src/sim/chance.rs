@@ -59,7 +59,7 @@ impl Chance {
             notes: stream(11),
             classical: stream(12),
             holds: stream(13),
-            emptying: stream(13),
+            emptying: stream(14),
         }
     }
 }
