@@ -75,6 +75,6 @@ mod tests {
             assert!(!step.words().is_empty());
         }
         assert_eq!(Step::from_number(0), None);
-        assert_eq!(Step::from_number(35), None);
+        assert_eq!(Step::from_number(37), None);
     }
 }
