@@ -44,6 +44,21 @@ pub(crate) struct Headroom {
     seen: Vec<Amounts>,
 }
 
+/// What would be free on an agent beside what is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Returned<'a> {
+    pub(crate) amounts: Option<&'a Amounts>,
+    /// The sets of the agent, as bits.
+    pub(crate) sets: u64,
+}
+
+impl Returned<'_> {
+    fn with(&self, set: usize, dimension: usize, free: u64) -> u64 {
+        let amounts = self.amounts.filter(|_| self.sets >> set & 1 == 1);
+        free.saturating_add(amounts.map_or(0, |amounts| amounts.get(dimension)))
+    }
+}
+
 /// What may be given to one client: asked once a search.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KeptBack {
@@ -74,12 +89,13 @@ impl Headroom {
 
     /// What is to be kept free in a set; in [`ALL`] with what is owed in all others, as far as it is
     /// there.
-    fn needed(&self, fair: &FairTree, set: usize) -> Amounts {
+    fn needed(&self, fair: &FairTree, set: usize, returned: &Returned<'_>) -> Amounts {
         let mut needed = fair.owed_to(set);
         if set == ALL {
             for (other, entry) in self.sets.iter().enumerate().skip(1) {
                 for (dimension, owed) in fair.owed_to(other).iter() {
-                    needed.add(dimension, owed.min(entry.free.get(dimension)));
+                    let free = returned.with(other, dimension, entry.free.get(dimension));
+                    needed.add(dimension, owed.min(free));
                 }
             }
         }
@@ -90,7 +106,7 @@ impl Headroom {
     fn surplus(&self, fair: &FairTree) -> Vec<Amounts> {
         let rest = |(set, entry): (usize, &AgentSet)| {
             let mut rest = entry.free.clone();
-            rest.sub_all(&self.needed(fair, set));
+            rest.sub_all(&self.needed(fair, set, &Returned::default()));
             rest
         };
         self.sets.iter().enumerate().map(rest).collect()
@@ -275,6 +291,16 @@ impl Allocator {
 
     /// Where one task of a client would take what others are owed.
     pub(crate) fn kept_back(&self, client: u32, shape: &Amounts) -> KeptBack {
+        self.kept_back_after(client, shape, &Returned::default())
+    }
+
+    /// The same, once leases on an agent were given back.
+    pub(crate) fn kept_back_after(
+        &self,
+        client: u32,
+        shape: &Amounts,
+        returned: &Returned<'_>,
+    ) -> KeptBack {
         let mut kept = KeptBack::default();
         if !self.fair.is_owing() {
             return kept;
@@ -283,12 +309,13 @@ impl Allocator {
         let Guaranteed { room, .. } = self.fair.guaranteed(node);
         let own: u64 = self.fair.sets_above(node) | 1 << ALL;
         for (set, entry) in self.headroom.sets.iter().enumerate() {
-            let needed = self.headroom.needed(&self.fair, set);
+            let needed = self.headroom.needed(&self.fair, set, returned);
             let is_short = |(dimension, needed): (usize, u64)| {
                 let wanted = shape.get(dimension);
                 let of_its_own = if own >> set & 1 == 1 { room.get(dimension) } else { 0 };
                 let taken = wanted.saturating_sub(of_its_own);
-                needed > 0 && wanted > 0 && entry.free.get(dimension) < needed.saturating_add(taken)
+                let free = returned.with(set, dimension, entry.free.get(dimension));
+                needed > 0 && wanted > 0 && free < needed.saturating_add(taken)
             };
             kept.sets |= u64::from(needed.iter().any(is_short)) << set;
         }
@@ -306,7 +333,8 @@ impl Allocator {
             if agent.sets >> set & 1 == 0 {
                 continue;
             }
-            for (dimension, needed) in self.headroom.needed(&self.fair, set).iter() {
+            let needed = self.headroom.needed(&self.fair, set, &Returned::default());
+            for (dimension, needed) in needed.iter() {
                 if needed > 0 {
                     let left = entry.free.get(dimension).saturating_sub(needed);
                     surplus.set(dimension, left.min(surplus.get(dimension)));

@@ -2,6 +2,7 @@
 
 use crate::amounts::{Amounts, spans_contain};
 use crate::delta::LeaseId;
+use crate::headroom::Returned;
 use crate::state::Allocator;
 use proffer_types::Monotonic;
 use std::cmp::Ordering;
@@ -61,6 +62,7 @@ impl Allocator {
         let bucket = &self.buckets[spec.bucket];
         let mut room: Amounts = agent.free.clone();
         let mut taken = Vec::new();
+        let mut returned = Amounts::default();
         if !agent.usable || !bucket.in_class(agent.class) || !bucket.suits_host(agent) {
             return None;
         }
@@ -76,6 +78,7 @@ impl Allocator {
             // What is owed would be given again at once.
             if !lease.is_owed && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
                 room.add_all(&lease.plain);
+                returned.add_all(&lease.plain);
                 taken.push(*id);
             }
         }
@@ -86,6 +89,10 @@ impl Allocator {
             let places: Vec<&[(u64, u64)]> = free.into_iter().chain(leased).collect();
             wanted.iter().all(|one| places.iter().any(|have| spans_contain(have, &[*one])))
         });
-        (room.covers(bucket.shape()) && ranges_fit && !taken.is_empty()).then_some(taken)
+        // What others are owed would keep it out all the same.
+        let returned = Returned { amounts: Some(&returned), sets: agent.sets };
+        let kept = || self.kept_back_after(spec.client, bucket.shape(), &returned);
+        let fits = room.covers(bucket.shape()) && ranges_fit && !taken.is_empty();
+        (fits && (is_owed || kept().allows(agent.sets))).then_some(taken)
     }
 }

@@ -100,17 +100,22 @@ impl Allocator {
         if !agent.give(&parts.plain, &parts.spans, &kept, |dimension| dimensions.kind(dimension)) {
             return Err(not_held());
         }
+        let mut ended = None;
         if let Some(client) = holder {
             self.fair.discharge(self.clients[client].node, &given);
             let holding = agent.holding(client);
             holding.held.sub_all(&given);
             if holding.held.is_zero() {
                 agent.holdings.retain(|have| have.client != client);
-                self.drop_hold(client);
+                ended = Some(client);
             }
         }
         self.show(slot);
         self.gained(slot);
+        // After what became idle is booked: a role that has something idle is not forgotten.
+        if let Some(client) = ended {
+            self.drop_hold(client);
+        }
         if let Some(group) = group {
             self.groups[group].launched -= held.tasks;
             self.count_out(group, slot, held.tasks);
