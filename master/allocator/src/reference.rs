@@ -364,6 +364,16 @@ impl Reference {
         group.target.saturating_sub(met).saturating_sub(out_of_reach)
     }
 
+    /// Whether a client refused at least as much on an agent.
+    fn refuses_shape(&self, client: &Key, id: AgentId, shape: &Resources, now: Monotonic) -> bool {
+        self.filters.iter().any(|filter| {
+            filter.client == *client
+                && filter.agent == id
+                && filter.until > now
+                && names(shape).all(|name| filter.refused.scalar(name) >= shape.scalar(name))
+        })
+    }
+
     /// What one task of the group would get on the agent, if it may go there. `owed`: what others are
     /// owed does not stand in its way.
     fn fit(
@@ -386,13 +396,7 @@ impl Reference {
             ports.iter().copied().take(usize::try_from(wanted_ports.count()).ok()?).collect()
         };
         let client = (framework, group.role.clone());
-        let refused = self.filters.iter().any(|filter| {
-            filter.client == client
-                && filter.agent == id
-                && filter.until > now
-                && names(&group.shape)
-                    .all(|name| filter.refused.scalar(name) >= group.shape.scalar(name))
-        });
+        let refused = self.refuses_shape(&client, id, &group.shape, now);
         let may_waste = !self.policy.scarce_for_need_only || !self.wastes(id, &group.shape);
         let fits = agent.usable
             && may_waste

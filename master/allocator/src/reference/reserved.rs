@@ -124,13 +124,7 @@ impl Reference {
                 ports.iter().copied().take(usize::try_from(wanted_ports.count()).ok()?).collect()
             }
         };
-        let is_refused = self.filters.iter().any(|filter| {
-            filter.client == key
-                && filter.agent == id
-                && filter.until > now
-                && names(&group.shape)
-                    .all(|name| filter.refused.scalar(name) >= group.shape.scalar(name))
-        });
+        let is_refused = self.refuses_shape(&key, id, &group.shape, now);
         let rest = Resources::scalars(plain.iter().map(|(name, value)| (name.clone(), *value)));
         let fits = !given.is_empty()
             && agent.usable
