@@ -187,6 +187,8 @@ pub struct ContainerSpec {
     pub memory_bytes: Option<u64>,
     /// Number of processes and threads the task may have at once.
     pub pids_max: Option<u64>,
+    /// Directories of this machine that appear below the sandbox.
+    pub volumes: Vec<VolumeDir>,
     /// Bounds of the kept output.
     pub log: LogLimits,
     /// How it is ended unless a kill says otherwise.
@@ -195,6 +197,16 @@ pub struct ContainerSpec {
     pub stop_after: Option<Duration>,
     /// Refuse rather than run at a weaker level than this (K20).
     pub isolation_at_least: IsolationLevel,
+}
+
+/// A directory that outlives the container and appears below its sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDir {
+    /// Where it is on this machine.
+    pub source: PathBuf,
+    /// Where the task sees it, relative to the sandbox. At level `full` a directory that is there;
+    /// else there is a link already.
+    pub target: PathBuf,
 }
 
 /// Where the sandbox appears inside a container that has a root directory.
@@ -223,6 +235,7 @@ impl ContainerSpec {
             cpu_ceiling: true,
             memory_bytes: None,
             pids_max: None,
+            volumes: Vec::new(),
             log: LogLimits::default(),
             kill_policy: KillPolicy::default(),
             stop_after: None,
@@ -258,6 +271,15 @@ impl ContainerSpec {
         }
         if self.working_dir.as_ref().is_some_and(|d| !d.is_absolute()) {
             return invalid("working_dir", "is not absolute");
+        }
+        for volume in &self.volumes {
+            let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
+            if !volume.source.is_absolute() || !volume.target.components().all(plain) {
+                return invalid(
+                    "volumes",
+                    "a source is not absolute, or a target not below the sandbox",
+                );
+            }
         }
         if self.hostname.as_ref().is_some_and(|h| h.is_empty() || h.len() > 64 || h.contains('\0'))
         {

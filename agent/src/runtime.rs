@@ -11,7 +11,7 @@ use crate::effects::master_client::MasterClient;
 use crate::effects::prober::{Prober, Question};
 use arc_swap::ArcSwap;
 use proffer_agent_core::{Agent, Command, Counters, Effect};
-use proffer_types::ids::{AgentId, ContainerId};
+use proffer_types::ids::{AgentId, ContainerId, VolumeId};
 use proffer_types::refusal::{Refusal, RefusalCode};
 use proffer_types::task::TaskStatus;
 use proffer_types::units::{DurationMs, Monotonic, Now, WallTime};
@@ -25,6 +25,8 @@ use tokio_util::sync::DropGuard;
 
 /// Commands taken before effects of other kinds get their turn.
 const BATCH_MAX: usize = 256;
+/// Wait before a volume that could not be wiped is tried again.
+const WIPE_RETRY: Duration = Duration::from_secs(1);
 /// Without any deadline the loop looks anyway.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -301,6 +303,8 @@ impl Runtime {
             | Command::PrepareFailed { .. }
             | Command::Started { .. }
             | Command::Exited { .. }
+            | Command::VolumeMade { .. }
+            | Command::VolumeWiped { .. }
             | Command::ProbeResult { .. }
             | Command::DeadlineReached
             | Command::Leave
@@ -351,6 +355,8 @@ impl Runtime {
                     self.prober.ask(Question { container, check, probe, request, timeout });
                 }
                 Effect::RemoveSandbox { container } => self.remove_sandbox(&container),
+                Effect::MakeVolume { volume } => self.make_volume(volume),
+                Effect::WipeVolume { volume } => self.wipe_volume(volume),
                 Effect::SetCapabilityKey { key } => self.capability_key.store(Arc::new(key)),
             }
         }
@@ -377,6 +383,41 @@ impl Runtime {
         });
     }
 
+    fn make_volume(&self, volume: VolumeId) {
+        let (work_dir, commands) = (self.shared.work_dir.clone(), self.shared.commands.clone());
+        tokio::spawn(async move {
+            let made = tokio::task::spawn_blocking(move || work_dir.make_volume(volume)).await;
+            let failure = match made {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("its directory cannot be made: {error}")),
+                Err(error) => Some(error.to_string()),
+            };
+            // The loop ends before its volumes do.
+            let _ = commands.send(Command::VolumeMade { volume, failure }).await;
+        });
+    }
+
+    /// As long as it takes: what stays would be somebody's data.
+    fn wipe_volume(&self, volume: VolumeId) {
+        let (work_dir, commands) = (self.shared.work_dir.clone(), self.shared.commands.clone());
+        tokio::spawn(async move {
+            loop {
+                let work_dir = work_dir.clone();
+                let wiped = tokio::task::spawn_blocking(move || work_dir.wipe_volume(volume)).await;
+                match wiped {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%volume, %error, "a volume is not wiped; trying again");
+                    }
+                    // The agent ends; its next life goes on.
+                    Err(_) => return,
+                }
+                tokio::time::sleep(WIPE_RETRY).await;
+            }
+            let _ = commands.send(Command::VolumeWiped { volume }).await;
+        });
+    }
+
     async fn leave(&mut self) {
         let effects = self.agent.apply(Command::Leave, clock_now());
         let connection = effects.iter().find_map(|effect| match effect {
@@ -391,6 +432,8 @@ impl Runtime {
             | Effect::Grant { .. }
             | Effect::Probe { .. }
             | Effect::RemoveSandbox { .. }
+            | Effect::MakeVolume { .. }
+            | Effect::WipeVolume { .. }
             | Effect::SetCapabilityKey { .. } => None,
         });
         let others = effects.into_iter().filter(|e| !matches!(e, Effect::Disconnect { .. }));

@@ -24,10 +24,12 @@ use proffer_agent_core::{Agent, Checkpoint, Found};
 use proffer_net::client::Endpoint;
 use proffer_types::agent::AgentInfo;
 use proffer_types::attributes::{Attribute, Attributes};
-use proffer_types::ids::AgentName;
+use proffer_types::hold::HoldId;
+use proffer_types::ids::{AgentName, VolumeId};
 use proffer_types::refusal::Refusal;
 use proffer_types::resources::{ResourceName, Resources};
 use proffer_types::task;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -175,6 +177,7 @@ async fn start_on(
             agent_name: info.name.to_string(),
             address: info.address.clone(),
             isolation: containerizer.isolation().level,
+            work_dir: work_dir.clone(),
         },
         commands: commands.clone(),
         live: Live::default(),
@@ -317,5 +320,23 @@ async fn find_again(checkpoint: &Checkpoint, shared: &Shared) -> Result<Found, S
         .work_dir
         .list_sandboxes()
         .map_err(|source| StartError::WorkDir { path: shared.work_dir.sandboxes(), source })?;
+    found.volumes = find_volumes(checkpoint, &shared.work_dir)
+        .map_err(|source| StartError::WorkDir { path: shared.work_dir.volumes(), source })?;
+    Ok(found)
+}
+
+/// Directories of volumes. One that nobody knows stays, unless it is empty: its making was not finished.
+fn find_volumes(
+    checkpoint: &Checkpoint,
+    work_dir: &WorkDir,
+) -> std::io::Result<BTreeSet<VolumeId>> {
+    let found = work_dir.list_volumes()?;
+    for volume in &found {
+        if !checkpoint.holds.contains_key(&HoldId::Volume(*volume))
+            && std::fs::remove_dir(work_dir.volume(*volume)).is_err()
+        {
+            tracing::warn!(%volume, "a volume that nobody knows is left as it is");
+        }
+    }
     Ok(found)
 }

@@ -203,6 +203,18 @@ pub(crate) enum Command {
     /// List roles, or set one.
     #[command(display_order = 44)]
     Roles(Roles),
+    /// Keep resources of an agent for a role.
+    #[command(display_order = 45)]
+    Reserve(Reserve),
+    /// Give reserved resources back to everybody, or to the level below.
+    #[command(display_order = 46)]
+    Unreserve(RemovedHold),
+    /// List reservations, or change one.
+    #[command(display_order = 47)]
+    Reservations(Reservations),
+    /// List persistent volumes, or make, change and destroy them.
+    #[command(display_order = 48)]
+    Volumes(Volumes),
 
     /// Print versions of this program and of the master.
     #[command(display_order = 60)]
@@ -284,6 +296,10 @@ pub(crate) struct Master {
     /// How long an offer is held.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub offer_ttl: String,
+    /// A framework that is asked to move its tasks, without a deadline, and does not answer for so long
+    /// loses them.
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub inverse_offer_timeout: String,
     /// Resources that count for no share.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Allocation")]
     pub fair_exclude: Vec<String>,
@@ -551,14 +567,17 @@ pub(crate) struct Agents {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AgentVerb {
-    /// No new tasks, and end the present ones. Asks when that is more than half of the cluster.
-    Drain(ConfirmedId),
+    /// No new tasks, and frameworks move the present ones elsewhere. Shows what is touched; asks when tasks
+    /// are ended at once or when that is more than half of the cluster.
+    Drain(DrainAgent),
     /// No new tasks.
-    Deactivate(ObjectId),
+    Deactivate(ConfirmedId),
     /// Tasks again.
     Activate(ObjectId),
     /// It will not return: its tasks are lost for good.
     Gone(GoneAgent),
+    /// Plan when agents are out of use.
+    Maintenance(Maintenance),
 }
 
 #[derive(Args, Debug)]
@@ -619,6 +638,187 @@ pub(crate) struct RoleSet {
     pub yes: bool,
 }
 
+/// Flags of everything that makes or changes a reservation or a volume.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Trying {
+    /// Only say what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Return when it is written down, not when the agent has done it.
+    #[arg(short, long)]
+    pub detach: bool,
+}
+
+/// What becomes of it when the framework that made it is removed.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reclaim {
+    /// It stays and is listed.
+    Retain,
+    /// It is removed, a volume with its data.
+    Delete,
+}
+
+impl Reclaim {
+    pub(crate) fn word(self) -> String {
+        match self {
+            Self::Retain => "retain".to_owned(),
+            Self::Delete => "delete".to_owned(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reserve {
+    /// Where: id or name of an agent.
+    pub agent: String,
+    /// What: `cpus:4;mem:8GiB`; what the agent was started with for a role: `cpus(eng):4`.
+    #[arg(long, value_name = "LIST")]
+    pub resources: String,
+    /// For whom.
+    #[arg(long, value_name = "ROLE")]
+    pub role: String,
+    /// Reservation that this one refines, for a role below its role.
+    #[arg(long, value_name = "ID")]
+    pub below: Option<String>,
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, default_value_t = Reclaim::Retain, value_name = "POLICY")]
+    pub reclaim: Reclaim,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemovedHold {
+    /// Which.
+    pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+/// Which rows to list.
+#[derive(Args, Debug, Default)]
+pub(crate) struct HoldFilter {
+    /// Only for this role.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// Only on this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Only in this state: `pending`, `applied`, `removing`, `lost`, `quarantined`.
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Reservations {
+    #[command(flatten)]
+    pub filter: HoldFilter,
+    #[command(subcommand)]
+    pub verb: Option<ReservationVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ReservationVerb {
+    /// Change a reservation that nobody uses, in one step.
+    Update(UpdateHold),
+    /// Take a quarantined one as its agent has it.
+    Adopt(AdoptHold),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpdateHold {
+    /// Which.
+    pub id: String,
+    /// For whom, of a reservation.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// A label, in place of all there are; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// No labels.
+    #[arg(long, conflicts_with = "labels")]
+    pub no_labels: bool,
+    /// To whom it belongs.
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub owner: Option<String>,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub reclaim: Option<Reclaim>,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AdoptHold {
+    /// Where: id or name of an agent.
+    pub agent: String,
+    /// Which.
+    pub id: String,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Volumes {
+    #[command(flatten)]
+    pub filter: HoldFilter,
+    #[command(subcommand)]
+    pub verb: Option<VolumeVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum VolumeVerb {
+    /// List them, as without a verb.
+    List(HoldFilter),
+    /// Make a volume on the disk of a reservation.
+    Create(CreateVolume),
+    /// Make a volume larger that nobody uses.
+    Grow {
+        /// Which.
+        id: String,
+        /// How much it is to have: `20GiB`.
+        #[arg(long, value_name = "BYTES")]
+        size: String,
+        #[command(flatten)]
+        trying: Trying,
+    },
+    /// Change the owner or the policy of a volume that nobody uses.
+    Update(UpdateHold),
+    /// Remove a volume that nobody uses, with its data.
+    Destroy(RemovedHold),
+    /// Take a quarantined one as its agent has it.
+    Adopt(AdoptHold),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreateVolume {
+    /// Reservation whose disk it takes.
+    #[arg(long, value_name = "ID")]
+    pub on: String,
+    /// How much: `10GiB`.
+    #[arg(long, value_name = "BYTES")]
+    pub size: String,
+    /// Where tasks see it, below their sandbox.
+    #[arg(long, value_name = "PATH", default_value = "data")]
+    pub path: String,
+    /// Several tasks may use it at a time.
+    #[arg(long)]
+    pub shared: bool,
+    /// What becomes of it when the framework that made it is removed.
+    #[arg(long, value_enum, default_value_t = Reclaim::Retain, value_name = "POLICY")]
+    pub reclaim: Reclaim,
+    #[command(flatten)]
+    pub trying: Trying,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ObjectId {
     /// Which.
@@ -629,6 +829,77 @@ pub(crate) struct ObjectId {
 pub(crate) struct ConfirmedId {
     /// Which.
     pub id: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    #[command(subcommand)]
+    pub verb: MaintenanceVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum MaintenanceVerb {
+    /// Plan a window. Before it frameworks move their tasks; when it begins what is left is killed; when it
+    /// ends the agents take tasks again.
+    Add(AddMaintenance),
+    /// Windows that have not ended.
+    List,
+    /// Forget one that has not begun.
+    Remove(ObjectId),
+    /// Begin one now: what is left on its agents is killed.
+    Start(ConfirmedId),
+    /// End one that has begun.
+    End(ObjectId),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddMaintenance {
+    /// Which agents.
+    #[arg(required = true)]
+    pub agents: Vec<String>,
+    /// When it begins, such as `2026-11-21T02:00:00Z`.
+    #[arg(long, value_name = "MOMENT", required_unless_present = "begins_in")]
+    pub start: Option<String>,
+    /// In how long it begins.
+    #[arg(long = "in", value_name = "TIME", conflicts_with = "start")]
+    pub begins_in: Option<String>,
+    /// How long it lasts.
+    #[arg(long, value_name = "TIME")]
+    pub duration: String,
+    /// So long before it begins the agents take no new tasks, and frameworks are asked to move theirs.
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    pub lead: String,
+    /// What it is for.
+    #[arg(long, short, default_value = "")]
+    pub message: String,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DrainAgent {
+    /// Which.
+    pub id: String,
+    /// After this long, what is left is killed, with its grace; without it frameworks have as long as they
+    /// need, and only those are hurried that do not answer.
+    #[arg(long, value_name = "TIME", conflicts_with = "now")]
+    pub deadline: Option<String>,
+    /// Kill everything there at once, with its grace; nobody is asked.
+    #[arg(long)]
+    pub now: bool,
+    /// Only show what would be touched.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Follow it until nothing is left.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to follow it; the drain goes on after that.
+    #[arg(long, value_name = "TIME", default_value = "30m")]
+    pub timeout: String,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,

@@ -87,6 +87,14 @@ impl Client {
         self.call(Method::PUT, path, body).await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
+        self.call(Method::PATCH, path, body).await
+    }
+
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::DELETE, path, Vec::new()).await
     }

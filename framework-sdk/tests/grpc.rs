@@ -57,6 +57,9 @@ impl Framework for Launcher {
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown

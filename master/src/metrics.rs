@@ -215,9 +215,7 @@ fn count(
     help: &str,
     value: u64,
 ) -> std::fmt::Result {
-    let counter = ConstCounter::new(value);
-    let descriptor = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-    counter.encode(descriptor)
+    alone(encoder, name, help, None, &ConstCounter::new(value))
 }
 
 fn seconds(
@@ -226,10 +224,7 @@ fn seconds(
     help: &str,
     value: f64,
 ) -> std::fmt::Result {
-    let gauge = ConstGauge::new(value);
-    let unit = Unit::Seconds;
-    let descriptor = encoder.encode_descriptor(name, help, Some(&unit), gauge.metric_type())?;
-    gauge.encode(descriptor)
+    alone(encoder, name, help, Some(&Unit::Seconds), &ConstGauge::new(value))
 }
 
 fn one(
@@ -238,9 +233,19 @@ fn one(
     help: &str,
     value: i64,
 ) -> std::fmt::Result {
-    let gauge = ConstGauge::new(value);
-    let descriptor = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-    gauge.encode(descriptor)
+    alone(encoder, name, help, None, &ConstGauge::new(value))
+}
+
+/// One value without a label.
+fn alone(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: &impl EncodeMetric,
+) -> std::fmt::Result {
+    let descriptor = encoder.encode_descriptor(name, help, unit, value.metric_type())?;
+    value.encode(descriptor)
 }
 
 fn family(

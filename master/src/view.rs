@@ -12,10 +12,11 @@ use lag::Lag;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::operator::{
-    AgentRow, Change, DemandRow, EventRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
+    AgentRow, Change, DemandRow, EventRow, FrameworkRow, HoldRow, OfferRow, RoleRow, TaskRow,
 };
 use proffer_types::{
-    AgentId, Cursor, DemandKey, FrameworkId, OfferId, Refusal, RefusalCode, RoleName, TaskKey,
+    AgentId, Cursor, DemandKey, FrameworkId, HoldKey, OfferId, Refusal, RefusalCode, RoleName,
+    TaskKey,
 };
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -47,6 +48,8 @@ pub struct View {
     pub tasks: OrdMap<TaskKey, Arc<TaskRow>>,
     /// By id.
     pub offers: OrdMap<OfferId, Arc<OfferRow>>,
+    /// By agent and id.
+    pub holds: OrdMap<HoldKey, Arc<HoldRow>>,
     /// By path.
     pub roles: OrdMap<RoleName, Arc<RoleRow>>,
     /// Oldest first.
@@ -97,6 +100,12 @@ impl View {
             Change::Role(row) => {
                 self.roles.insert(row.name.clone(), Arc::new(row.clone()));
             }
+            Change::Hold(row) => {
+                self.holds.insert(row.key(), Arc::new(row.clone()));
+            }
+            Change::HoldRemoved(key) => {
+                self.holds.remove(key);
+            }
             Change::Event(row) => {
                 self.events.push_back(Arc::new(row.clone()));
                 if self.events.len() > EVENTS_MAX {
@@ -137,6 +146,7 @@ impl View {
             .map(|row| Change::Role(row.as_ref().clone()))
             .chain(self.agents.values().map(|row| Change::Agent(row.as_ref().clone())))
             .chain(self.frameworks.values().map(|row| Change::Framework(row.as_ref().clone())))
+            .chain(self.holds.values().map(|row| Change::Hold(row.as_ref().clone())))
             .chain(self.demand.values().map(|row| Change::Demand(row.as_ref().clone())))
             .chain(self.tasks.values().map(|row| Change::Task(row.as_ref().clone())))
             .chain(self.offers.values().map(|row| Change::Offer(row.as_ref().clone())))

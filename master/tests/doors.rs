@@ -20,10 +20,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start(directory: &Path) -> Self {
-        Self::start_on(StoreChoice::Embedded(directory.to_path_buf())).await
+        Self::start_on(StoreChoice::Embedded(directory.to_path_buf()), None).await
     }
 
-    async fn start_on(store: StoreChoice) -> Self {
+    async fn start_on(store: StoreChoice, advertise: Option<&str>) -> Self {
         let token = Token::random().expect("random numbers");
         let shutdown = CancellationToken::new();
         let settings = Settings {
@@ -33,7 +33,7 @@ impl Cluster {
                 insecure: false,
                 tokens: Tokens::one("test", token.clone()),
             },
-            advertise: None,
+            advertise: advertise.map(str::to_owned),
             store,
             core: CoreConfig::default(),
             lease_ttl: Duration::from_secs(5),
@@ -54,29 +54,34 @@ impl Cluster {
     /// Waits until the master leads: only then verbs are taken.
     async fn leading(&self) -> HttpClient {
         let client = self.client(Some(self.token.clone()));
-        for _ in 0..500 {
-            let set = client
-                .json::<pb::OperatorAnswer>(
-                    hyper::Method::PUT,
-                    "/v1/roles/probe",
-                    Some(&pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() }),
-                )
-                .await;
-            match set {
-                Ok(_) => return client,
-                Err(error) if error.is_transient() => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+        let role = pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() };
+        until("the master leads", async || {
+            let path = "/v1/roles/probe";
+            match client.json::<pb::OperatorAnswer>(hyper::Method::PUT, path, Some(&role)).await {
+                Ok(_) => Some(()),
+                Err(error) if error.is_transient() => None,
                 Err(error) => panic!("{error}"),
             }
-        }
-        panic!("the master does not lead");
+        })
+        .await;
+        client
     }
 
     async fn stop(mut self) {
         self.shutdown.cancel();
         self.master.take().expect("runs").ended().await.expect("a clean end");
     }
+}
+
+/// Asks every 10 ms, for at most half a minute, until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..3000 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("in vain: {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,27 +118,24 @@ async fn k20_no_route_and_no_rpc_answers_without_proof() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_waits_names_the_leader_by_its_address_or_nobody() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::ETCD));
-    let first = Cluster::start_on(StoreChoice::Given(Arc::clone(&store))).await;
+    let first = Cluster::start_on(StoreChoice::Given(Arc::clone(&store)), None).await;
     first.leading().await;
-    let second = Cluster::start_on(StoreChoice::Given(store)).await;
+    let second = Cluster::start_on(StoreChoice::Given(store), None).await;
     let client = second.client(Some(second.token.clone()));
     let role = pb::RoleConfig { weight_milli: 1000, ..pb::RoleConfig::default() };
-    let mut named = None;
-    for _ in 0..500 {
+    let named = until("the leader is named", async || {
         let body = axum::body::Body::from(serde_json::to_vec(&role).expect("a message"));
         let ask = hyper::Request::new(body);
         let set = client.send(hyper::Method::PUT, "/v1/roles/probe", ask).await;
         let Err(ClientError::Refused { refusal, .. }) = set else { panic!("{set:?}") };
         assert_eq!(refusal.code, RefusalCode::NotLeader);
-        named = refusal.leader().map(str::to_owned);
+        let named = refusal.leader().map(str::to_owned);
         // Until it has looked it names nobody; prose never stands in place of the address.
         assert_eq!(refusal.hint, named.clone().unwrap_or_default());
-        if named.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(named.as_deref(), Some(first.url()));
+        named
+    })
+    .await;
+    assert_eq!(named, first.url());
     for route in ROUTES.iter().filter(|route| route.method == Method::Get) {
         if !route.path.starts_with("/v1/") {
             continue;
@@ -163,9 +165,9 @@ async fn a_master_that_waits_names_the_leader_by_its_address_or_nobody() {
 async fn k6_k23_what_the_core_counts_and_how_old_the_view_is_are_exported() {
     use futures_util::TryStreamExt;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::ETCD));
-    let leader = Cluster::start_on(StoreChoice::Given(Arc::clone(&store))).await;
+    let leader = Cluster::start_on(StoreChoice::Given(Arc::clone(&store)), None).await;
     let client = leader.leading().await;
-    let standby = Cluster::start_on(StoreChoice::Given(store)).await;
+    let standby = Cluster::start_on(StoreChoice::Given(store), None).await;
     let scrape = async |client: &HttpClient| {
         let parts: Vec<_> =
             client.stream("/metrics").await.expect("text").try_collect().await.expect("whole");
@@ -392,18 +394,12 @@ async fn k20_a_framework_that_calls_itself_service_is_shown_no_token() {
     tokio::spawn(async move { axum::serve(socket, rogue).await });
     let framework = Subscription::open(&cluster, api_url).await;
 
-    let ask = hyper::Request::new(axum::body::Body::empty());
-    let mut asked = operator.send(hyper::Method::GET, "/v1/services", ask).await;
-    for _ in 0..500 {
-        // The view follows the loop.
-        if asked.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    // The view follows the loop.
+    let answer = until("passed on", async || {
         let ask = hyper::Request::new(axum::body::Body::empty());
-        asked = operator.send(hyper::Method::GET, "/v1/services", ask).await;
-    }
-    let answer = asked.expect("passed on");
+        operator.send(hyper::Method::GET, "/v1/services", ask).await.ok()
+    })
+    .await;
     assert!(answer.headers().get("set-cookie").is_none(), "no word to the caller's browser");
     let policy = answer.headers()["content-security-policy"].to_str().expect("text");
     assert!(policy.contains("sandbox"), "{policy}");
@@ -441,18 +437,14 @@ async fn services_of_several_frameworks_are_told_apart_by_name() {
         frameworks.push(Subscription::open_as(name, &cluster, url).await);
     }
     let ask = async |path: &str| operator.get::<String>(path).await;
-    let mut refused = None;
-    for _ in 0..500 {
-        // The view follows the loop.
-        if let Err(ClientError::Refused { refusal, .. }) = ask("/v1/services").await
-            && refusal.code == RefusalCode::InvalidArgument
-        {
-            refused = Some(refusal);
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let refusal = refused.expect("nobody can tell which is meant");
+    // The view follows the loop.
+    let refusal = until("nobody can tell which is meant", async || {
+        let Err(ClientError::Refused { refusal, .. }) = ask("/v1/services").await else {
+            return None;
+        };
+        (refusal.code == RefusalCode::InvalidArgument).then_some(refusal)
+    })
+    .await;
     assert_eq!(refusal.field, "framework");
     assert!(refusal.message.contains("service") && refusal.message.contains("blue"), "{refusal}");
     assert!(refusal.hint.contains("--framework"), "{refusal}");
@@ -470,66 +462,36 @@ async fn services_of_several_frameworks_are_told_apart_by_name() {
 async fn a_standby_sends_to_the_address_that_the_leader_advertises() {
     let store = MemoryStore::new(Limits::ETCD);
     let start = async |advertise: &str| {
-        let token = Token::random().expect("random numbers");
-        let shutdown = CancellationToken::new();
-        let settings = Settings {
-            listen: ListenConfig {
-                address: "127.0.0.1:0".parse().expect("an address"),
-                tls: None,
-                insecure: false,
-                tokens: Tokens::one("test", token.clone()),
-            },
-            advertise: Some(advertise.to_owned()),
-            store: StoreChoice::Given(Arc::new(store.clone())),
-            core: CoreConfig::default(),
-            lease_ttl: Duration::from_secs(5),
-            outward_tls: None,
-        };
-        let master = proffer_master::start(settings, shutdown.clone()).await.expect("it starts");
-        let at = format!("http://{}", master.address());
-        let client =
-            HttpClient::new(&Endpoint::parse(&at).expect("an address").with_token(Some(token)));
-        (master, shutdown, client)
+        let store = StoreChoice::Given(Arc::new(store.clone()));
+        Cluster::start_on(store, Some(advertise)).await
     };
-    let (leader, _leader_stop, _) = start("m1.example:80").await;
+    let leader = start("m1.example:80").await;
     assert_eq!(leader.url(), "http://m1.example:80");
-    for _ in 0..500 {
-        if store.leader().await.expect("reachable").is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let (_standby, _standby_stop, client) = start("m2.example").await;
-    let mut said = String::new();
-    for _ in 0..500 {
+    until("one leads", async || store.leader().await.expect("reachable")).await;
+    let standby = start("m2.example").await;
+    let at = standby.master.as_ref().expect("runs").address();
+    let at = Endpoint::parse(&format!("http://{at}")).expect("an address");
+    let client = HttpClient::new(&at.with_token(Some(standby.token.clone())));
+    until("it sends to m1", async || {
         let ask = hyper::Request::new(axum::body::Body::empty());
         let drain = client.send(hyper::Method::POST, "/v1/agents/a1/drain", ask);
         let Err(ClientError::Refused { refusal, .. }) = drain.await else { panic!("no leader") };
         assert_eq!(refusal.code, RefusalCode::NotLeader, "{refusal}");
-        said = refusal.to_string();
-        if said.contains("m1.example") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(said.contains("m1.example:80"), "{said}");
+        refusal.to_string().contains("m1.example:80").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn k8_a_suspended_leader_answers_reads_as_stale_and_refuses_calls() {
     let store = MemoryStore::new(Limits::ETCD);
-    let cluster = Cluster::start_on(StoreChoice::Given(Arc::new(store.clone()))).await;
+    let cluster = Cluster::start_on(StoreChoice::Given(Arc::new(store.clone())), None).await;
     let client = cluster.leading().await;
     let overview = async || client.get::<pb::Overview>("/v1/overview").await.expect("a read");
     assert!(!overview().await.stale && !client.is_stale());
     store.set_reachable(false);
-    for _ in 0..3000 {
-        if overview().await.stale {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(overview().await.stale, "its lease cannot be renewed");
+    let why = "its lease cannot be renewed";
+    until(why, async || overview().await.stale.then_some(())).await;
     // Every answer bears the mark, over HTTP and gRPC alike.
     let roles: pb::ListRolesResponse = client.get("/v1/roles").await.expect("a read");
     assert!(client.is_stale() && roles.roles.iter().any(|role| role.name == "probe"));

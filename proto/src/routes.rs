@@ -101,12 +101,63 @@ pub const RPCS: &[Rpc] = &[
         (Verb::Activate, ObjectKind::Agent),
     ),
     operator(
+        "AddMaintenance",
+        ("AddMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Drain, ObjectKind::Agent),
+    ),
+    operator(
+        "RemoveMaintenance",
+        ("RemoveMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Activate, ObjectKind::Agent),
+    ),
+    operator(
+        "StartMaintenance",
+        ("StartMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Drain, ObjectKind::Agent),
+    ),
+    operator(
+        "EndMaintenance",
+        ("EndMaintenanceRequest", "OperatorAnswer"),
+        (Verb::Activate, ObjectKind::Agent),
+    ),
+    operator(
         "TeardownFramework",
         ("TeardownFrameworkRequest", "OperatorAnswer"),
         (Verb::Teardown, ObjectKind::Framework),
     ),
     operator("KillTask", ("KillTaskRequest", "OperatorAnswer"), (Verb::Kill, ObjectKind::Task)),
     operator("SetRole", ("SetRoleRequest", "OperatorAnswer"), (Verb::Set, ObjectKind::Role)),
+    operator(
+        "ListHolds",
+        ("ListHoldsRequest", "ListHoldsResponse"),
+        (Verb::Read, ObjectKind::Hold),
+    ),
+    operator("Reserve", ("ReserveRequest", "OperatorAnswer"), (Verb::Reserve, ObjectKind::Hold)),
+    operator(
+        "CreateVolume",
+        ("CreateVolumeRequest", "OperatorAnswer"),
+        (Verb::Reserve, ObjectKind::Hold),
+    ),
+    operator(
+        "UpdateHold",
+        ("UpdateHoldRequest", "OperatorAnswer"),
+        (Verb::Reserve, ObjectKind::Hold),
+    ),
+    operator(
+        "GrowVolume",
+        ("GrowVolumeRequest", "OperatorAnswer"),
+        (Verb::Reserve, ObjectKind::Hold),
+    ),
+    operator(
+        "RemoveHold",
+        ("RemoveHoldRequest", "OperatorAnswer"),
+        (Verb::Release, ObjectKind::Hold),
+    ),
+    operator(
+        "AdoptHold",
+        ("AdoptHoldRequest", "OperatorAnswer"),
+        (Verb::Reserve, ObjectKind::Hold),
+    ),
     operator("Watch", ("WatchRequest", "WatchFrame"), (Verb::Read, ObjectKind::Cluster)),
     operator(
         "ListEvents",
@@ -220,6 +271,16 @@ const fn act(method: Method, path: &'static str, rpc: &'static str) -> Route {
     Route { method, path, target: Target::Rpc { method: rpc, body: None, events: false } }
 }
 
+const fn with_body(
+    method: Method,
+    path: &'static str,
+    rpc: &'static str,
+    body: &'static str,
+) -> Route {
+    let target = Target::Rpc { method: rpc, body: Some(body), events: false };
+    Route { method, path, target }
+}
+
 const fn plain(
     method: Method,
     path: &'static str,
@@ -248,6 +309,14 @@ pub const ROUTES: &[Route] = &[
     act(Method::Post, "/v1/agents/{id}/drain", "DrainAgent"),
     act(Method::Post, "/v1/agents/{id}/deactivate", "DeactivateAgent"),
     act(Method::Post, "/v1/agents/{id}/activate", "ActivateAgent"),
+    Route {
+        method: Method::Post,
+        path: "/v1/maintenance",
+        target: Target::Rpc { method: "AddMaintenance", body: Some("window"), events: false },
+    },
+    act(Method::Delete, "/v1/maintenance/{id}", "RemoveMaintenance"),
+    act(Method::Post, "/v1/maintenance/{id}/start", "StartMaintenance"),
+    act(Method::Post, "/v1/maintenance/{id}/end", "EndMaintenance"),
     read("/v1/frameworks", "ListFrameworks"),
     act(Method::Delete, "/v1/frameworks/{id}", "TeardownFramework"),
     read("/v1/demand", "ListDemand"),
@@ -268,11 +337,14 @@ pub const ROUTES: &[Route] = &[
     ),
     read("/v1/offers", "ListOffers"),
     read("/v1/roles", "ListRoles"),
-    Route {
-        method: Method::Put,
-        path: "/v1/roles/{*role}",
-        target: Target::Rpc { method: "SetRole", body: Some("config"), events: false },
-    },
+    with_body(Method::Put, "/v1/roles/{*role}", "SetRole", "config"),
+    read("/v1/holds", "ListHolds"),
+    with_body(Method::Post, "/v1/agents/{agent}/reservations", "Reserve", "new"),
+    with_body(Method::Post, "/v1/volumes", "CreateVolume", "new"),
+    with_body(Method::Patch, "/v1/holds/{id}", "UpdateHold", "change"),
+    act(Method::Post, "/v1/volumes/{id}/grow", "GrowVolume"),
+    act(Method::Delete, "/v1/holds/{id}", "RemoveHold"),
+    act(Method::Post, "/v1/agents/{agent}/holds/{id}/adopt", "AdoptHold"),
     read("/v1/why/{kind}/{*subject}", "Why"),
     read("/v1/events", "ListEvents"),
     Route {

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod planted;
 pub mod queue;
 pub mod report;
+pub mod reserving;
 pub mod run;
 pub mod services;
 pub mod smaller;

@@ -68,6 +68,66 @@ fn a_rolling_update_under_constant_load_fails_no_request() {
     dev.interrupt();
 }
 
+/// I13: instances are replaced on the other agent first, one by one, and linger before they end.
+#[test]
+fn an_agent_is_drained_under_constant_load_and_no_request_fails() {
+    let _turn = turn();
+    if !is_root("the drain under load") {
+        return;
+    }
+    let place = Place::new();
+    let file = place.file("web.yaml", &changed(&web(), "instances: 3", "instances: 4"));
+    let mut dev = Dev::start(&place, &["--agents", "2", "--deploy", &file.to_string_lossy()]);
+    dev.deployed();
+    let agents = || -> Vec<String> {
+        let view = dev.api.json("/v1/services/web");
+        let instances = view["instances"].as_array().cloned().unwrap_or_default();
+        let published = instances.iter().filter(|it| it["published"] == true);
+        published.map(|it| it["agent"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let emptied = agents().first().expect("four serve").clone();
+    let preview = dev.cli(&place, &["agents", "drain", &emptied, "--dry-run", "-o", "json"]).well();
+    let preview = preview.json();
+    let touched = preview["frameworks"][0]["services"]["web"].as_u64().expect("web is there");
+    assert!(touched > 0 && preview["tasks"] == touched, "{preview}");
+    let load = under_load(&dev, 10);
+    let drain = ["agents", "drain", &emptied, "--wait", "--timeout", "3m", "--yes"];
+    let ended = dev.cli(&place, &drain);
+    let report = load.end();
+    print("drain", &report);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(report.failures, std::collections::BTreeMap::new());
+    assert!(report.sent > 1000, "the load went on for long enough: {}", report.sent);
+    let serving = agents();
+    assert_eq!(serving.len(), 4);
+    assert!(serving.iter().all(|agent| *agent != emptied), "{serving:?}");
+    let rows = dev.cli(&place, &["agents", "-o", "json"]).well().json();
+    let row = |rows: &Value| {
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["id"] == emptied.as_str()).expect("it is listed")
+    };
+    assert_eq!(row(&rows)["condition"], "drained");
+    dev.cli(&place, &["agents", "activate", &emptied]).well();
+    let rows = dev.cli(&place, &["agents", "-o", "json"]).well().json();
+    assert_eq!(row(&rows)["condition"], "active");
+    let maintenance = |verb: &[&str]| {
+        let args: Vec<&str> = [&["agents", "maintenance"], verb].concat();
+        dev.cli(&place, &args)
+    };
+    maintenance(&["add", &emptied, "--in", "2h", "--duration", "1h", "-m", "new disks"]).well();
+    let windows = maintenance(&["list", "-o", "json"]).well().json();
+    assert_eq!((&windows[0]["phase"], &windows[0]["id"]), (&"scheduled".into(), &"w1".into()));
+    assert_eq!(windows[0]["agents"][0], emptied.as_str());
+    let early = maintenance(&["end", "w1"]);
+    assert_eq!(early.code, 5, "{early:?}");
+    maintenance(&["start", "w1", "--yes"]).well();
+    let rows = dev.cli(&place, &["agents", "-o", "json"]).well().json();
+    assert_eq!(row(&rows)["condition"], "drained");
+    maintenance(&["end", "w1"]).well();
+    assert_eq!(maintenance(&["list", "-o", "json"]).well().json(), serde_json::json!([]));
+    dev.interrupt();
+}
+
 #[test]
 fn the_same_with_an_abrupt_end_and_no_linger_fails_requests() {
     let _turn = turn();

@@ -30,6 +30,7 @@ const FAULTS: &[&str] = &[
     "failed_write",
     "isolate_member",
     "late_request",
+    "lose_volume",
     "lost_answer",
     "majority_lost",
     "member_elected",

@@ -5,11 +5,13 @@ use crate::command::Command;
 use crate::config::Config;
 use crate::effect::Effect;
 use crate::state::deadlines::Deadlines;
+use crate::state::holds::Holds;
 use crate::state::link::{Attempts, Link};
 use crate::state::sandboxes::Sandboxes;
 use crate::state::tasks::{Phase, Tasks};
 use crate::state::templates::Templates;
 use crate::state::writes::Writes;
+use proffer_types::hold::HoldId;
 use proffer_types::ids::{AgentId, ContainerId, FrameworkId, TemplateDigest};
 use proffer_types::refusal::Refusal;
 use proffer_types::resources::Resources;
@@ -58,6 +60,7 @@ pub struct Agent {
     pub(crate) templates: Templates,
     pub(crate) logs: BTreeMap<FrameworkId, LogCheckpoint>,
     pub(crate) sandboxes: Sandboxes,
+    pub(crate) holds: Holds,
     pub(crate) deadlines: Deadlines,
     pub(crate) writes: Writes,
     /// Statuses that became durable after the list was sent and before it was answered: newest of
@@ -99,6 +102,10 @@ impl Agent {
             Command::Started { container, pid: _ } => self.started(&container, &mut turn),
             Command::Exited { container, exit } => self.exited(&container, &exit, &mut turn),
             Command::Destroyed { container } => self.destroyed(&container, &mut turn),
+            Command::VolumeMade { volume, failure } => {
+                self.volume_made(volume, failure, &mut turn);
+            }
+            Command::VolumeWiped { volume } => self.volume_wiped(volume, &mut turn),
             Command::ProbeResult { container, check, probe, passed, detail } => {
                 self.probe_result(&container, check, (probe, passed, &detail), &mut turn);
             }
@@ -107,6 +114,7 @@ impl Agent {
             Command::EndTasks { at_once } => self.end_tasks(at_once, &mut turn),
         }
         self.collect_sandboxes(&mut turn);
+        self.holds_written(&mut turn);
         self.finish(turn)
     }
 
@@ -165,6 +173,12 @@ impl Agent {
         self.tasks.used()
     }
 
+    /// What tasks may use: what the agent has, with its reservations and volumes as such.
+    #[must_use]
+    pub fn total(&self) -> &Resources {
+        self.holds.total()
+    }
+
     /// Newest status of every task that is not forgotten.
     pub fn tasks(&self) -> impl Iterator<Item = (&ContainerId, &TaskStatus)> {
         self.tasks.iter().map(|(container, task)| (container, &task.record.status))
@@ -196,6 +210,13 @@ impl Agent {
             writes.push(match self.tasks.get(&container) {
                 Some(task) => Write::PutTask(Box::new(task.record.clone())),
                 None => Write::DeleteTask(container),
+            });
+        }
+        for id in touched.holds {
+            let record = self.holds.table.get(&id).and_then(|entry| entry.record.clone());
+            writes.push(match record {
+                Some(record) => Write::PutHold(Box::new(record)),
+                None => Write::DeleteHold(id),
             });
         }
         if !writes.is_empty() {
@@ -270,6 +291,7 @@ pub(crate) struct Touched {
     pub(crate) identity: bool,
     pub(crate) logs: BTreeSet<FrameworkId>,
     pub(crate) tasks: BTreeSet<ContainerId>,
+    pub(crate) holds: BTreeSet<HoldId>,
 }
 
 impl Turn {

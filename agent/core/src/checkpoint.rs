@@ -1,6 +1,7 @@
 //! What survives the agent: one record per object, written by value. `Checkpoint` is the sum of all
 //! writes, as it is read at the next start.
 
+use proffer_types::hold::{Hold, HoldId};
 use proffer_types::ids::{
     AgentId, ContainerId, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
     TemplateDigest,
@@ -35,6 +36,10 @@ pub enum KillCause {
     Framework,
     /// An operator asked, or ended the framework, or the agent was given up.
     Operator,
+    /// Its agent is drained.
+    Drain,
+    /// A maintenance window of its agent has begun.
+    Maintenance,
     /// Its alive check failed.
     AliveCheck,
     /// Its startup check did not pass in time.
@@ -95,6 +100,15 @@ pub struct SandboxCheckpoint {
     pub task: TaskName,
 }
 
+/// A reservation or a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldCheckpoint {
+    /// It.
+    pub hold: Hold,
+    /// It is being removed: number of that change.
+    pub removing: Option<u64>,
+}
+
 /// One change of one record. Repeating it changes nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +131,10 @@ pub enum Write {
     PutSandbox(ContainerId, SandboxCheckpoint),
     /// Forgets a sandbox.
     DeleteSandbox(ContainerId),
+    /// Sets a reservation or a volume.
+    PutHold(Box<HoldCheckpoint>),
+    /// Forgets one; its id is never used again (K19).
+    DeleteHold(HoldId),
 }
 
 /// All records.
@@ -132,6 +150,8 @@ pub struct Checkpoint {
     pub logs: BTreeMap<FrameworkId, LogCheckpoint>,
     /// Sandboxes by container.
     pub sandboxes: BTreeMap<ContainerId, SandboxCheckpoint>,
+    /// Reservations and volumes by id.
+    pub holds: BTreeMap<HoldId, HoldCheckpoint>,
 }
 
 impl Checkpoint {
@@ -162,6 +182,12 @@ impl Checkpoint {
             }
             Write::DeleteSandbox(container) => {
                 self.sandboxes.remove(container);
+            }
+            Write::PutHold(record) => {
+                self.holds.insert(record.hold.id, record.as_ref().clone());
+            }
+            Write::DeleteHold(id) => {
+                self.holds.remove(id);
             }
         }
     }

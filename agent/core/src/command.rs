@@ -2,7 +2,7 @@
 
 use crate::container::{ContainerExit, PrepareFailure};
 use proffer_types::agent::AgentDown;
-use proffer_types::ids::ContainerId;
+use proffer_types::ids::{ContainerId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 /// Numbers the connections that the core asked for; a late fact of an older one is dropped.
@@ -72,6 +72,18 @@ pub enum Command {
     Destroyed {
         /// Which.
         container: ContainerId,
+    },
+    /// The directory of a volume is there, or could not be made.
+    VolumeMade {
+        /// Which.
+        volume: VolumeId,
+        /// Why not.
+        failure: Option<String>,
+    },
+    /// Nothing is left of a volume.
+    VolumeWiped {
+        /// Which.
+        volume: VolumeId,
     },
     /// A probe came back.
     ProbeResult {

@@ -7,6 +7,7 @@ mod deadline_reached;
 mod end_tasks;
 mod ending;
 mod frame;
+mod hold;
 mod kill;
 mod launch;
 mod link;

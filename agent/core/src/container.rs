@@ -1,7 +1,7 @@
 //! Containers as the core sees them: what is asked for, and how they end. Plain data; the shell
 //! translates to its containerizer.
 
-use proffer_types::ids::{ContainerId, FrameworkId, TaskName};
+use proffer_types::ids::{ContainerId, FrameworkId, TaskName, VolumeId};
 use proffer_types::template::{KillPolicy, LogPolicy};
 use proffer_types::units::{Bytes, DurationMs, Milli};
 use serde::{Deserialize, Serialize};
@@ -36,12 +36,25 @@ pub struct ContainerRequest {
     pub cpu_limit: bool,
     /// Memory ceiling; zero: none was asked for.
     pub memory: Bytes,
+    /// Persistent volumes that appear below its sandbox.
+    pub volumes: Vec<VolumeMount>,
     /// Bounds of its logs.
     pub log: LogPolicy,
     /// How it is ended unless a kill says otherwise, also by its supervisor alone.
     pub kill: KillPolicy,
     /// End it this long after the last grant, also without the agent (K13).
     pub stop_after: Option<DurationMs>,
+}
+
+/// A volume as a container sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Which.
+    pub volume: VolumeId,
+    /// Where, below the sandbox.
+    pub container_path: String,
+    /// Several tasks may use it at a time.
+    pub shared: bool,
 }
 
 /// Why a container could not be prepared.

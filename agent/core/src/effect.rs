@@ -8,7 +8,7 @@ use crate::checkpoint::Write;
 use crate::command::{ConnectionId, WriteId};
 use crate::container::{ContainerRequest, ProbeRequest};
 use proffer_types::agent::AgentUp;
-use proffer_types::ids::ContainerId;
+use proffer_types::ids::{ContainerId, VolumeId};
 use proffer_types::template::KillPolicy;
 use proffer_types::units::DurationMs;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,17 @@ pub enum Effect {
     RemoveSandbox {
         /// Whose.
         container: ContainerId,
+    },
+    /// Make the directory of a volume; one that is there stays as it is. Answered by `VolumeMade`.
+    MakeVolume {
+        /// Which.
+        volume: VolumeId,
+    },
+    /// Remove a volume with its data; retried by the shell until it is done. Answered by
+    /// `VolumeWiped`.
+    WipeVolume {
+        /// Which.
+        volume: VolumeId,
     },
     /// Key with which requests to the sandbox API are signed from now on (K20).
     SetCapabilityKey {

@@ -1,7 +1,9 @@
 //! What must hold after every apply. Cheap enough for the simulator to ask after each command.
 
 use crate::agent::Agent;
+use crate::state::holds::AfterWrite;
 use crate::state::tasks::Phase;
+use proffer_types::hold::{AGENT_HOLDS_MAX, exclusive};
 use proffer_types::ids::FrameworkId;
 use proffer_types::resources::Resources;
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ impl Agent {
         self.phases_agree_with_states()?;
         self.sequences_are_unique_and_given_out()?;
         self.templates_of_live_tasks_are_kept()?;
+        self.holds_are_durable_before_they_are_told()?;
         self.bounds_hold()
     }
 
@@ -23,7 +26,9 @@ impl Agent {
     /// resources away.
     fn books_are_the_sum_of_live_tasks(&self) -> Result<(), String> {
         let live = self.tasks.iter().filter(|(_, task)| task.phase != Phase::Ended);
-        let sum = Resources::sum(live.map(|(_, task)| &task.record.launch.resources))
+        let used: Vec<Resources> =
+            live.map(|(_, task)| exclusive(&task.record.launch.resources)).collect();
+        let sum = Resources::sum(&used)
             .map_err(|error| format!("resources of live tasks do not add up: {error}"))?;
         if &sum == self.tasks.used() {
             return Ok(());
@@ -81,6 +86,24 @@ impl Agent {
             None => Ok(()),
             Some(digest) => Err(format!("template {digest:?} is used and not kept")),
         }
+    }
+
+    /// K18: what is not as it is on the disk waits for a write, and what waits is in its order.
+    fn holds_are_durable_before_they_are_told(&self) -> Result<(), String> {
+        for (id, entry) in &self.holds.table {
+            let waits = || self.holds.after.iter().any(|(_, it)| *it == AfterWrite::Announce(*id));
+            if entry.record != entry.announced && !waits() {
+                return Err(format!("K18: nobody will announce what became of {id}"));
+            }
+        }
+        let numbers = self.holds.after.iter().map(|(through, _)| *through);
+        if !numbers.is_sorted() {
+            return Err("K18: answers about holds wait out of their order".to_owned());
+        }
+        if self.holds.table.len() > AGENT_HOLDS_MAX {
+            return Err(format!("I15: {} holds are kept", self.holds.table.len()));
+        }
+        Ok(())
     }
 
     /// I15.

@@ -6,7 +6,7 @@ use crate::command::{Command, WriteId};
 use crate::container::{ContainerExit, Outcome, StopCause};
 use crate::effect::Effect;
 use crate::recovery::{Found, FoundState};
-use proffer_types::ids::ContainerId;
+use proffer_types::ids::{ContainerId, VolumeId};
 use proffer_types::template::KillPolicy;
 use proffer_types::units::DurationMs;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +27,8 @@ pub struct Machine {
     containers: BTreeMap<ContainerId, State>,
     sandboxes: BTreeSet<ContainerId>,
     starts: BTreeMap<ContainerId, u32>,
+    volumes: BTreeMap<VolumeId, u64>,
+    volumes_made: u64,
 }
 
 /// The exit of a program that ended by itself.
@@ -69,6 +71,14 @@ impl Machine {
                 self.sandboxes.remove(container);
                 Vec::new()
             }
+            Effect::MakeVolume { volume } => {
+                self.make_volume(*volume);
+                vec![Command::VolumeMade { volume: *volume, failure: None }]
+            }
+            Effect::WipeVolume { volume } => {
+                self.volumes.remove(volume);
+                vec![Command::VolumeWiped { volume: *volume }]
+            }
             Effect::Connect { .. }
             | Effect::Disconnect { .. }
             | Effect::Send { .. }
@@ -76,6 +86,23 @@ impl Machine {
             | Effect::Probe { .. }
             | Effect::SetCapabilityKey { .. } => Vec::new(),
         }
+    }
+
+    /// One that is there stays as it is.
+    fn make_volume(&mut self, volume: VolumeId) {
+        self.volumes_made += 1;
+        self.volumes.entry(volume).or_insert(self.volumes_made);
+    }
+
+    /// What is in each volume: a number that is another one for each time that a volume was made.
+    #[must_use]
+    pub fn volumes(&self) -> &BTreeMap<VolumeId, u64> {
+        &self.volumes
+    }
+
+    /// The disk loses a volume.
+    pub fn lose_volume(&mut self, volume: VolumeId) {
+        self.volumes.remove(&volume);
     }
 
     fn go(&mut self, container: &ContainerId) -> Vec<Command> {
@@ -195,6 +222,10 @@ impl Machine {
         };
         let containers =
             expected.iter().map(|container| (container.clone(), state_of(container))).collect();
-        Found { containers, sandboxes: self.sandboxes.iter().cloned().collect() }
+        Found {
+            containers,
+            sandboxes: self.sandboxes.iter().cloned().collect(),
+            volumes: self.volumes.keys().copied().collect(),
+        }
     }
 }

@@ -2,20 +2,22 @@
 //! recovery from nothing.
 
 use crate::agent::{Agent, Counters, Goal, Turn};
-use crate::checkpoint::{Checkpoint, Identity, TaskCheckpoint, Write};
+use crate::checkpoint::{Checkpoint, HoldCheckpoint, Identity, TaskCheckpoint, Write};
 use crate::commands::{Report, classify, expand_launch, plans_of};
 use crate::config::Config;
 use crate::container::{ContainerExit, Outcome, StopCause};
 use crate::effect::Effect;
 use crate::state::checks::Checks;
 use crate::state::deadlines::Deadlines;
+use crate::state::holds::Holds;
 use crate::state::link::{Attempts, Link};
 use crate::state::sandboxes::Sandboxes;
 use crate::state::tasks::{Phase, Task, Tasks};
 use crate::state::templates::Templates;
 use crate::state::writes::Writes;
 use proffer_types::agent::AgentLaunch;
-use proffer_types::ids::{ContainerId, LogIncarnation, MasterEpoch};
+use proffer_types::hold::HoldId;
+use proffer_types::ids::{ContainerId, LogIncarnation, MasterEpoch, VolumeId};
 use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::template::OnDisconnect;
 use proffer_types::units::{DurationMs, Now};
@@ -45,6 +47,8 @@ pub struct Found {
     pub containers: BTreeMap<ContainerId, FoundState>,
     /// Sandbox directories on disk.
     pub sandboxes: Vec<ContainerId>,
+    /// Directories of volumes on disk.
+    pub volumes: BTreeSet<VolumeId>,
 }
 
 impl Agent {
@@ -58,7 +62,7 @@ impl Agent {
         config: Config,
         now: Now,
     ) -> (Self, Vec<Effect>) {
-        let Checkpoint { identity, tasks, templates, logs, sandboxes } = checkpoint;
+        let Checkpoint { identity, tasks, templates, logs, sandboxes, holds } = checkpoint;
         let before = identity.unwrap_or_else(|| first_identity(&config, now));
         let same_boot = before.boot_id == config.info.boot_id;
         let identity = Identity {
@@ -77,6 +81,7 @@ impl Agent {
             templates: Templates::default(),
             logs,
             sandboxes: Sandboxes::default(),
+            holds: Holds::default(),
             deadlines: Deadlines::default(),
             writes: Writes::default(),
             held: BTreeMap::new(),
@@ -95,6 +100,7 @@ impl Agent {
             let found = found.containers.get(&container).unwrap_or(&FoundState::Absent);
             agent.recover_task(&container, record, found, same_boot, &mut turn);
         }
+        agent.recover_holds(holds, found, &mut turn);
         agent.drop_unused_templates(&mut turn);
         agent.resume_ends(&mut turn);
         if !agent.identity.ending && matches!(agent.link, Link::Stopped) {
@@ -241,6 +247,26 @@ impl Agent {
                 self.end_task(container, report, turn);
             }
         }
+    }
+
+    /// A volume without its directory is lost and never made anew; what was being wiped goes on.
+    fn recover_holds(
+        &mut self,
+        holds: BTreeMap<HoldId, HoldCheckpoint>,
+        found: &Found,
+        turn: &mut Turn,
+    ) {
+        for (id, record) in holds {
+            let mut lost = false;
+            if let HoldId::Volume(volume) = id {
+                match record.removing {
+                    Some(_) => turn.effects.push(Effect::WipeVolume { volume }),
+                    None => lost = !found.volumes.contains(&volume),
+                }
+            }
+            self.holds.restore(record, lost);
+        }
+        self.settle_holds();
     }
 
     fn drop_unused_templates(&mut self, turn: &mut Turn) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod deadlines;
+pub(crate) mod holds;
 pub(crate) mod link;
 pub(crate) mod sandboxes;
 pub(crate) mod tasks;

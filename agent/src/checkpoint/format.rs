@@ -3,8 +3,9 @@
 //! format is refused before any record is read (K5).
 
 use proffer_agent_core::checkpoint::{
-    Checkpoint, Identity, LogCheckpoint, SandboxCheckpoint, TaskCheckpoint, Write,
+    Checkpoint, HoldCheckpoint, Identity, LogCheckpoint, SandboxCheckpoint, TaskCheckpoint, Write,
 };
+use proffer_types::hold::HoldId;
 use proffer_types::ids::{ContainerId, FrameworkId};
 use proffer_types::template::PodTemplate;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub(super) fn encode(write: &Write) -> (String, Option<Vec<u8>>) {
         Write::DeleteLog(framework) => (log_key(*framework), None),
         Write::PutSandbox(container, sandbox) => (sandbox_key(container), Some(bytes(sandbox))),
         Write::DeleteSandbox(container) => (sandbox_key(container), None),
+        Write::PutHold(record) => (hold_key(record.hold.id), Some(bytes(record.as_ref()))),
+        Write::DeleteHold(id) => (hold_key(*id), None),
     }
 }
 
@@ -51,6 +54,10 @@ fn log_key(framework: FrameworkId) -> String {
 
 fn sandbox_key(container: &ContainerId) -> String {
     format!("sandbox/{container}")
+}
+
+fn hold_key(id: HoldId) -> String {
+    format!("hold/{id}")
 }
 
 fn bytes(record: &impl Serialize) -> Vec<u8> {
@@ -88,6 +95,14 @@ pub(super) fn decode(key: &str, value: &[u8], into: &mut Checkpoint) -> Result<(
         "sandbox" => {
             let container = ContainerId::new(id).map_err(|_| RecordError::Id)?;
             into.sandboxes.insert(container, read::<SandboxCheckpoint>(value)?);
+        }
+        "hold" => {
+            let record: HoldCheckpoint = read(value)?;
+            let id: HoldId = id.parse().map_err(|_| RecordError::Id)?;
+            if record.hold.id != id {
+                return Err(RecordError::Id);
+            }
+            into.holds.insert(id, record);
         }
         _ => return Err(RecordError::Kind),
     }

@@ -68,8 +68,14 @@ impl CheckpointStore {
         match version {
             Some(version) => {
                 let known = proffer_types::format::CHECKPOINT;
-                proffer_types::format::check("checkpoint", version, known)
-                    .map_err(|source| CheckpointError::Format { path: self.path.clone(), source })
+                proffer_types::format::check("checkpoint", version, known).map_err(|source| {
+                    CheckpointError::Format { path: self.path.clone(), source }
+                })?;
+                if version < known {
+                    // Before the first record that an earlier version would not know.
+                    self.initialise(known).map_err(|error| self.failed("raise", error))?;
+                }
+                Ok(())
             }
             None => self
                 .initialise(proffer_types::format::CHECKPOINT)
@@ -179,6 +185,17 @@ mod tests {
         drop(store);
         let (_, found) = CheckpointStore::open(&path).unwrap();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn k5_an_older_file_is_raised_before_anything_new_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoint.redb");
+        let (store, _) = CheckpointStore::open(&path).unwrap();
+        store.initialise(1).unwrap();
+        drop(store);
+        let (store, _) = CheckpointStore::open(&path).unwrap();
+        assert_eq!(store.format().unwrap(), Some(proffer_types::format::CHECKPOINT));
     }
 
     #[test]

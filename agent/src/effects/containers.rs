@@ -233,6 +233,7 @@ mod tests {
             cpus: Milli(0),
             cpu_limit: false,
             memory: Bytes(0),
+            volumes: Vec::new(),
             log: LogPolicy::default(),
             kill: KillPolicy::default(),
             stop_after: None,
@@ -243,15 +244,17 @@ mod tests {
     async fn what_is_prepared_again_after_its_traces_were_removed_is_live() {
         let directory = tempfile::tempdir().unwrap();
         let (containerizer, _events) = FakeContainerizer::new();
+        let work_dir = WorkDir::open(directory.path()).unwrap();
         let (commands, mut told) = mpsc::channel(8);
         let live = Live::default();
         let mut containers = Containers::new(Arc::new(Shared {
             containerizer: Arc::new(containerizer),
-            work_dir: WorkDir::open(directory.path()).unwrap(),
+            work_dir: work_dir.clone(),
             spec: SpecContext {
                 agent_name: "one".to_owned(),
                 address: "127.0.0.1".to_owned(),
                 isolation: IsolationLevel::Process,
+                work_dir: work_dir.clone(),
             },
             commands,
             live: live.clone(),

@@ -3,10 +3,11 @@
 
 use crate::containerizer::{
     ContainerId, ContainerSpec, ContainerUser, IsolationLevel, KillPolicy, LogLimits, Rlimit,
-    RlimitResource,
+    RlimitResource, VolumeDir,
 };
+use crate::work_dir::WorkDir;
 use nix::unistd::{Gid, Uid, User};
-use proffer_agent_core::container::{ContainerRequest, PrepareFailure};
+use proffer_agent_core::container::{ContainerRequest, PrepareFailure, VolumeMount};
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::time::Duration;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Only the task's user and the agent see a sandbox.
 const SANDBOX_MODE: u32 = 0o700;
+/// Everybody may write into a shared volume, and remove what is his own.
+const SHARED_MODE: u32 = 0o1777;
 
 /// What every spec of an agent has in common.
 #[derive(Clone, Debug)]
@@ -23,6 +26,7 @@ pub(crate) struct SpecContext {
     pub(crate) agent_name: String,
     pub(crate) address: String,
     pub(crate) isolation: IsolationLevel,
+    pub(crate) work_dir: WorkDir,
 }
 
 /// Makes the sandbox and the spec. Blocks on the disk and on the user database.
@@ -35,9 +39,15 @@ pub(crate) fn spec_of(
         ContainerId::new(request.container.as_str()).map_err(|error| refused(error.to_string()))?;
     let user = user_of(request.user.as_deref())?;
     make_sandbox(&sandbox, &user)?;
+    let volumes = request
+        .volumes
+        .iter()
+        .map(|mount| place_volume(mount, &sandbox, &user, context))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut spec = ContainerSpec::new(id, sandbox, request.command.clone());
     spec.env = environment(request, &spec.sandbox, context);
     spec.user = user;
+    spec.volumes = volumes;
     spec.root_dir = request.root.as_ref().map(PathBuf::from);
     spec.working_dir = request.workdir.as_ref().map(PathBuf::from);
     spec.rlimits = rlimits(request)?;
@@ -153,6 +163,61 @@ fn make_sandbox(path: &Path, user: &ContainerUser) -> Result<(), PrepareFailure>
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| failed("give sandbox to its user", &error))?;
+    }
+    Ok(())
+}
+
+/// Makes the place where a volume appears: at level `full` it is mounted there, else it is a link. The
+/// volume belongs to the user of the task that has it; a shared one takes files of any user.
+fn place_volume(
+    mount: &VolumeMount,
+    sandbox: &Path,
+    user: &ContainerUser,
+    context: &SpecContext,
+) -> Result<VolumeDir, PrepareFailure> {
+    let wrong = |error: &std::io::Error| failed(&format!("place volume {}", mount.volume), error);
+    let source = context.work_dir.volume(mount.volume);
+    if !source.is_dir() {
+        return Err(refused(format!("{} is not on the disk", mount.volume)));
+    }
+    let is_root = nix::unistd::geteuid().is_root();
+    let mode = if mount.shared && is_root { SHARED_MODE } else { SANDBOX_MODE };
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&source, mode).map_err(|error| wrong(&error))?;
+    if is_root && !mount.shared {
+        std::os::unix::fs::lchown(&source, Some(user.uid), Some(user.gid))
+            .map_err(|error| wrong(&error))?;
+    }
+    let target = PathBuf::from(&mount.container_path);
+    let place = sandbox.join(&target);
+    let made = if context.isolation == IsolationLevel::Full {
+        make_owned_dirs(sandbox, &target, user)
+    } else {
+        let above = target.parent().unwrap_or(Path::new(""));
+        make_owned_dirs(sandbox, above, user).and_then(|()| {
+            match std::os::unix::fs::symlink(&source, &place) {
+                // Left by a life of the agent that died before the container started.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            }
+        })
+    };
+    made.map_err(|error| wrong(&error))?;
+    Ok(VolumeDir { source, target })
+}
+
+/// Makes each directory of a path below the sandbox, for the task's user.
+fn make_owned_dirs(sandbox: &Path, path: &Path, user: &ContainerUser) -> std::io::Result<()> {
+    let mut place = sandbox.to_owned();
+    for part in path.components() {
+        place.push(part);
+        match std::fs::create_dir(&place) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&place, Some(user.uid), Some(user.gid))?;
+        }
     }
     Ok(())
 }

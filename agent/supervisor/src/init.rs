@@ -15,7 +15,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod, umask};
 use proffer_supervisor::step::Step;
-use proffer_supervisor::wire::LaunchSpec;
+use proffer_supervisor::wire::{Bind, LaunchSpec};
 
 use crate::child::{At, CgroupHandles, Failed, drop_bounding_set, send_report};
 use crate::sys::{self, Walk, mount_attr};
@@ -54,6 +54,8 @@ pub(crate) struct InitPlan {
     root_dir: Option<CString>,
     sandbox: CString,
     sandbox_in_root: CString,
+    /// Directories, and where they appear as the task sees it.
+    binds: Vec<(CString, CString)>,
     hostname: String,
     masked: Vec<CString>,
     readonly: Vec<CString>,
@@ -67,6 +69,7 @@ impl InitPlan {
             root_dir: if spec.root_dir.is_empty() { None } else { Some(text(&spec.root_dir)?) },
             sandbox: text(&spec.sandbox)?,
             sandbox_in_root: text(&spec.sandbox_in_root)?,
+            binds: binds(spec)?,
             hostname: spec.hostname.clone(),
             masked: all(&spec.masked_paths)?,
             readonly: all(&spec.readonly_paths)?,
@@ -98,8 +101,13 @@ impl InitPlan {
         nix::unistd::setsid().at(Step::NewSession)?;
         umask(Mode::empty());
         none_mount(c"/", MsFlags::MS_REC | MsFlags::MS_PRIVATE).at(Step::PrivateMounts)?;
+        let volumes = self.open_binds()?;
         if let Some(root) = &self.root_dir {
             self.change_root(root)?;
+        }
+        for (volume, (_, target)) in volumes.iter().zip(&self.binds) {
+            let target = open_dir(target).at(Step::MountVolume)?;
+            sys::attach_mount(volume.as_fd(), target.as_fd()).at(Step::MountVolume)?;
         }
         mount_proc()?;
         self.mount_sys()?;
@@ -110,6 +118,15 @@ impl InitPlan {
         }
         umask(Mode::from_bits_truncate(0o022));
         give_up_privileges()
+    }
+
+    /// While the machine's own root is in sight.
+    fn open_binds(&self) -> Result<Vec<OwnedFd>, Failed> {
+        let open = |(source, _): &(CString, CString)| {
+            let directory = open_dir(source).at(Step::OpenVolume)?;
+            sys::copy_mount(directory.as_fd(), false).at(Step::OpenVolume)
+        };
+        self.binds.iter().map(open).collect()
     }
 
     fn change_root(&self, root: &CStr) -> Result<(), Failed> {
@@ -161,6 +178,15 @@ impl InitPlan {
         }
         Ok(())
     }
+}
+
+fn binds(spec: &LaunchSpec) -> std::io::Result<Vec<(CString, CString)>> {
+    let seen = if spec.root_dir.is_empty() { &spec.sandbox } else { &spec.sandbox_in_root };
+    let bind = |bind: &Bind| {
+        let target = [seen.as_slice(), b"/", bind.target.as_slice()].concat();
+        Ok((CString::new(bind.source.as_slice())?, CString::new(target)?))
+    };
+    spec.binds.iter().map(bind).collect()
 }
 
 fn mount_proc() -> Result<(), Failed> {

@@ -59,6 +59,8 @@ steps! {
     32 Execute "execute the program",
     33 LostInit "keep the container's init alive",
     34 ResetOomScore "take the agent's protection from want of memory away from the task",
+    35 OpenVolume "open a volume",
+    36 MountVolume "mount a volume",
 }
 
 #[cfg(test)]
@@ -67,12 +69,12 @@ mod tests {
 
     #[test]
     fn every_number_leads_back_to_its_step() {
-        for number in 1..=34 {
+        for number in 1..=36 {
             let step = Step::from_number(number).unwrap();
             assert_eq!(step as u32, number);
             assert!(!step.words().is_empty());
         }
         assert_eq!(Step::from_number(0), None);
-        assert_eq!(Step::from_number(35), None);
+        assert_eq!(Step::from_number(37), None);
     }
 }

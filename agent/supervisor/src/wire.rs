@@ -54,6 +54,17 @@ pub struct LaunchSpec {
     pub go_timeout_ns: u64,
     #[prost(bytes = "vec", tag = "23")]
     pub sandbox_in_root: Vec<u8>,
+    #[prost(message, repeated, tag = "24")]
+    pub binds: Vec<Bind>,
+}
+
+/// A directory of the machine that appears below the sandbox.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Bind {
+    #[prost(bytes = "vec", tag = "1")]
+    pub source: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub target: Vec<u8>,
 }
 
 /// Whom the task runs as.

@@ -56,6 +56,17 @@ fn the_launch_spec_of_format_1_is_read() {
             stop_after_ns: 60_000_000_000,
             go_timeout_ns: 30_000_000_000,
             sandbox_in_root: b"/sandbox".to_vec(),
+            binds: Vec::new(),
+        },
+    );
+    let bind = Bind { source: b"/var/lib/proffer/volumes/v7".to_vec(), target: b"data".to_vec() };
+    is_kept(
+        "launch_spec_binds.v1.bin",
+        &LaunchSpec {
+            format_version: 1,
+            container_id: "f1-db-0-1".to_owned(),
+            binds: vec![bind],
+            ..LaunchSpec::default()
         },
     );
 }

@@ -36,11 +36,16 @@ impl Bed {
         Self { work, run, name, master }
     }
 
+    /// Where the agent keeps the data of volumes.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.work.path().join("agent/volumes")
+    }
+
     pub(crate) fn config(&self) -> Config {
         let master = self.master.to_string();
         let mut config = Config::new(vec![master], self.work.path().join("agent"));
         config.name = Some(self.name.parse().unwrap());
-        config.resources = Some("cpus:4;mem:1GiB;ports:[31000-31009]".parse().unwrap());
+        config.resources = Some("cpus:4;mem:1GiB;disk:1GiB;ports:[31000-31009]".parse().unwrap());
         config.run_dir = Some(self.run.path().join("r"));
         config.cgroup_root = Some(format!("proffer-test/{}", self.name));
         config.enter_cgroup_leaf = false;
@@ -51,7 +56,12 @@ impl Bed {
     /// Starts an agent with real containers; `None`, with the reason printed, where they cannot be
     /// isolated.
     pub(crate) async fn start(&self) -> Option<RunningAgent> {
-        match proffer_agent::start(self.config()).await {
+        self.start_as(self.config()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn start_as(&self, config: Config) -> Option<RunningAgent> {
+        match proffer_agent::start(config).await {
             Ok(agent) => Some(agent),
             Err(StartError::Containers { action, source }) => {
                 eprintln!("skipped: no full isolation here: {action}: {source}");
@@ -64,9 +74,14 @@ impl Bed {
     /// Starts an agent again where one was dropped: its file and run directory are locked until all
     /// its tasks have noticed.
     pub(crate) async fn start_again(&self) -> RunningAgent {
+        self.start_again_as(Self::config).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn start_again_as(&self, config: impl Fn(&Self) -> Config) -> RunningAgent {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match proffer_agent::start(self.config()).await {
+            match proffer_agent::start(config(self)).await {
                 Ok(agent) => return agent,
                 Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
             }

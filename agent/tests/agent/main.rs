@@ -8,8 +8,14 @@ mod master;
 
 use bed::{Bed, eventually, get, processes};
 use master::{KEY, Master, name, token};
+use proffer_agent::Config;
+use proffer_agent::containerizer::IsolationLevel;
+use proffer_agent::containerizer::linux::IsolationChoice;
 use proffer_net::capability::{Right, sign};
-use proffer_types::ids::ContainerId;
+use proffer_types::agent::AgentOrder;
+use proffer_types::hold::{Hold, HoldId, HoldKind, HoldStage, ReclaimPolicy};
+use proffer_types::ids::{ContainerId, ReservationId, VolumeId};
+use proffer_types::refusal::RefusalCode;
 use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::template::{
     Check, CheckKind, ContainerTemplate, KillPolicy, OnDisconnect, PodTemplate, Probe,
@@ -226,4 +232,102 @@ async fn an_address_that_others_reach_is_not_opened_without_tls() {
         proffer_agent::start_with(config, std::sync::Arc::new(containerizer), events).await;
     let Err(error) = refused else { panic!("it was opened") };
     assert!(error.to_string().contains("without TLS"), "{error}");
+}
+
+/// A reservation of disk for the role of the tests, and a volume on it.
+fn reserved_volume() -> [Hold; 2] {
+    let reservation = Hold {
+        id: HoldId::Reservation(ReservationId(1)),
+        op: 1,
+        resources: "disk:512MiB".parse().unwrap(),
+        kind: HoldKind::Reservation { role: "test".parse().unwrap(), labels: Default::default() },
+        owner: "ann".parse().unwrap(),
+        framework: None,
+        reclaim: ReclaimPolicy::Retain,
+    };
+    let volume = Hold {
+        id: HoldId::Volume(VolumeId(2)),
+        resources: reservation.held(),
+        kind: HoldKind::Volume { container_path: "state/db".to_owned(), shared: false },
+        ..reservation.clone()
+    };
+    [reservation, volume]
+}
+
+/// The life of a volume at a real agent; `config` says how its tasks are isolated.
+async fn volume_life(config: impl Fn(&Bed) -> Config) {
+    let mut master = Master::start().await;
+    let bed = Bed::new(master.address);
+    let Some(running) = bed.start_as(config(&bed)).await else { return };
+    let mut agent = master.admit().await;
+    let [reservation, volume] = reserved_volume();
+    for hold in [&reservation, &volume] {
+        assert_eq!(agent.hold(AgentOrder::ApplyHold { hold: hold.clone() }).await, None);
+    }
+    let append =
+        |word: &str| shell(&format!("echo {word} >> state/db/log; cat state/db/log >&2; exit 7"));
+    agent.launch_with(1, &append("one"), &volume.held()).await;
+    assert_eq!(agent.ended(1).await.message, "exit code 7\none");
+
+    // The agent dies at once; what was in the volume is there for the next task.
+    drop(running);
+    let running = bed.start_again_as(&config).await;
+    let mut agent = master.admit().await;
+    let listed: Vec<_> = agent.holds.iter().map(|it| (it.hold.id, it.stage)).collect();
+    assert_eq!(
+        listed,
+        [(reservation.id, HoldStage::Applied), (volume.id, HoldStage::Applied)],
+        "K18"
+    );
+    agent.launch_with(2, &append("two"), &volume.held()).await;
+    assert_eq!(agent.ended(2).await.message, "exit code 7\none\ntwo");
+    agent.launch_with(3, &shell("touch state/db/held; exec sleep 1000"), &volume.held()).await;
+    agent.state(3, TaskState::Running).await;
+    let refused = agent.hold(AgentOrder::RemoveHold { id: volume.id, op: 2 }).await;
+    assert_eq!(refused.unwrap().code, RefusalCode::InUse, "I8");
+    assert!(bed.volumes().join("v2/log").exists());
+    agent.kill(3).await;
+    agent.ended(3).await;
+    assert_eq!(agent.hold(AgentOrder::RemoveHold { id: volume.id, op: 2 }).await, None);
+    assert!(!bed.volumes().join("v2").exists(), "the data are wiped");
+    assert_eq!(agent.hold(AgentOrder::RemoveHold { id: reservation.id, op: 2 }).await, None);
+    running.end_tasks(true).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_a_volume_is_mounted_outlives_tasks_and_agents_and_is_wiped_in_the_end() {
+    volume_life(Bed::config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_without_namespaces_a_volume_is_there_by_a_link() {
+    volume_life(|bed| {
+        let mut config = bed.config();
+        config.isolation = IsolationChoice::Exactly(IsolationLevel::Process);
+        config
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_a_volume_whose_directory_was_removed_is_lost_and_not_made_anew() {
+    let mut master = Master::start().await;
+    let bed = Bed::new(master.address);
+    let Some(running) = bed.start().await else { return };
+    let mut agent = master.admit().await;
+    for hold in reserved_volume() {
+        assert_eq!(agent.hold(AgentOrder::ApplyHold { hold }).await, None);
+    }
+    running.stop().await.unwrap();
+    std::fs::remove_dir(bed.volumes().join("v2")).unwrap();
+    // And one that nobody knows, with something in it.
+    std::fs::create_dir(bed.volumes().join("v9")).unwrap();
+    std::fs::write(bed.volumes().join("v9/log"), "kept").unwrap();
+    let running = bed.start_again().await;
+    let agent = master.admit().await;
+    let stages: Vec<_> = agent.holds.iter().map(|it| it.stage).collect();
+    assert_eq!(stages, [HoldStage::Applied, HoldStage::Lost]);
+    assert!(!bed.volumes().join("v2").exists() && bed.volumes().join("v9/log").exists());
+    running.stop().await.unwrap();
 }

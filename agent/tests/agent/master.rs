@@ -4,12 +4,15 @@
 use proffer_proto::pb;
 use proffer_proto::pb::agent_service_server::{AgentService, AgentServiceServer};
 use proffer_types::agent::{
-    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp,
+    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp, KillCause,
 };
+use proffer_types::hold::AgentHold;
 use proffer_types::ids::{
     AgentId, AgentSession, FrameworkEpoch, FrameworkId, LaunchToken, LogIncarnation, MasterEpoch,
     RoleName, TaskName,
 };
+use proffer_types::refusal::Refusal;
+use proffer_types::resources::Resources;
 use proffer_types::task::{TaskState, TaskStatus};
 use proffer_types::template::{PodTemplate, TaskLaunch};
 use proffer_types::units::DurationMs;
@@ -90,6 +93,7 @@ pub(crate) struct Agent {
     pub(crate) info: AgentInfo,
     pub(crate) log: LogIncarnation,
     pub(crate) list: Vec<AgentTask>,
+    pub(crate) holds: Vec<AgentHold>,
     pub(crate) seen: Vec<TaskStatus>,
     down: Down,
     messages: mpsc::Receiver<AgentMessage>,
@@ -97,7 +101,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     async fn listen(mut up: Streaming<pb::AgentUp>, down: Down) -> Self {
-        let (mut info, mut list) = (None, Vec::new());
+        let (mut info, mut list, mut listed) = (None, Vec::new(), Vec::new());
         let (id, session) = 'registration: loop {
             let frame = up.message().await.unwrap().expect("the registration goes on");
             let frame = AgentUp::try_from(frame).unwrap();
@@ -105,8 +109,10 @@ impl Agent {
                 match message.clone() {
                     AgentMessage::Register { info: said, log } => info = Some((said, log)),
                     AgentMessage::Tasks { tasks } => list.extend(tasks),
+                    AgentMessage::Holds { holds } => listed.extend(holds),
                     AgentMessage::RegisterEnd => break 'registration (frame.agent, frame.session),
                     AgentMessage::Statuses { .. }
+                    | AgentMessage::HoldDone { .. }
                     | AgentMessage::Heartbeat
                     | AgentMessage::Leaving => {
                         panic!("before the end of a registration: {message:?}")
@@ -129,21 +135,49 @@ impl Agent {
             }
         });
         let (info, log) = info.expect("a registration begins with who it is");
-        Self { id, session, info, log, list, seen: Vec::new(), down, messages }
+        let (holds, seen) = (listed, Vec::new());
+        Self { id, session, info, log, list, holds, seen, down, messages }
     }
 
     pub(crate) async fn order(&mut self, order: AgentOrder) {
         self.down.send(Ok(frame_of(self.session, order))).await.expect("the stream is open");
     }
 
+    /// Gives an order about a hold and waits for its answer.
+    pub(crate) async fn hold(&mut self, order: AgentOrder) -> Option<Refusal> {
+        self.order(order).await;
+        let answered = async {
+            loop {
+                let message = self.messages.recv().await.expect("the agent is there");
+                if let AgentMessage::HoldDone { refusal, .. } = message {
+                    return refusal;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("an order is answered")
+    }
+
     pub(crate) async fn launch(&mut self, number: u64, template: &PodTemplate) {
+        self.launch_with(number, template, &Resources::new()).await;
+    }
+
+    pub(crate) async fn launch_with(
+        &mut self,
+        number: u64,
+        template: &PodTemplate,
+        more: &Resources,
+    ) {
         let digest = template.digest();
         self.order(AgentOrder::Template { digest, template: template.clone() }).await;
         let launch = TaskLaunch {
             name: name(number),
             token: token(number),
             template: digest,
-            resources: "cpus:0.1;mem:64MiB".parse().unwrap(),
+            resources: "cpus:0.1;mem:64MiB"
+                .parse::<Resources>()
+                .unwrap()
+                .checked_add(more)
+                .unwrap(),
             variables: BTreeMap::from([("number".to_owned(), number.to_string())]),
             labels: BTreeMap::new(),
             group: None,
@@ -155,7 +189,8 @@ impl Agent {
 
     pub(crate) async fn kill(&mut self, number: u64) {
         let (task, policy) = (name(number), None);
-        let order = AgentOrder::Kill { framework: FRAMEWORK, task, policy, by_operator: false };
+        let order =
+            AgentOrder::Kill { framework: FRAMEWORK, task, policy, cause: KillCause::Framework };
         self.order(order).await;
     }
 

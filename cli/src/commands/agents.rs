@@ -1,36 +1,48 @@
 //! `proffer agents`: what the cluster is made of, and the verbs on one agent.
 
-use crate::args::{AgentVerb, Agents, Output};
+use super::follow::span;
+use super::vacate::{Preview, must_confirm, waits_for};
+use crate::args::{AgentVerb, Agents, DrainAgent, Output};
 use crate::client::Client;
 use crate::exit::{ExitCode, Failure};
-use crate::output::{Table, age, confirm, json, line, note, now_ms};
-use crate::resources::{scalar_of, used_of};
+use crate::output::{Table, age, json, line, note, now_ms};
+use crate::resources::used_of;
 use proffer_proto::pb;
 use proffer_types::ResourceName;
 
 pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result<(), Failure> {
-    let (id, verb) = match args.verb {
-        None => return list(client, output).await,
-        Some(AgentVerb::Drain(args)) => {
-            if !args.yes {
-                confirm_drain(client, &args.id).await?;
+    match args.verb {
+        None => list(client, output).await,
+        Some(AgentVerb::Drain(args)) => drain(client, output, args).await,
+        Some(AgentVerb::Deactivate(args)) => {
+            let id = find(client, &args.id).await?;
+            let preview = Preview::of(client, &id).await?;
+            if preview.is_most() {
+                let why = format!("{id} is more than half of the cluster");
+                preview.show();
+                must_confirm(args.yes, &format!("{why}."), &why)?;
             }
-            (args.id, "drain")
+            act(client, output, &id, "deactivate").await
         }
-        Some(AgentVerb::Deactivate(args)) => (args.id, "deactivate"),
-        Some(AgentVerb::Activate(args)) => (args.id, "activate"),
+        Some(AgentVerb::Activate(args)) => {
+            let id = find(client, &args.id).await?;
+            act(client, output, &id, "activate").await
+        }
         Some(AgentVerb::Gone(args)) => {
+            let id = find(client, &args.id).await?;
+            let preview = Preview::of(client, &id).await?;
+            preview.show();
             let question = format!(
-                "{}: its tasks are lost for good; should it return, it ends them and is a new agent. Go on?",
-                args.id
+                "{id}: its tasks are lost for good; should it return, it ends them and is a new agent."
             );
-            if !args.yes && !confirm(&question) {
-                return Err(Failure::new(ExitCode::Refused, "not confirmed").hint("add --yes"));
-            }
-            (args.id, if args.force { "gone?force=true" } else { "gone" })
+            must_confirm(args.yes, &question, "not confirmed")?;
+            act(client, output, &id, if args.force { "gone?force=true" } else { "gone" }).await
         }
-    };
-    let id = find(client, &id).await?;
+        Some(AgentVerb::Maintenance(args)) => super::maintenance::run(client, output, args).await,
+    }
+}
+
+async fn act(client: &Client, output: Output, id: &str, verb: &str) -> Result<(), Failure> {
     let answer: pb::OperatorAnswer =
         client.post(&format!("/v1/agents/{id}/{verb}"), Vec::new()).await?;
     match output {
@@ -40,28 +52,37 @@ pub(crate) async fn run(client: &Client, output: Output, args: Agents) -> Result
     Ok(())
 }
 
-/// To drain most of a cluster is seldom meant: what runs there finds no other place.
-async fn confirm_drain(client: &Client, text: &str) -> Result<(), Failure> {
-    let id = find(client, text).await?;
-    let rows = all(client).await?;
-    let cpus = |row: &pb::AgentRow| {
-        let info = row.info.as_ref();
-        info.map_or(0, |info| scalar_of(&info.resources, &ResourceName::Cpus))
+async fn drain(client: &Client, output: Output, args: DrainAgent) -> Result<(), Failure> {
+    let deadline = match &args.deadline {
+        Some(text) => Some(span("deadline", text)?.as_millis()),
+        None => args.now.then_some(0),
     };
-    let all_cpus: u64 = rows.iter().filter(|row| row.condition == "active").map(cpus).sum();
-    let Some(row) = rows.iter().find(|row| row.id == id) else { return Ok(()) };
-    if row.tasks_active == 0 || cpus(row) * 2 <= all_cpus {
+    let timeout = span("timeout", &args.timeout)?;
+    let id = find(client, &args.id).await?;
+    let preview = Preview::of(client, &id).await?;
+    if args.dry_run {
+        match output {
+            Output::Text => preview.show(),
+            Output::Json => json(&preview),
+        }
         return Ok(());
     }
-    let question = format!(
-        "{text} is more than half of the cluster, and its {} tasks are ended. Go on?",
-        row.tasks_active
-    );
-    if confirm(&question) {
-        return Ok(());
+    preview.show();
+    if preview.has_tasks() && preview.is_most() {
+        let why = format!("{id} is more than half of the cluster");
+        must_confirm(args.yes, &format!("{why}: its tasks may find no other place."), &why)?;
+    } else if preview.has_tasks() && deadline == Some(0) {
+        let why = format!("the tasks on {id} are ended at once");
+        must_confirm(args.yes, &format!("{why}."), &why)?;
     }
-    Err(Failure::new(ExitCode::Refused, format!("{text} is more than half of the cluster"))
-        .hint("add --yes"))
+    let query = deadline.map(|deadline| format!("?deadline_ms={deadline}")).unwrap_or_default();
+    let verb = format!("drain{query}");
+    if !args.wait {
+        return act(client, output, &id, &verb).await;
+    }
+    let path = format!("/v1/agents/{id}/{verb}");
+    let answer: pb::OperatorAnswer = client.post(&path, Vec::new()).await?;
+    super::vacate::wait(client, &id, &answer.cursor, timeout, output).await
 }
 
 /// All agents, page by page.
@@ -79,7 +100,7 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<pb::AgentRow>, Failure> {
 }
 
 /// An id, or the id of the agent with that name.
-async fn find(client: &Client, text: &str) -> Result<String, Failure> {
+pub(crate) async fn find(client: &Client, text: &str) -> Result<String, Failure> {
     if text.parse::<proffer_types::AgentId>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -112,9 +133,10 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
         "ADDRESS",
         "ISOLATION",
         "SINCE",
+        "WAITS FOR",
     ]);
     for row in rows {
-        let info = row.info.unwrap_or_default();
+        let info = row.info.clone().unwrap_or_default();
         let used = |name: &ResourceName| used_of(&row.allocated, &info.resources, name);
         table.row([
             row.id.clone(),
@@ -131,6 +153,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
             },
             info.isolation.clone(),
             age(now_ms(), row.since_ms),
+            waits_for(&row),
         ]);
     }
     table.print();

@@ -12,6 +12,7 @@ use proffer_service::api::types::{
     ServiceEvent, ServiceList, ServiceName, ServiceReply, ServiceStatus, ServiceSummary,
     ServiceView, WaitView, WaitsFor, WhyView,
 };
+use proffer_types::inverse_offer::VacateReason;
 use proffer_types::{Bytes, Milli};
 use std::collections::BTreeMap;
 
@@ -149,6 +150,17 @@ pub(crate) async fn instances(
     Ok(())
 }
 
+/// Its agent is to be emptied, or what that agent said last.
+fn remark(it: &InstanceView) -> String {
+    match &it.leaves {
+        Some(VacateReason::Drain) => "leaves: its agent is drained".to_owned(),
+        Some(VacateReason::Maintenance { .. }) => {
+            "leaves: its agent is to be maintained".to_owned()
+        }
+        None => it.message.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
 fn instance_table(instances: &[InstanceView]) -> Table {
     let mut table = Table::new(&[
         "INSTANCE", "SLOT", "REV", "STATE", "READY", "AGENT", "PORTS", "SINCE", "WHY",
@@ -172,7 +184,7 @@ fn instance_table(instances: &[InstanceView]) -> Table {
             it.agent_name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             if ports.is_empty() { "-".to_owned() } else { ports.join(",") },
             it.since.map_or_else(|| "-".to_owned(), |since| age(now_ms(), since.0)),
-            it.message.lines().next().unwrap_or_default().to_owned(),
+            remark(it),
         ]);
     }
     table

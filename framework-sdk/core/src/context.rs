@@ -3,18 +3,20 @@
 use crate::acknowledgements::Acknowledgements;
 use crate::counters::Counters;
 use crate::framework::Notice;
+use crate::inverse_offers::{Answer, InverseOffers, News};
 use crate::launches::Launches;
 use crate::leases::Leases;
 use crate::request::{TaskRequest, Template};
 use crate::requests::{Condition, Requests};
 use crate::state_cache::{StateCache, StateWrite};
-use crate::task_table::TaskTable;
+use crate::task_table::{Task, TaskTable};
+use proffer_types::inverse_offer::{InverseAnswer, InverseOffer};
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Absence, Call};
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, DurationMs, FrameworkEpoch, FrameworkId, LaunchToken, Now, OfferId, Refusal,
-    RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, InverseOfferId, LaunchToken, Now, OfferId,
+    Refusal, RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -40,6 +42,7 @@ pub struct Context {
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) state: StateCache,
     pub(crate) leases: Leases,
+    pub(crate) inverse_offers: InverseOffers,
     pub(crate) kills: BTreeMap<TaskName, Option<KillPolicy>>,
     pub(crate) suppressed: BTreeSet<RoleName>,
     pub(crate) suppresses_all: bool,
@@ -90,6 +93,7 @@ impl Context {
             acknowledgements: Acknowledgements::default(),
             state: StateCache::new(),
             leases: Leases::default(),
+            inverse_offers: InverseOffers::default(),
             kills: BTreeMap::new(),
             suppressed: BTreeSet::new(),
             suppresses_all: false,
@@ -257,6 +261,50 @@ impl Context {
         self.wants_teardown = true;
         if self.is_online {
             self.calls.push(Call::Teardown);
+        }
+    }
+
+    /// What it is asked to give up, by id.
+    #[must_use]
+    pub fn inverse_offers(&self) -> &BTreeMap<InverseOfferId, InverseOffer> {
+        self.inverse_offers.standing()
+    }
+
+    /// The request to give up this task, if there is one.
+    #[must_use]
+    pub fn inverse_offer_of(&self, task: &Task) -> Option<&InverseOffer> {
+        self.inverse_offers.of(task.agent(), task.name())
+    }
+
+    /// Promises to move the tasks that these ask for. Said again when the connection was lost.
+    pub fn accept_inverse_offers(&mut self, offers: &[InverseOfferId]) {
+        self.answer_inverse_offers(offers, &Answer::Accept);
+    }
+
+    /// Keeps the tasks that these ask for, as long as that is its own choice.
+    pub fn decline_inverse_offers(&mut self, offers: &[InverseOfferId], reason: &str) {
+        let mut reason = reason.to_owned();
+        let end = (0..=InverseAnswer::REASON_BYTES_MAX).rev();
+        let end = end.into_iter().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+        reason.truncate(end);
+        self.answer_inverse_offers(offers, &Answer::Decline { reason });
+    }
+
+    fn answer_inverse_offers(&mut self, offers: &[InverseOfferId], answer: &Answer) {
+        let calls = self.inverse_offers.answer(offers, answer);
+        if self.is_online {
+            self.calls.extend(calls);
+        }
+    }
+
+    /// Tells the framework what it has not been told of inverse offers.
+    pub(crate) fn tell_inverse_offers(&mut self) {
+        let News { asked, withdrawn } = self.inverse_offers.news();
+        if !withdrawn.is_empty() {
+            self.tell(Notice::InverseOffersRescinded { offers: withdrawn });
+        }
+        if !asked.is_empty() {
+            self.tell(Notice::InverseOffers { offers: asked });
         }
     }
 

@@ -269,6 +269,14 @@ impl<F: Framework> Driver<F> {
             _ if self.link.phase != Phase::Subscribed => {
                 self.context.counters.events_out_of_place += 1;
             }
+            Event::InverseOffers { offers } => {
+                self.context.inverse_offers.take(offers);
+                self.tell_inverse_offers();
+            }
+            Event::InverseOffersRescinded { offers, reason: _ } => {
+                self.context.inverse_offers.withdraw(&offers);
+                self.tell_inverse_offers();
+            }
             Event::SnapshotPage { tasks } => {
                 if let Some(assembly) = self.open_assembly() {
                     assembly.add(tasks);
@@ -292,6 +300,7 @@ impl<F: Framework> Driver<F> {
             | Event::Offers { .. }
             | Event::Rescinded { .. }
             | Event::Accepted { .. }
+            | Event::Hold(_)
             | Event::Status(_)
             | Event::Task(_)
             | Event::Refused { .. }) => {
@@ -315,7 +324,10 @@ impl<F: Framework> Driver<F> {
                     self.context.tell(Notice::Rescinded { offers, reason });
                 }
             }
-            Event::Accepted { accept, refusal } => self.context.accept_answered(accept, refusal),
+            Event::Accepted { accept, refusal, holds } => {
+                self.context.accept_answered(accept, refusal, holds);
+            }
+            Event::Hold(news) => self.context.tell(Notice::Hold(news)),
             Event::Status(status) => self.context.take_status(status),
             Event::Task(record) => self.context.learn(record),
             Event::AgentResolved { agent, absence } => {
@@ -327,10 +339,19 @@ impl<F: Framework> Driver<F> {
             | Event::SnapshotPage { .. }
             | Event::SnapshotAbsent { .. }
             | Event::SnapshotEnd { .. }
+            | Event::InverseOffers { .. }
+            | Event::InverseOffersRescinded { .. }
             | Event::State { .. }
             | Event::Superseded { .. }
             | Event::TornDown
             | Event::Heartbeat => self.context.counters.events_out_of_place += 1,
+        }
+    }
+
+    /// Until snapshot and state are complete the framework is told nothing.
+    fn tell_inverse_offers(&mut self) {
+        if self.context.is_online {
+            self.context.tell_inverse_offers();
         }
     }
 

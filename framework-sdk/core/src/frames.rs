@@ -55,12 +55,16 @@ fn weigh(call: &Call) -> usize {
                 Operation::Reserve { .. }
                 | Operation::Unreserve { .. }
                 | Operation::CreateVolume { .. }
+                | Operation::GrowVolume { .. }
                 | Operation::DestroyVolume { .. } => 1,
             })
             .sum(),
         Call::Demand { groups } => 1 + groups.len(),
         // A template or a commit may be large; each has a frame of its own.
         Call::Template { .. } | Call::State { .. } => FRAME_WEIGHT_MAX / 2 + 1,
+        Call::AcceptInverseOffers { offers } | Call::DeclineInverseOffers { offers, .. } => {
+            16 + offers.len()
+        }
         Call::Subscribe { .. }
         | Call::Decline { .. }
         | Call::Renew { .. }

@@ -2,9 +2,13 @@
 
 use crate::context::Context;
 use crate::task_table::Task;
+use proffer_types::hold::{HoldId, HoldNews};
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{Absence, FrameworkInfo};
-use proffer_types::{AgentId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState};
+use proffer_types::{
+    AgentId, InverseOfferId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState,
+};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -110,13 +114,31 @@ pub enum FrameworkEvent<Input> {
         /// Why.
         reason: String,
     },
+    /// It is asked to give up tasks, because their agent is to be emptied; each request is told once. A
+    /// framework answers with [`Context::accept_inverse_offers`] and moves them, or declines; at the
+    /// deadline what is left is killed all the same. One that does not answer loses them at the
+    /// deadline too, and without one after a time that operators set.
+    InverseOffers {
+        /// What.
+        offers: Vec<InverseOffer>,
+    },
+    /// It is no longer asked: the tasks have ended, or they may stay.
+    InverseOffersRescinded {
+        /// Which.
+        offers: Vec<InverseOfferId>,
+    },
     /// The answer to [`Context::accept`].
     AcceptAnswered {
         /// The number it returned.
         accept: u64,
         /// `None`: booked.
         refusal: Option<Refusal>,
+        /// Reservations and volumes that its operations make or change, in their order.
+        holds: Vec<HoldId>,
     },
+    /// A reservation or volume that this framework made stands otherwise than before. Best effort: what
+    /// counts is what is offered.
+    Hold(HoldNews),
     /// Another replica is active. Everything known is void until [`FrameworkEvent::Active`].
     Standby {
         /// Which.
@@ -152,9 +174,14 @@ impl FrameworkEvent<Infallible> {
             Self::Refused { call, refusal } => FrameworkEvent::Refused { call, refusal },
             Self::Offers { offers } => FrameworkEvent::Offers { offers },
             Self::Rescinded { offers, reason } => FrameworkEvent::Rescinded { offers, reason },
-            Self::AcceptAnswered { accept, refusal } => {
-                FrameworkEvent::AcceptAnswered { accept, refusal }
+            Self::AcceptAnswered { accept, refusal, holds } => {
+                FrameworkEvent::AcceptAnswered { accept, refusal, holds }
             }
+            Self::InverseOffers { offers } => FrameworkEvent::InverseOffers { offers },
+            Self::InverseOffersRescinded { offers } => {
+                FrameworkEvent::InverseOffersRescinded { offers }
+            }
+            Self::Hold(news) => FrameworkEvent::Hold(news),
             Self::Standby { active } => FrameworkEvent::Standby { active },
             Self::TornDown => FrameworkEvent::TornDown,
             Self::Timer => FrameworkEvent::Timer,

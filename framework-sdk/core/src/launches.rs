@@ -7,6 +7,7 @@ use crate::framework::Notice;
 use crate::offer_matcher;
 use crate::requests::{Condition, Waiting};
 use crate::task_table::{Certainty, Task};
+use proffer_types::hold::HoldId;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, TaskRecord};
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
@@ -287,13 +288,18 @@ impl Context {
     }
 
     /// The master answered an accept.
-    pub(crate) fn accept_answered(&mut self, accept: u64, refusal: Option<Refusal>) {
+    pub(crate) fn accept_answered(
+        &mut self,
+        accept: u64,
+        refusal: Option<Refusal>,
+        holds: Vec<HoldId>,
+    ) {
         let Some(asked) = self.launches.asked.remove(&accept) else {
             self.counters.events_out_of_place += 1;
             return;
         };
         if asked.is_raw {
-            self.tell(Notice::AcceptAnswered { accept, refusal: refusal.clone() });
+            self.tell(Notice::AcceptAnswered { accept, refusal: refusal.clone(), holds });
         }
         match refusal {
             None => asked.names.iter().for_each(|name| self.booked(name)),

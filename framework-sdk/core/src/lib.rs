@@ -35,6 +35,7 @@ pub mod driver;
 mod frames;
 pub mod framework;
 mod invariants;
+mod inverse_offers;
 mod launches;
 mod leases;
 mod link;

@@ -7,6 +7,7 @@ use crate::state::deadlines::Deadline;
 use crate::state::offers::OfferEntry;
 use crate::state::tasks::Counted;
 use proffer_allocator::{Decision, Delta, LeaseId, Use};
+use proffer_types::hold::exclusive;
 use proffer_types::offer::Offer;
 use proffer_types::{AgentId, DemandKey, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
 
@@ -39,7 +40,7 @@ impl Master {
             agent: record.status.agent,
             framework: key.framework,
             role: record.role.clone(),
-            resources: record.resources.clone(),
+            resources: exclusive(&record.resources),
             group: record.group.clone(),
             tasks: 1,
         })
@@ -116,6 +117,7 @@ impl Master {
             }
         }
         let id = usage.agent;
+        self.holds.to_reclaim.insert(id);
         self.used_changed(id, key.framework, &usage.role, usage.group.as_ref());
         self.tell_allocator(Delta::Released(usage));
         self.sync_usable(id);
@@ -196,7 +198,7 @@ impl Master {
         let delta = Delta::AgentAdded {
             agent: id,
             name: agent.record.info.name.clone(),
-            resources: agent.record.info.resources.clone(),
+            resources: agent.total.clone(),
             attributes: agent.record.info.attributes.clone(),
             usable: false,
         };
@@ -218,7 +220,8 @@ impl Master {
         for key in keys {
             let Some(task) = self.tasks.get(&key) else { continue };
             if task.counted == Counted::Charged {
-                let (resources, role) = (task.record.resources.clone(), task.record.role.clone());
+                let (resources, role) =
+                    (exclusive(&task.record.resources), task.record.role.clone());
                 self.uncharge(&key, &resources);
                 self.used_changed(id, key.framework, &role, None);
                 uncharged.push(key);
@@ -263,8 +266,10 @@ impl Master {
         if !may_hold || !agent.takes_tasks() {
             return None;
         }
-        agent.offered = agent.offered.checked_add(&decision.resources).ok()?;
-        framework.offered.add(&decision.resources);
+        // Several leases may hold a shared volume.
+        let held = exclusive(&decision.resources);
+        agent.offered = agent.offered.checked_add(&held).ok()?;
+        framework.offered.add(&held);
         framework.offers.insert(id);
         agent.offers.insert(id);
         let info = &agent.record.info;
@@ -281,6 +286,7 @@ impl Master {
             group: decision.group,
             count: decision.count,
             expires_in: ttl,
+            unavailability: agent.unavailability,
         };
         let expires = now.monotonic.after(ttl);
         let entry = OfferEntry { offer: offer.clone(), made: now.monotonic, expires };
@@ -298,12 +304,12 @@ impl Master {
         self.deadlines.clear(Deadline::Offer(id));
         if let Some(framework) = self.frameworks.get_mut(offer.framework) {
             framework.offers.remove(&id);
-            framework.offered.subtract(&offer.resources);
+            framework.offered.subtract(&exclusive(&offer.resources));
             self.frameworks.unweighed.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
             agent.offers.remove(&id);
-            match agent.offered.checked_sub(&offer.resources) {
+            match agent.offered.checked_sub(&exclusive(&offer.resources)) {
                 Ok(rest) => agent.offered = rest,
                 Err(error) => {
                     self.drifted(offer.agent, format!("offer {id} gave back too much: {error}"));

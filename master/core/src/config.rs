@@ -24,6 +24,9 @@ pub struct Config {
     pub offer_ttl: DurationMs,
     /// Most offers that one framework holds at a time.
     pub offers_held_max: u32,
+    /// A framework that is asked to give up tasks without a deadline, and does not answer for so long,
+    /// loses them.
+    pub inverse_offer_timeout: DurationMs,
     /// Longest grant to agents, however long the lease is confirmed (K8).
     pub grant_max: DurationMs,
     /// Statuses of one framework at one agent that may be unacknowledged before it may launch
@@ -50,6 +53,7 @@ impl Default for Config {
             standby_grace: DurationMs::from_secs(2),
             offer_ttl: DurationMs::from_secs(30),
             offers_held_max: 1000,
+            inverse_offer_timeout: DurationMs::from_secs(300),
             grant_max: DurationMs::from_secs(30),
             unacknowledged_max: 10_000,
             state_budget: StateBudget::default(),

@@ -5,6 +5,7 @@ use crate::master::Master;
 use crate::state::agents::{AgentEntry, Link};
 use crate::state::connections::ConnectionKind;
 use crate::state::tasks::Counted;
+use proffer_types::hold::{Standing, exclusive};
 use proffer_types::{AgentId, FrameworkId, Resources};
 
 type Checked = Result<(), String>;
@@ -26,6 +27,7 @@ impl Master {
         for id in self.frameworks.table.keys() {
             self.check_framework(*id)?;
         }
+        self.check_vacated()?;
         self.pending.check_loads()?;
         self.occupancy.check()?;
         self.check_offers_linked()?;
@@ -35,18 +37,23 @@ impl Master {
     fn check_agent(&self, id: AgentId, agent: &AgentEntry) -> Checked {
         let rows = || agent.tasks.iter().filter_map(|key| self.tasks.get(key));
         let charged = rows().filter(|task| task.counted == Counted::Charged);
-        let used = Resources::sum(charged.map(|task| &task.record.resources))
+        let charged: Vec<Resources> =
+            charged.map(|task| exclusive(&task.record.resources)).collect();
+        let used = Resources::sum(&charged)
             .map_err(|error| format!("{id}: two tasks use the same: {error}"))?;
         holds(used == agent.allocated, || {
             format!("I3 {id}: tasks use {used}, booked are {}", agent.allocated)
         })?;
         let leases = agent.offers.iter().filter_map(|offer| self.offers.get(*offer));
-        let held = Resources::sum(leases.map(|entry| &entry.offer.resources))
+        let leased: Vec<Resources> =
+            leases.map(|entry| exclusive(&entry.offer.resources)).collect();
+        let held = Resources::sum(&leased)
             .map_err(|error| format!("I3 {id}: two offers hold the same: {error}"))?;
         holds(held == agent.offered, || {
             format!("I3 {id}: offers hold {held}, booked are {}", agent.offered)
         })?;
-        let total = &agent.record.info.resources;
+        self.check_holds(id, agent)?;
+        let total = &agent.total;
         if !held.is_empty() {
             let both = used
                 .checked_add(&held)
@@ -57,7 +64,7 @@ impl Master {
             && let Ok(free) = total.checked_sub(&used).and_then(|rest| rest.checked_sub(&held))
         {
             let plain = free.filtered(|entry| entry.key.is_plain());
-            let known = self.allocator.free(id);
+            let known = self.allocator.free(id).filtered(|entry| entry.key.is_plain());
             holds(plain == known, || {
                 format!("I4 {id}: free are {plain}, the allocator says {known}")
             })?;
@@ -88,6 +95,51 @@ impl Master {
             }
         }
         Ok(())
+    }
+
+    /// K18: what is offered follows from the registry and from what the agent says, and nothing else.
+    fn check_holds(&self, id: AgentId, agent: &AgentEntry) -> Checked {
+        let (booked, _) = self.booked_at(id);
+        let standing = Standing::of(&agent.record.info.resources, booked);
+        holds(standing.total == agent.total, || {
+            format!("K18 {id}: has {}, its total is {}", standing.total, agent.total)
+        })?;
+        for hold in self.holds.at(id) {
+            let record = self.holds.get(hold).and_then(|entry| entry.record());
+            holds(
+                record.is_some_and(|record| record.agent == id && record.hold.id == hold),
+                || format!("K18 {hold} is filed under {id}"),
+            )?;
+            holds(hold.number() <= self.cluster.hold_mark, || format!("K19 {hold} was not given"))?;
+        }
+        Ok(())
+    }
+
+    /// Whoever has tasks on an agent that is emptied is asked, and nobody else.
+    fn check_vacated(&self) -> Checked {
+        let mut asked = 0;
+        for (id, agent) in &self.agents.table {
+            let wanted = self.wanted_vacate(*id);
+            let current = agent.vacate.as_ref().map(|it| (it.reason.clone(), it.deadline));
+            holds(agent.writing.is_some() || wanted == current, || {
+                format!("{id} is emptied for {current:?}, wanted is {wanted:?}")
+            })?;
+            let Some(vacate) = &agent.vacate else { continue };
+            asked += vacate.asks.len();
+            for (framework, ask) in &vacate.asks {
+                let entry = self.frameworks.get(*framework);
+                let known = entry.is_some_and(|entry| entry.asked.get(&ask.id) == Some(id));
+                holds(known || entry.is_none(), || {
+                    format!("{framework} does not know {}", ask.id)
+                })?;
+            }
+            let told: u32 = vacate.asks.values().map(|ask| ask.tasks).sum();
+            holds(self.agents.recount.contains(id) || told == agent.tasks_active, || {
+                format!("{id}: {told} tasks are asked for, {} are active", agent.tasks_active)
+            })?;
+        }
+        let known: usize = self.frameworks.table.values().map(|entry| entry.asked.len()).sum();
+        holds(known <= asked, || format!("frameworks know {known} inverse offers of {asked}"))
     }
 
     fn check_framework(&self, id: FrameworkId) -> Checked {

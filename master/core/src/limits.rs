@@ -74,6 +74,9 @@ pub const ASSEMBLIES_MAX: usize = 4096;
 /// Bytes of the message of a status; what an agent writes beyond it is cut off.
 pub const STATUS_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
+/// Maintenance windows that are planned at a time.
+pub const WINDOWS_MAX: usize = 1_000;
+
 /// Entries of a map that others fill: labels, variables, attributes.
 pub const TEXT_ENTRIES_MAX: usize = 1024;
 
@@ -90,6 +93,20 @@ pub const AGENT_PAIRS_MAX: usize = 1024;
 
 /// Bytes of what an agent has and is: it is in its registry record.
 pub const AGENT_INFO_BYTES_MAX: usize = 256 << 10;
+
+/// Reservations and volumes in all: their records are read by every new leader.
+pub const HOLDS_MAX: usize = 100_000;
+
+/// Reservations and volumes that one accept makes, changes or removes: one transaction of etcd holds them,
+/// and the mark of their numbers.
+pub const ACCEPT_HOLDS_MAX: usize = 64;
+
+/// Kinds of resources that an agent may have by its reservations and volumes: an offer may hold one of each,
+/// and readers take 256.
+pub const AGENT_KINDS_MAX: usize = 192;
+
+/// Weight of them: they are in every offer of all that an agent has.
+pub const AGENT_TOTAL_WEIGHT_MAX: usize = 128 << 10;
 
 /// Roles that have a record.
 pub const ROLES_MAX: usize = 10_000;

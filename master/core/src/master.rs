@@ -13,11 +13,13 @@ use crate::state::changes::{Changes, RowKey};
 use crate::state::connections::Connections;
 use crate::state::deadlines::Deadlines;
 use crate::state::frameworks::Frameworks;
+use crate::state::holds::Holds;
 use crate::state::occupancy::Occupancy;
 use crate::state::offers::Offers;
 use crate::state::pending::{Continuation, Pending, Write};
 use crate::state::roles::Roles;
 use crate::state::tasks::Tasks;
+use crate::state::windows::Windows;
 use proffer_allocator::{Allocator, Delta};
 use proffer_types::operator::{EventRow, OperatorAnswer};
 use proffer_types::{Cursor, DurationMs, MasterEpoch, Monotonic, Now, Refusal, RefusalCode};
@@ -73,7 +75,9 @@ pub struct Master {
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) roles: Roles,
+    pub(crate) windows: Windows,
     pub(crate) occupancy: Occupancy,
+    pub(crate) holds: Holds,
     pub(crate) pending: Pending,
     pub(crate) deadlines: Deadlines,
     pub(crate) changes: Changes,
@@ -85,6 +89,8 @@ pub struct Master {
     /// Events for connections that have no subscription, until the end of the turn.
     pub(crate) direct: BTreeMap<crate::ConnectionId, Vec<proffer_types::scheduler::Event>>,
     pub(crate) counters: Counters,
+    /// Inverse offers of this epoch so far.
+    pub(crate) inverse_offers_made: u64,
     /// Contradictions of this turn, by kind of event and object (K23).
     pub(crate) troubles: BTreeMap<(&'static str, String), String>,
     /// A check runs, so nothing is being changed (K23).
@@ -117,7 +123,9 @@ impl Master {
             tasks: Tasks::default(),
             offers: Offers::default(),
             roles: Roles::default(),
+            windows: Windows::default(),
             occupancy: Occupancy::default(),
+            holds: Holds::default(),
             pending: Pending::default(),
             deadlines: Deadlines::default(),
             changes: Changes::default(),
@@ -126,6 +134,7 @@ impl Master {
             allocation_unfinished: false,
             direct: BTreeMap::new(),
             counters: Counters::default(),
+            inverse_offers_made: 0,
             troubles: BTreeMap::new(),
             checking: false,
             #[cfg(any(test, feature = "testing"))]

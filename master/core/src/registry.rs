@@ -3,14 +3,16 @@
 
 mod encoding;
 
+pub use crate::state::windows::{Progress, WindowRecord};
 pub use encoding::{RegistryError, state_prefix};
 
 use proffer_types::agent::AgentInfo;
+use proffer_types::hold::{Hold, HoldId};
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    AgentId, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName, Refusal,
-    RefusalCode, ReplicaId, RoleName, WallTime, format,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName,
+    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,12 @@ pub struct ClusterRecord {
     pub agent_mark: AgentId,
     /// The last framework id given.
     pub framework_mark: FrameworkId,
+    /// The last number given to a reservation or a volume.
+    #[serde(default)]
+    pub hold_mark: u64,
+    /// The last id of a maintenance window given.
+    #[serde(default)]
+    pub window_mark: WindowId,
     /// What the cluster may store and send; at most what every registered master supports (K5).
     pub feature_level: u32,
 }
@@ -49,8 +57,11 @@ pub enum AgentMode {
     /// Takes tasks.
     #[default]
     Active,
-    /// Takes none; its tasks are being ended.
-    Draining,
+    /// Takes none; its tasks are moved elsewhere or ended.
+    Draining {
+        /// How long frameworks are asked before what is left is killed; `None`: as long as it takes.
+        deadline: Option<DurationMs>,
+    },
     /// Takes none.
     Deactivated,
 }
@@ -102,6 +113,35 @@ pub struct StateHead {
     pub version: u64,
 }
 
+/// What the cluster wants of a hold (K18).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldIntent {
+    /// Its agent is to make it, or to change it from `before`.
+    Pending,
+    /// Its agent has it.
+    Applied,
+    /// Its agent is to remove it.
+    Removing,
+    /// Its agent came back without it.
+    Lost,
+}
+
+/// A reservation or a volume: what is wanted. What is, is at its agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldRecord {
+    /// Where.
+    pub agent: AgentId,
+    /// It, as it is or is to be.
+    pub hold: Hold,
+    /// How far.
+    pub intent: HoldIntent,
+    /// As it was applied, while a change is pending.
+    pub before: Option<Hold>,
+    /// Number of the last change, carried out or not.
+    pub op: u64,
+}
+
 /// A value of a framework's state store.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StateValue {
@@ -123,8 +163,12 @@ pub enum RecordKey {
     Framework(FrameworkId),
     /// [`RoleConfig`].
     Role(RoleName),
+    /// [`WindowRecord`].
+    Maintenance(WindowId),
     /// [`OccupancyRecord`].
     Occupancy(AgentId),
+    /// [`HoldRecord`].
+    Hold(HoldId),
     /// [`StateHead`].
     StateHead(FrameworkId),
     /// [`StateValue`].
@@ -144,7 +188,11 @@ pub enum Record {
     /// See there.
     Role(RoleConfig),
     /// See there.
+    Maintenance(Box<WindowRecord>),
+    /// See there.
     Occupancy(OccupancyRecord),
+    /// See there.
+    Hold(Box<HoldRecord>),
     /// See there.
     StateHead(StateHead),
     /// See there.
@@ -207,8 +255,13 @@ pub struct RegistryImage {
     pub frameworks: BTreeMap<FrameworkId, FrameworkRecord>,
     /// By name.
     pub roles: BTreeMap<RoleName, RoleConfig>,
+    /// By id.
+    pub maintenance: BTreeMap<WindowId, WindowRecord>,
     /// By agent.
     pub occupancy: BTreeMap<AgentId, OccupancyRecord>,
+    /// By id.
+    #[serde(default)]
+    pub holds: BTreeMap<HoldId, HoldRecord>,
     /// By framework.
     pub state_heads: BTreeMap<FrameworkId, StateHead>,
     /// By framework and key.
@@ -247,8 +300,14 @@ impl RegistryImage {
             (RecordKey::Role(name), Record::Role(record)) => {
                 self.roles.insert(name, record);
             }
+            (RecordKey::Maintenance(id), Record::Maintenance(record)) => {
+                self.maintenance.insert(id, *record);
+            }
             (RecordKey::Occupancy(id), Record::Occupancy(record)) => {
                 self.occupancy.insert(id, record);
+            }
+            (RecordKey::Hold(id), Record::Hold(record)) => {
+                self.holds.insert(id, *record);
             }
             (RecordKey::StateHead(id), Record::StateHead(record)) => {
                 self.state_heads.insert(id, record);
@@ -273,8 +332,14 @@ impl RegistryImage {
             RecordKey::Role(name) => {
                 self.roles.remove(name);
             }
+            RecordKey::Maintenance(id) => {
+                self.maintenance.remove(id);
+            }
             RecordKey::Occupancy(id) => {
                 self.occupancy.remove(id);
+            }
+            RecordKey::Hold(id) => {
+                self.holds.remove(id);
             }
             RecordKey::StateHead(id) => {
                 self.state_heads.remove(id);

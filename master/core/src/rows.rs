@@ -3,10 +3,10 @@
 use crate::master::Master;
 use crate::registry::AgentStanding;
 use crate::state::agents::Link;
+use crate::state::vacate::Vacate;
 use proffer_types::explanation::{Explanation, Subject};
-use proffer_types::operator::{
-    AgentCondition, AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow,
-};
+use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
+use proffer_types::operator::{AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating};
 use proffer_types::scheduler::Absence;
 use proffer_types::{AgentId, DemandKey, FrameworkId, Now, RoleName, TaskState};
 
@@ -24,6 +24,13 @@ impl Master {
             allocated: agent.allocated.clone(),
             offered: agent.offered.clone(),
             tasks_active: agent.tasks_active,
+            total: agent.total.clone(),
+            vacating: agent.vacate.as_ref().map(Vacate::row),
+            windows: agent
+                .windows
+                .iter()
+                .filter_map(|id| Some(self.windows.get(id)?.row(*id)))
+                .collect(),
         })
     }
 
@@ -95,7 +102,6 @@ impl Master {
 pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
     let status = &task.status;
     let place = format!("{} ({})", status.agent, task.agent_name);
-    let condition = agent.map(|agent| agent.condition);
     let mut hints = Vec::new();
     let summary = match status.state {
         TaskState::Staging => {
@@ -127,10 +133,27 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
         }
         TaskState::Unknown => "is not known to anybody".to_owned(),
     };
-    if condition == Some(AgentCondition::Draining) {
-        hints.push(format!("{} is being drained", task.agent_name));
+    if let Some(vacating) = agent.and_then(|agent| agent.vacating.as_ref()) {
+        hints.push(explain_vacating(task, vacating));
     }
     explanation(task, &summary, hints)
+}
+
+fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {
+    let why = match &vacating.reason {
+        VacateReason::Drain => "is being drained".to_owned(),
+        VacateReason::Maintenance { message, .. } => format!("is to be maintained ({message})"),
+    };
+    let holder = vacating.holders.iter().find(|it| it.framework == task.status.framework);
+    let then = match (vacating.is_binding, holder.map(|holder| &holder.answer)) {
+        (true, _) => "what is left there is killed".to_owned(),
+        (false, Some(InverseAnswer::Accepted)) => "its framework moves it elsewhere".to_owned(),
+        (false, Some(InverseAnswer::Declined { reason })) => {
+            format!("its framework keeps it there: {reason}")
+        }
+        (false, Some(InverseAnswer::None) | None) => "its framework has not answered".to_owned(),
+    };
+    format!("{} {why}: {then}", task.agent_name)
 }
 
 /// The same of a task that is known no more, from its last row: nothing about it is open.

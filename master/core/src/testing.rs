@@ -5,6 +5,8 @@
 mod bounds;
 mod describe;
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod panics;
 mod peers;
 #[cfg(test)]

@@ -26,6 +26,13 @@ impl Master {
         }
     }
 
+    /// Tells it before everything else that waits.
+    pub(crate) fn urge(&mut self, framework: FrameworkId, event: Event) {
+        if let Some(outbox) = self.frameworks.outbox(framework) {
+            outbox.urge(event);
+        }
+    }
+
     /// A task changed: its framework is told its newest state.
     pub(crate) fn tell_task(&mut self, key: &TaskKey) {
         if let Some(outbox) = self.frameworks.outbox(key.framework) {
@@ -65,6 +72,8 @@ impl Master {
         if !self.may_act() {
             return;
         }
+        self.reclaim();
+        self.recount_vacated(now);
         self.allocate(budget, now);
         self.flush(now);
         self.publish(now);
@@ -367,6 +376,7 @@ impl Master {
                 None => Change::OfferRemoved(id),
             },
             RowKey::Role(name) => Change::Role(self.role_row(name)),
+            RowKey::Hold(key) => self.hold_row(key).map_or(Change::HoldRemoved(key), Change::Hold),
         }
     }
 

@@ -10,8 +10,8 @@ use proffer_proto::pb;
 use proffer_types::explanation::Subject;
 use proffer_types::operator::{OperatorAnswer, OperatorCall, Overview};
 use proffer_types::{
-    AgentId, DemandKey, FrameworkId, OfferId, PrincipalName, Refusal, RefusalCode, RoleName,
-    TaskKey, TaskName,
+    AgentId, DemandKey, FrameworkId, HoldId, HoldKey, OfferId, PrincipalName, Refusal, RefusalCode,
+    RoleName, TaskKey, TaskName,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -211,6 +211,39 @@ impl Operator {
             |row| pb::RoleRow::from(row.as_ref()),
         );
         Ok(pb::ListRolesResponse { cursor: view.cursor.to_string(), roles, next })
+    }
+
+    pub(crate) async fn list_holds(
+        &self,
+        ask: pb::ListHoldsRequest,
+    ) -> Answer<pb::ListHoldsResponse> {
+        let view = self.view(&ask.at_least).await?;
+        let agent = optional::<AgentId>(&ask.agent, "agent")?;
+        let role = optional::<RoleName>(&ask.role, "role")?;
+        let volumes = match ask.kind.as_str() {
+            "" => None,
+            "reservation" => Some(false),
+            "volume" => Some(true),
+            other => {
+                let message = format!("{:?} is no kind", proffer_types::refusal::excerpt(other));
+                return Err(Refusal::new(RefusalCode::InvalidArgument, "kind", message)
+                    .hint("reservation or volume"));
+            }
+        };
+        let (holds, next) = page(
+            &view.holds,
+            optional::<HoldKey>(&ask.after, "after")?,
+            page_size(ask.page_size),
+            |row| {
+                let is_volume = matches!(row.hold.id, HoldId::Volume(_));
+                agent.is_none_or(|id| row.agent == id)
+                    && role.as_ref().is_none_or(|role| row.hold.role() == Some(role))
+                    && volumes.is_none_or(|wanted| wanted == is_volume)
+                    && (ask.state.is_empty() || row.state.as_str() == ask.state)
+            },
+            |row| pb::HoldRow::from(row.as_ref()),
+        );
+        Ok(pb::ListHoldsResponse { cursor: view.cursor.to_string(), holds, next })
     }
 
     /// Newest first. `next` is how many are newer than the next page.

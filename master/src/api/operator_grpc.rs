@@ -29,6 +29,18 @@ macro_rules! reads {
             async fn activate_agent(&self, ask: Request<pb::ActivateAgentRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }
+            async fn add_maintenance(&self, ask: Request<pb::AddMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn remove_maintenance(&self, ask: Request<pb::RemoveMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn start_maintenance(&self, ask: Request<pb::StartMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn end_maintenance(&self, ask: Request<pb::EndMaintenanceRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
             async fn teardown_framework(&self, ask: Request<pb::TeardownFrameworkRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }
@@ -36,6 +48,24 @@ macro_rules! reads {
                 self.verb(ask).await
             }
             async fn set_role(&self, ask: Request<pb::SetRoleRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn reserve(&self, ask: Request<pb::ReserveRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn create_volume(&self, ask: Request<pb::CreateVolumeRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn update_hold(&self, ask: Request<pb::UpdateHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn grow_volume(&self, ask: Request<pb::GrowVolumeRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn remove_hold(&self, ask: Request<pb::RemoveHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
+                self.verb(ask).await
+            }
+            async fn adopt_hold(&self, ask: Request<pb::AdoptHoldRequest>) -> Result<Response<pb::OperatorAnswer>, Status> {
                 self.verb(ask).await
             }
 
@@ -56,6 +86,7 @@ reads! {
     list_tasks: ListTasksRequest -> ListTasksResponse,
     get_task: GetTaskRequest -> GetTaskResponse,
     list_offers: ListOffersRequest -> ListOffersResponse,
+    list_holds: ListHoldsRequest -> ListHoldsResponse,
     list_roles: ListRolesRequest -> ListRolesResponse,
     list_events: ListEventsRequest -> ListEventsResponse,
     why: WhyRequest -> WhyResponse,

@@ -23,7 +23,7 @@ const FRAME_BYTES: usize = 1 << 20;
 /// Frames between the watch and the transport.
 const TRANSPORT_FRAMES: usize = 4;
 
-const KINDS: [&str; 7] = ["agent", "framework", "demand", "task", "offer", "role", "event"];
+const KINDS: [&str; 8] = ["agent", "framework", "demand", "task", "offer", "role", "hold", "event"];
 
 /// Frames for gRPC.
 pub(crate) type FrameStream = Pin<Box<dyn Stream<Item = Result<pb::WatchFrame, Status>> + Send>>;
@@ -64,6 +64,7 @@ impl Kinds {
             Change::Task(_) | Change::TaskRemoved(_) => "task",
             Change::Offer(_) | Change::OfferRemoved(_) => "offer",
             Change::Role(_) => "role",
+            Change::Hold(_) | Change::HoldRemoved(_) => "hold",
             Change::Event(_) => "event",
         };
         self.0.is_empty() || self.0.contains(kind)

@@ -92,6 +92,7 @@ fn bytes_of(change: &Change) -> usize {
             let texts = row.info.attributes.keys().map(|name| name.len() + 64);
             texts.sum::<usize>()
                 + bytes_of_resources(&row.info.resources)
+                + bytes_of_resources(&row.total)
                 + bytes_of_resources(&row.allocated)
                 + bytes_of_resources(&row.offered)
         }
@@ -106,10 +107,12 @@ fn bytes_of(change: &Change) -> usize {
         Change::Task(row) => bytes_of_task(row),
         Change::Offer(row) => bytes_of_resources(&row.resources) + row.attributes.len() * 64,
         Change::Role(row) => bytes_of_resources(&row.allocated) + row.frameworks.len() * 8,
+        Change::Hold(row) => bytes_of_resources(&row.hold.resources) + row.message.len() + 512,
         Change::Event(row) => row.message.len() + row.subject.len(),
         Change::AgentRemoved(_)
         | Change::FrameworkRemoved(_)
         | Change::DemandRemoved(_)
+        | Change::HoldRemoved(_)
         | Change::TaskRemoved(_)
         | Change::OfferRemoved(_) => 0,
     };

@@ -1,10 +1,12 @@
 //! agent.proto: frames, messages and orders between an agent and the master.
 
 use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
-use super::field::{bounded, from_ref, item, list, name, numbers, part, required};
+use super::field::{bounded, from_ref, known, list, name, numbers, part, required};
 use super::types::digest_from_pb;
 use crate::pb;
-use proffer_types::agent::{AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::agent::{
+    AgentDown, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp, KillCause,
+};
 use proffer_types::template::KillPolicy;
 use proffer_types::{
     AgentId, AgentSession, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal,
@@ -27,11 +29,8 @@ impl TryFrom<pb::AgentUp> for AgentUp {
     /// Messages of an unknown kind are skipped (K5).
     fn try_from(frame: pb::AgentUp) -> Result<Self, Refusal> {
         bounded(frame.messages.len(), "messages", CALLS_MAX)?;
-        let mut messages = Vec::with_capacity(frame.messages.len());
-        for (index, message) in frame.messages.into_iter().enumerate() {
-            let Some(kind) = message.kind else { continue };
-            messages.push(message_from_kind(kind).map_err(|r| r.within(item("messages", index)))?);
-        }
+        let messages =
+            known(frame.messages, "messages", |message| message.kind, message_from_kind)?;
         Ok(Self {
             agent: frame.agent.map(AgentId),
             session: AgentSession(frame.session),
@@ -51,9 +50,17 @@ impl From<AgentMessage> for pb::AgentMessage {
             AgentMessage::Tasks { tasks } => Kind::Tasks(agent_message::Tasks {
                 tasks: tasks.into_iter().map(pb::AgentTask::from).collect(),
             }),
+            AgentMessage::Holds { holds } => Kind::Holds(agent_message::Holds {
+                holds: holds.into_iter().map(pb::AgentHold::from).collect(),
+            }),
             AgentMessage::RegisterEnd => Kind::RegisterEnd(agent_message::RegisterEnd {}),
             AgentMessage::Statuses { statuses } => Kind::Statuses(agent_message::Statuses {
                 statuses: statuses.into_iter().map(pb::TaskStatus::from).collect(),
+            }),
+            AgentMessage::HoldDone { id, op, refusal } => Kind::HoldDone(agent_message::HoldDone {
+                id: id.to_string(),
+                op,
+                refusal: refusal.map(pb::Refusal::from),
             }),
             AgentMessage::Heartbeat => Kind::Heartbeat(agent_message::Heartbeat {}),
             AgentMessage::Leaving => Kind::Leaving(agent_message::Leaving {}),
@@ -72,6 +79,14 @@ fn message_from_kind(kind: pb::agent_message::Kind) -> Result<AgentMessage, Refu
         },
         Kind::Tasks(message) => AgentMessage::Tasks {
             tasks: list(message.tasks, "tasks", ITEMS_MAX).map_err(below("tasks"))?,
+        },
+        Kind::Holds(message) => AgentMessage::Holds {
+            holds: list(message.holds, "holds", ITEMS_MAX).map_err(below("holds"))?,
+        },
+        Kind::HoldDone(message) => AgentMessage::HoldDone {
+            id: name(&message.id, "hold_done.id")?,
+            op: message.op,
+            refusal: message.refusal.map(Refusal::from),
         },
         Kind::RegisterEnd(_) => AgentMessage::RegisterEnd,
         Kind::Statuses(message) => AgentMessage::Statuses {
@@ -133,11 +148,7 @@ impl TryFrom<pb::AgentDown> for AgentDown {
     /// Orders of an unknown kind are skipped: a master sends none before the feature level says
     /// that every agent knows them (K5).
     fn try_from(frame: pb::AgentDown) -> Result<Self, Refusal> {
-        let mut orders = Vec::with_capacity(frame.orders.len());
-        for (index, order) in frame.orders.into_iter().enumerate() {
-            let Some(kind) = order.kind else { continue };
-            orders.push(order_from_kind(kind).map_err(|r| r.within(item("orders", index)))?);
-        }
+        let orders = known(frame.orders, "orders", |order| order.kind, order_from_kind)?;
         Ok(Self {
             agent: AgentId(frame.agent),
             session: AgentSession(frame.session),
@@ -169,14 +180,13 @@ impl From<AgentOrder> for pb::AgentOrder {
             AgentOrder::Launch { tasks } => Kind::Launch(agent_order::Launch {
                 tasks: tasks.into_iter().map(pb::AgentLaunch::from).collect(),
             }),
-            AgentOrder::Kill { framework, task, policy, by_operator } => {
-                Kind::Kill(agent_order::Kill {
-                    framework: framework.0,
-                    task: task.into(),
-                    policy: policy.map(pb::KillPolicy::from),
-                    by_operator,
-                })
-            }
+            AgentOrder::Kill { framework, task, policy, cause } => Kind::Kill(agent_order::Kill {
+                framework: framework.0,
+                task: task.into(),
+                policy: policy.map(pb::KillPolicy::from),
+                by_operator: cause != KillCause::Framework,
+                cause: pb::KillCause::from(cause).into(),
+            }),
             AgentOrder::Acknowledge { framework, incarnation, through, except } => {
                 Kind::Acknowledge(agent_order::Acknowledge {
                     framework: framework.0,
@@ -187,6 +197,12 @@ impl From<AgentOrder> for pb::AgentOrder {
             }
             AgentOrder::EndFramework { framework } => {
                 Kind::EndFramework(agent_order::EndFramework { framework: framework.0 })
+            }
+            AgentOrder::ApplyHold { hold } => {
+                Kind::ApplyHold(agent_order::ApplyHold { hold: Some(hold.into()) })
+            }
+            AgentOrder::RemoveHold { id, op } => {
+                Kind::RemoveHold(agent_order::RemoveHold { id: id.to_string(), op })
             }
         };
         Self { kind: Some(kind) }
@@ -218,7 +234,7 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
             framework: FrameworkId(order.framework),
             task: name(&order.task, "kill.task")?,
             policy: order.policy.map(KillPolicy::from),
-            by_operator: order.by_operator,
+            cause: cause_from_pb(order.cause, order.by_operator),
         },
         Kind::Acknowledge(order) => AgentOrder::Acknowledge {
             framework: FrameworkId(order.framework),
@@ -229,7 +245,36 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
         Kind::EndFramework(order) => {
             AgentOrder::EndFramework { framework: FrameworkId(order.framework) }
         }
+        Kind::ApplyHold(order) => {
+            AgentOrder::ApplyHold { hold: part(order.hold, "hold").map_err(below("apply_hold"))? }
+        }
+        Kind::RemoveHold(order) => {
+            AgentOrder::RemoveHold { id: name(&order.id, "remove_hold.id")?, op: order.op }
+        }
     })
+}
+
+impl From<KillCause> for pb::KillCause {
+    fn from(cause: KillCause) -> Self {
+        match cause {
+            KillCause::Framework => Self::Framework,
+            KillCause::Operator => Self::Operator,
+            KillCause::Drain => Self::Drain,
+            KillCause::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+/// A cause that is missing or of a later version is told from who asked (K5).
+fn cause_from_pb(number: i32, by_operator: bool) -> KillCause {
+    match pb::KillCause::try_from(number) {
+        Ok(pb::KillCause::Framework) => KillCause::Framework,
+        Ok(pb::KillCause::Drain) => KillCause::Drain,
+        Ok(pb::KillCause::Maintenance) => KillCause::Maintenance,
+        Ok(pb::KillCause::Operator) => KillCause::Operator,
+        Ok(pb::KillCause::Unspecified) | Err(_) if by_operator => KillCause::Operator,
+        Ok(pb::KillCause::Unspecified) | Err(_) => KillCause::Framework,
+    }
 }
 
 from_ref! {

@@ -1,7 +1,7 @@
 //! executor.proto: frames, messages and orders between a custom executor and its agent.
 
 use super::bounds::{CALLS_MAX, ITEMS_MAX};
-use super::field::{bounded, from_ref, invalid, item, list, name, names, part};
+use super::field::{bounded, from_ref, invalid, known, list, name, names, part};
 use super::types::{reason_from_pb, state_from_pb};
 use crate::pb;
 use proffer_types::executor::{
@@ -27,11 +27,8 @@ impl TryFrom<pb::ExecutorUp> for ExecutorUp {
     /// Messages of an unknown kind are skipped (K5).
     fn try_from(frame: pb::ExecutorUp) -> Result<Self, Refusal> {
         bounded(frame.messages.len(), "messages", CALLS_MAX)?;
-        let mut messages = Vec::with_capacity(frame.messages.len());
-        for (index, message) in frame.messages.into_iter().enumerate() {
-            let Some(kind) = message.kind else { continue };
-            messages.push(message_from_kind(kind).map_err(|r| r.within(item("messages", index)))?);
-        }
+        let messages =
+            known(frame.messages, "messages", |message| message.kind, message_from_kind)?;
         Ok(Self {
             container: name(&frame.container_id, "container_id")?,
             agent_session: AgentSession(frame.agent_session),
@@ -134,11 +131,7 @@ impl TryFrom<pb::ExecutorDown> for ExecutorDown {
     /// Orders of an unknown kind are skipped: an agent sends none that its executors may not know (K5).
     fn try_from(frame: pb::ExecutorDown) -> Result<Self, Refusal> {
         bounded(frame.orders.len(), "orders", CALLS_MAX)?;
-        let mut orders = Vec::with_capacity(frame.orders.len());
-        for (index, order) in frame.orders.into_iter().enumerate() {
-            let Some(kind) = order.kind else { continue };
-            orders.push(order_from_kind(kind).map_err(|r| r.within(item("orders", index)))?);
-        }
+        let orders = known(frame.orders, "orders", |order| order.kind, order_from_kind)?;
         Ok(Self { agent_session: AgentSession(frame.agent_session), orders })
     }
 }

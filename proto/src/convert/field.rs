@@ -43,6 +43,21 @@ where
     Ok(list)
 }
 
+/// What a frame carries: parts of a kind that this version does not know are skipped (K5); what is
+/// wrong in another lies below `field[index]`.
+pub(crate) fn known<P, K, D>(
+    values: Vec<P>,
+    field: &str,
+    kind: impl Fn(P) -> Option<K>,
+    read: impl Fn(K) -> Result<D, Refusal>,
+) -> Result<Vec<D>, Refusal> {
+    let known = values.into_iter().map(kind).enumerate();
+    known
+        .filter_map(|(index, kind)| Some((index, kind?)))
+        .map(|(index, kind)| read(kind).map_err(|refusal| refusal.within(item(field, index))))
+        .collect()
+}
+
 /// A list must not be longer than `max`.
 pub(crate) fn bounded(count: usize, field: &str, max: usize) -> Result<(), Refusal> {
     if count > max {

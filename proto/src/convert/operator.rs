@@ -1,11 +1,12 @@
 //! operator.proto: rows, changes, explanations and verbs. Ids are text here.
 
 use super::bounds::{ENTRIES_MAX, ITEMS_MAX, PAGE_DEFAULT, PAGE_MAX};
-use super::field::{bounded, from_ref, invalid, name, names, optional_name, part};
+use super::field::{bounded, from_ref, invalid, list, name, names, optional, optional_name, part};
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_text;
 use crate::pb;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
+use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::Offer;
 use proffer_types::operator::{
     AgentCondition, AgentRow, Change, DemandRow, EventRow, FrameworkRow, OperatorCall, Overview,
@@ -33,6 +34,9 @@ impl From<AgentRow> for pb::AgentRow {
             allocated: resources_to_pb(row.allocated),
             offered: resources_to_pb(row.offered),
             tasks_active: row.tasks_active,
+            total: resources_to_pb(row.total),
+            vacating: row.vacating.map(pb::Vacating::from),
+            windows: row.windows.into_iter().map(pb::WindowRow::from).collect(),
         }
     }
 }
@@ -52,6 +56,9 @@ impl TryFrom<pb::AgentRow> for AgentRow {
             allocated: resources_from_pb(row.allocated, "allocated")?,
             offered: resources_from_pb(row.offered, "offered")?,
             tasks_active: row.tasks_active,
+            total: resources_from_pb(row.total, "total")?,
+            vacating: optional(row.vacating, "vacating")?,
+            windows: list(row.windows, "windows", ITEMS_MAX)?,
         })
     }
 }
@@ -214,6 +221,7 @@ impl From<Offer> for pb::OfferRow {
             group: offer.group.map(String::from),
             count: offer.count,
             expires_in_ms: offer.expires_in.0,
+            unavailability: offer.unavailability.map(pb::Unavailability::from),
         }
     }
 }
@@ -234,6 +242,7 @@ impl TryFrom<pb::OfferRow> for Offer {
             group: optional_name(row.group.as_deref(), "group")?,
             count: row.count,
             expires_in: DurationMs(row.expires_in_ms),
+            unavailability: row.unavailability.map(Unavailability::from),
         })
     }
 }
@@ -292,6 +301,8 @@ impl From<Change> for pb::Change {
             Change::Offer(row) => Kind::Offer(row.into()),
             Change::OfferRemoved(id) => Kind::OfferRemoved(id.to_string()),
             Change::Role(row) => Kind::Role(row.into()),
+            Change::Hold(row) => Kind::Hold(row.into()),
+            Change::HoldRemoved(key) => Kind::HoldRemoved(key.to_string()),
             Change::Event(row) => Kind::Event(row.into()),
             Change::Demand(row) => Kind::Demand(row.into()),
             Change::DemandRemoved(key) => Kind::DemandRemoved(key.to_string()),
@@ -321,6 +332,8 @@ impl TryFrom<pb::Change> for Change {
             Some(Kind::Offer(row)) => Self::Offer(row.try_into().map_err(below("offer"))?),
             Some(Kind::OfferRemoved(id)) => Self::OfferRemoved(name(&id, "offer_removed")?),
             Some(Kind::Role(row)) => Self::Role(row.try_into().map_err(below("role"))?),
+            Some(Kind::Hold(row)) => Self::Hold(row.try_into().map_err(below("hold"))?),
+            Some(Kind::HoldRemoved(key)) => Self::HoldRemoved(name(&key, "hold_removed")?),
             Some(Kind::Event(row)) => Self::Event(row.into()),
             Some(Kind::Demand(row)) => Self::Demand(row.try_into().map_err(below("demand"))?),
             Some(Kind::DemandRemoved(key)) => Self::DemandRemoved(name(&key, "demand_removed")?),
@@ -444,9 +457,11 @@ macro_rules! verbs {
 }
 
 verbs! {
-    DrainAgentRequest => DrainAgent,
     DeactivateAgentRequest => DeactivateAgent,
     ActivateAgentRequest => ActivateAgent,
+    RemoveMaintenanceRequest => RemoveMaintenance,
+    StartMaintenanceRequest => StartMaintenance,
+    EndMaintenanceRequest => EndMaintenance,
     TeardownFrameworkRequest => TeardownFramework,
 }
 
@@ -454,6 +469,21 @@ impl TryFrom<pb::MarkAgentGoneRequest> for OperatorCall {
     type Error = Refusal;
     fn try_from(request: pb::MarkAgentGoneRequest) -> Result<Self, Refusal> {
         Ok(Self::MarkAgentGone { agent: name(&request.id, "id")?, force: request.force })
+    }
+}
+
+impl TryFrom<pb::DrainAgentRequest> for OperatorCall {
+    type Error = Refusal;
+    fn try_from(request: pb::DrainAgentRequest) -> Result<Self, Refusal> {
+        let deadline = request.deadline_ms.map(DurationMs);
+        Ok(Self::DrainAgent { agent: name(&request.id, "id")?, deadline })
+    }
+}
+
+impl TryFrom<pb::AddMaintenanceRequest> for OperatorCall {
+    type Error = Refusal;
+    fn try_from(request: pb::AddMaintenanceRequest) -> Result<Self, Refusal> {
+        Ok(Self::AddMaintenance(part(request.window, "window")?))
     }
 }
 

@@ -156,7 +156,7 @@ impl TryFrom<pb::Reservation> for Reservation {
 
 impl From<Volume> for pb::Volume {
     fn from(volume: Volume) -> Self {
-        Self { id: volume.id.into(), container_path: volume.container_path }
+        Self { id: volume.id.to_string(), container_path: volume.container_path }
     }
 }
 

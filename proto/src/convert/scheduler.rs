@@ -2,19 +2,22 @@
 
 use super::bounds::{CALLS_MAX, ENTRIES_MAX, EXCEPTIONS_MAX, ITEMS_MAX, OPERATIONS_MAX};
 use super::field::{
-    bounded, from_ref, invalid, item, list, name, names, numbers, optional_name, part, required,
+    bounded, from_ref, invalid, item, known, labels, list, name, names, numbers, optional_name,
+    part, required,
 };
+use super::hold::reclaim_from_text;
 use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, LogIncarnation,
-    MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
+    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, InverseOfferId,
+    LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
 };
 
 impl From<SchedulerUp> for pb::SchedulerUp {
@@ -50,7 +53,9 @@ impl RefusedCall {
     #[must_use]
     pub fn answer(self) -> Event {
         match (self.call, self.number) {
-            ("accept", Some(accept)) => Event::Accepted { accept, refusal: Some(self.refusal) },
+            ("accept", Some(accept)) => {
+                Event::Accepted { accept, refusal: Some(self.refusal), holds: Vec::new() }
+            }
             ("state", Some(request)) => {
                 Event::State { request, answer: StateAnswer::Refused(self.refusal) }
             }
@@ -94,6 +99,8 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::Revive(_)) => "revive",
         Some(Kind::Kill(_)) => "kill",
         Some(Kind::Acknowledge(_)) => "acknowledge",
+        Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
+        Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -114,6 +121,9 @@ impl From<Call> for pb::Call {
     fn from(call: Call) -> Self {
         use pb::call::{self, Kind};
         let ids = |offers: Vec<OfferId>| offers.into_iter().map(pb::OfferId::from).collect();
+        let inverse = |offers: Vec<InverseOfferId>| {
+            offers.into_iter().map(pb::InverseOfferId::from).collect()
+        };
         let kind = match call {
             Call::Subscribe { info, replica, take_over } => Kind::Subscribe(call::Subscribe {
                 info: Some(info.into()),
@@ -149,6 +159,13 @@ impl From<Call> for pb::Call {
                     through,
                     except: except.into_iter().collect(),
                 })
+            }
+            Call::AcceptInverseOffers { offers } => {
+                Kind::AcceptInverseOffers(call::AcceptInverseOffers { offers: inverse(offers) })
+            }
+            Call::DeclineInverseOffers { offers, reason } => {
+                let offers = inverse(offers);
+                Kind::DeclineInverseOffers(call::DeclineInverseOffers { offers, reason })
             }
             Call::Snapshot => Kind::Snapshot(call::Snapshot {}),
             Call::State { request, call } => {
@@ -209,6 +226,13 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             through: call.through,
             except: numbers(call.except, "except", EXCEPTIONS_MAX)?,
         },
+        Kind::AcceptInverseOffers(call) => {
+            Call::AcceptInverseOffers { offers: inverse_offer_ids(call.offers)? }
+        }
+        Kind::DeclineInverseOffers(call) => Call::DeclineInverseOffers {
+            offers: inverse_offer_ids(call.offers)?,
+            reason: call.reason,
+        },
         Kind::Snapshot(_) => Call::Snapshot,
         Kind::State(call) => Call::State { request: call.request, call: part(call.call, "call")? },
         Kind::Teardown(_) => Call::Teardown,
@@ -219,6 +243,11 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
 fn offer_ids(ids: Vec<pb::OfferId>) -> Result<Vec<OfferId>, Refusal> {
     bounded(ids.len(), "offers", ITEMS_MAX)?;
     Ok(ids.into_iter().map(OfferId::from).collect())
+}
+
+fn inverse_offer_ids(ids: Vec<pb::InverseOfferId>) -> Result<Vec<InverseOfferId>, Refusal> {
+    bounded(ids.len(), "offers", ITEMS_MAX)?;
+    Ok(ids.into_iter().map(InverseOfferId::from).collect())
 }
 
 impl From<Accept> for pb::Accept {
@@ -262,23 +291,34 @@ impl From<Operation> for pb::Operation {
                 agent: agent.0,
                 tasks: tasks.into_iter().map(pb::TaskLaunch::from).collect(),
             }),
-            Operation::Reserve { agent, resources, role, principal } => {
+            Operation::Reserve { agent, resources, role, principal, labels, reclaim } => {
                 Kind::Reserve(operation::Reserve {
                     agent: agent.0,
                     resources: resources_to_pb(resources),
                     role: role.into(),
                     principal: principal.map(String::from),
+                    labels,
+                    reclaim: reclaim.as_str().to_owned(),
                 })
             }
             Operation::Unreserve { agent, resources } => Kind::Unreserve(operation::Unreserve {
                 agent: agent.0,
                 resources: resources_to_pb(resources),
             }),
-            Operation::CreateVolume { agent, resources, volume } => {
+            Operation::CreateVolume { agent, resources, container_path, shared, reclaim } => {
                 Kind::CreateVolume(operation::CreateVolume {
                     agent: agent.0,
                     resources: resources_to_pb(resources),
-                    volume: Some(volume.into()),
+                    volume: Some(pb::Volume { id: String::new(), container_path }),
+                    shared,
+                    reclaim: reclaim.as_str().to_owned(),
+                })
+            }
+            Operation::GrowVolume { agent, volume, addition } => {
+                Kind::GrowVolume(operation::GrowVolume {
+                    agent: agent.0,
+                    volume: resources_to_pb(volume),
+                    addition: resources_to_pb(addition),
                 })
             }
             Operation::DestroyVolume { agent, resources } => {
@@ -311,6 +351,7 @@ impl TryFrom<pb::Operation> for Operation {
                     .map(|resources| Self::Unreserve { agent: AgentId(part.agent), resources }),
             ),
             Some(Kind::CreateVolume(part)) => ("create_volume", create_volume_from_pb(part)),
+            Some(Kind::GrowVolume(part)) => ("grow_volume", grow_volume_from_pb(part)),
             Some(Kind::DestroyVolume(part)) => (
                 "destroy_volume",
                 resources_from_pb(part.resources, "resources")
@@ -334,6 +375,8 @@ fn reserve_from_pb(reserve: pb::operation::Reserve) -> Result<Operation, Refusal
         resources: resources_from_pb(reserve.resources, "resources")?,
         role: name(&reserve.role, "role")?,
         principal: optional_name(reserve.principal.as_deref(), "principal")?,
+        labels: labels(reserve.labels, "labels")?,
+        reclaim: reclaim_from_text(&reserve.reclaim)?,
     })
 }
 
@@ -341,7 +384,17 @@ fn create_volume_from_pb(create: pb::operation::CreateVolume) -> Result<Operatio
     Ok(Operation::CreateVolume {
         agent: AgentId(create.agent),
         resources: resources_from_pb(create.resources, "resources")?,
-        volume: part(create.volume, "volume")?,
+        container_path: required(create.volume, "volume")?.container_path,
+        shared: create.shared,
+        reclaim: reclaim_from_text(&create.reclaim)?,
+    })
+}
+
+fn grow_volume_from_pb(grow: pb::operation::GrowVolume) -> Result<Operation, Refusal> {
+    Ok(Operation::GrowVolume {
+        agent: AgentId(grow.agent),
+        volume: resources_from_pb(grow.volume, "volume")?,
+        addition: resources_from_pb(grow.addition, "addition")?,
     })
 }
 
@@ -360,6 +413,7 @@ impl From<Offer> for pb::Offer {
             group: offer.group.map(String::from),
             count: offer.count,
             expires_in_ms: offer.expires_in.0,
+            unavailability: offer.unavailability.map(pb::Unavailability::from),
         }
     }
 }
@@ -380,6 +434,7 @@ impl TryFrom<pb::Offer> for Offer {
             group: optional_name(offer.group.as_deref(), "group")?,
             count: offer.count,
             expires_in: DurationMs(offer.expires_in_ms),
+            unavailability: offer.unavailability.map(Unavailability::from),
         })
     }
 }
@@ -439,12 +494,7 @@ impl TryFrom<pb::SchedulerDown> for SchedulerDown {
 
     /// Events of an unknown kind are skipped (K5).
     fn try_from(frame: pb::SchedulerDown) -> Result<Self, Refusal> {
-        let mut events = Vec::with_capacity(frame.events.len());
-        for (index, event) in frame.events.into_iter().enumerate() {
-            let Some(kind) = event.kind else { continue };
-            let event = event_from_kind(kind).map_err(|r| r.within(item("events", index)))?;
-            events.push(event);
-        }
+        let events = known(frame.events, "events", |event| event.kind, event_from_kind)?;
         Ok(Self {
             master_epoch: MasterEpoch(frame.master_epoch),
             epoch: FrameworkEpoch(frame.epoch),
@@ -494,8 +544,20 @@ impl From<Event> for pb::Event {
                 offers: offers.into_iter().map(pb::OfferId::from).collect(),
                 reason,
             }),
-            Event::Accepted { accept, refusal } => {
-                Kind::Accepted(event::Accepted { accept, refusal: refusal.map(pb::Refusal::from) })
+            Event::Hold(news) => Kind::Hold(news.into()),
+            Event::Accepted { accept, refusal, holds } => Kind::Accepted(event::Accepted {
+                accept,
+                refusal: refusal.map(pb::Refusal::from),
+                holds: holds.iter().map(ToString::to_string).collect(),
+            }),
+            Event::InverseOffers { offers } => Kind::InverseOffers(event::InverseOffers {
+                offers: offers.into_iter().map(pb::InverseOffer::from).collect(),
+            }),
+            Event::InverseOffersRescinded { offers, reason } => {
+                Kind::InverseOffersRescinded(event::InverseOffersRescinded {
+                    offers: offers.into_iter().map(pb::InverseOfferId::from).collect(),
+                    reason,
+                })
             }
             Event::Status(status) => Kind::Status(status.into()),
             Event::Task(record) => Kind::Task(record.into()),
@@ -547,9 +609,19 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             offers: offer_ids(event.offers).map_err(below("rescinded"))?,
             reason: event.reason,
         },
-        Kind::Accepted(event) => {
-            Event::Accepted { accept: event.accept, refusal: event.refusal.map(Refusal::from) }
-        }
+        Kind::Hold(news) => Event::Hold(news.try_into().map_err(|r: Refusal| r.within("hold"))?),
+        Kind::Accepted(event) => Event::Accepted {
+            accept: event.accept,
+            refusal: event.refusal.map(Refusal::from),
+            holds: names(&event.holds, "accepted.holds", OPERATIONS_MAX * 16)?,
+        },
+        Kind::InverseOffers(event) => Event::InverseOffers {
+            offers: list(event.offers, "offers", ITEMS_MAX).map_err(below("inverse_offers"))?,
+        },
+        Kind::InverseOffersRescinded(event) => Event::InverseOffersRescinded {
+            offers: inverse_offer_ids(event.offers).map_err(below("inverse_offers_rescinded"))?,
+            reason: event.reason,
+        },
         Kind::Status(status) => Event::Status(status.try_into().map_err(below("status"))?),
         Kind::Task(record) => Event::Task(record.try_into().map_err(below("task"))?),
         Kind::State(event) => Event::State {

@@ -158,7 +158,7 @@ enumeration!(StatusReason, StatusReason, other: Other, {
     KilledByFramework = KilledByFramework, KilledByOperator = KilledByOperator,
     KilledAfterGrace = KilledAfterGrace, CheckFailed = CheckFailed,
     StartupTimeout = StartupTimeout, StoppedWhileDisconnected = StoppedWhileDisconnected,
-    AgentRefused = AgentRefused, LaunchLost = LaunchLost, AgentUnreachable = AgentUnreachable,
+    Drained = Drained, Maintenance = Maintenance, AgentRefused = AgentRefused, LaunchLost = LaunchLost, AgentUnreachable = AgentUnreachable,
     AgentGone = AgentGone, AgentRebooted = AgentRebooted, CheckChanged = CheckChanged,
     Other = Other,
 });

@@ -5,9 +5,12 @@ use proffer_types::agent::AgentInfo;
 use proffer_types::attributes::parse_attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
+use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
+use proffer_types::maintenance::{Unavailability, WindowPhase, WindowRow};
 use proffer_types::offer::Offer;
 use proffer_types::operator::{
     AgentCondition, AgentRow, Change, DemandRow, EventRow, FrameworkRow, Overview, RoleRow,
+    VacateHolder, Vacating,
 };
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::{FrameworkInfo, TaskRecord};
@@ -45,6 +48,25 @@ fn agent() -> AgentRow {
         allocated: resources("cpus:0.5;mem:64MiB;ports:[31000-31000]"),
         offered: Resources::new(),
         tasks_active: 1,
+        total: resources("cpus:9;mem:18GiB;cpus(eng):2"),
+        vacating: Some(Vacating {
+            reason: VacateReason::Drain,
+            deadline: Some(DurationMs::from_secs(600)),
+            is_binding: false,
+            holders: vec![VacateHolder {
+                framework: FrameworkId(7),
+                tasks: 1,
+                answer: InverseAnswer::Declined { reason: "no room elsewhere".to_owned() },
+            }],
+        }),
+        windows: vec![WindowRow {
+            id: WindowId(3),
+            phase: WindowPhase::Scheduled,
+            start: WallTime(1_790_000_000_000),
+            duration: DurationMs::from_secs(3600),
+            lead: DurationMs::from_secs(900),
+            message: "new disks".to_owned(),
+        }],
     }
 }
 
@@ -149,6 +171,10 @@ fn offer() -> Offer {
         group: Some(name("web")),
         count: 1,
         expires_in: DurationMs(30_000),
+        unavailability: Some(Unavailability {
+            start: WallTime(1_790_000_000_000),
+            duration: DurationMs::from_secs(3600),
+        }),
     }
 }
 

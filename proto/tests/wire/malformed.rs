@@ -3,7 +3,7 @@
 use super::strategies as any;
 use proffer_proto::convert::calls_from_pb;
 use proffer_proto::{codec, pb, request, routes, status};
-use proffer_types::agent::{AgentDown, AgentUp};
+use proffer_types::agent::{AgentDown, AgentOrder, AgentUp, KillCause};
 use proffer_types::attributes::Attribute;
 use proffer_types::executor::{ExecutorDown, ExecutorUp};
 use proffer_types::operator::{Change, OperatorCall};
@@ -94,6 +94,9 @@ fn read_all(bytes: &[u8]) -> usize {
         + read::<pb::ExecutorDown, ExecutorDown>(bytes)
         + read::<pb::SetRoleRequest, OperatorCall>(bytes)
         + read::<pb::KillTaskRequest, OperatorCall>(bytes)
+        + read::<pb::ReserveRequest, OperatorCall>(bytes)
+        + read::<pb::CreateVolumeRequest, OperatorCall>(bytes)
+        + read::<pb::UpdateHoldRequest, OperatorCall>(bytes)
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn an_error_names_the_path_to_the_field() {
     assert_eq!(calls.iter().filter(|call| call.is_ok()).count(), 4, "the others go on");
     let refused = calls.remove(3).expect_err("the accept");
     assert_eq!(refused.call, "accept");
-    let Event::Accepted { accept: 9, refusal: Some(refusal) } = refused.answer() else {
+    let Event::Accepted { accept: 9, refusal: Some(refusal), .. } = refused.answer() else {
         panic!("an accept is answered as one");
     };
     assert_eq!(refusal, whole);
@@ -304,4 +307,29 @@ fn values_of_a_later_version_are_kept() {
         .expect("short");
     let refused = calls.into_iter().next().expect("one").expect_err("cannot be done");
     assert_eq!((refused.call, refused.refusal.code), ("unknown", RefusalCode::NotSupported));
+}
+
+/// K5: a kill for a cause of a later version is one that its framework did not ask for; a master that
+/// knows no causes says only whether an operator asked.
+#[test]
+fn k5_an_unknown_cause_of_a_kill_is_told_from_who_asked() {
+    let read = |cause: i32, by_operator: bool| {
+        let kill = pb::agent_order::Kill {
+            framework: 1,
+            task: "a".to_owned(),
+            policy: None,
+            by_operator,
+            cause,
+        };
+        let orders = vec![pb::AgentOrder { kind: Some(pb::agent_order::Kind::Kill(kill)) }];
+        let frame = pb::AgentDown { orders, ..pb::AgentDown::default() };
+        let frame = AgentDown::try_from(frame).expect("whole");
+        let [AgentOrder::Kill { cause, .. }] = frame.orders.as_slice() else { panic!("{frame:?}") };
+        *cause
+    };
+    assert_eq!(read(0, false), KillCause::Framework);
+    assert_eq!(read(0, true), KillCause::Operator);
+    assert_eq!(read(3, true), KillCause::Drain);
+    assert_eq!(read(4, true), KillCause::Maintenance);
+    assert_eq!(read(99, true), KillCause::Operator);
 }

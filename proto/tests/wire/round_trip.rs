@@ -9,7 +9,7 @@ use proffer_types::agent::{AgentDown, AgentUp};
 use proffer_types::executor::{ExecutorDown, ExecutorUp};
 use proffer_types::explanation::Explanation;
 use proffer_types::offer::Offer;
-use proffer_types::operator::{AgentRow, Change, FrameworkRow, Overview, RoleRow};
+use proffer_types::operator::{AgentRow, Change, FrameworkRow, HoldRow, Overview, RoleRow};
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp, TaskRecord};
 use proffer_types::template::PodTemplate;
 use proffer_types::weight::PART;
@@ -92,6 +92,7 @@ proptest! {
         task in any::task_record(),
         offer in any::offer(),
         role in any::role_row(),
+        hold in any::hold_row(),
         change in any::change(),
     ) {
         round_trip::<AgentRow, pb::AgentRow>(&agent);
@@ -106,6 +107,8 @@ proptest! {
         round_trip_json::<Offer, pb::OfferRow>(&offer);
         round_trip::<RoleRow, pb::RoleRow>(&role);
         round_trip_json::<RoleRow, pb::RoleRow>(&role);
+        round_trip::<HoldRow, pb::HoldRow>(&hold);
+        round_trip_json::<HoldRow, pb::HoldRow>(&hold);
         round_trip::<Change, pb::Change>(&change);
         round_trip_json::<Change, pb::Change>(&change);
     }

@@ -6,6 +6,9 @@ use proffer_types::attributes::*;
 use proffer_types::demand::DemandGroup;
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
+use proffer_types::hold::*;
+use proffer_types::inverse_offer::*;
+use proffer_types::maintenance::*;
 use proffer_types::offer::*;
 use proffer_types::operator::*;
 use proffer_types::resources::*;
@@ -111,7 +114,42 @@ fn reservation() -> impl Strategy<Value = Reservation> {
 }
 
 fn volume() -> impl Strategy<Value = Volume> {
-    (named(), text()).prop_map(|(id, container_path)| Volume { id, container_path })
+    (number(), text()).prop_map(|(id, container_path)| Volume { id: VolumeId(id), container_path })
+}
+
+fn reclaim() -> impl Strategy<Value = ReclaimPolicy> {
+    select(vec![ReclaimPolicy::Retain, ReclaimPolicy::Delete])
+}
+
+fn hold_state() -> impl Strategy<Value = HoldState> {
+    select(HoldState::WORDS.iter().map(|(_, state)| *state).collect::<Vec<_>>())
+}
+
+fn hold_id() -> impl Strategy<Value = HoldId> {
+    prop_oneof![
+        number().prop_map(|id| HoldId::Reservation(ReservationId(id))),
+        number().prop_map(|id| HoldId::Volume(VolumeId(id))),
+    ]
+}
+
+fn hold() -> BoxedStrategy<Hold> {
+    let text = (role(), labels(), text(), any::<bool>());
+    (hold_id(), number(), resources(), text, principal(), option::of(framework_id()), reclaim())
+        .prop_map(|(id, op, resources, text, owner, framework, reclaim)| {
+            let (role, labels, container_path, shared) = text;
+            let kind = match id {
+                HoldId::Reservation(_) => HoldKind::Reservation { role, labels },
+                HoldId::Volume(_) => HoldKind::Volume { container_path, shared },
+            };
+            Hold { id, op, resources, kind, owner, framework, reclaim }
+        })
+        .boxed()
+}
+
+pub(crate) fn hold_row() -> BoxedStrategy<HoldRow> {
+    (agent_id(), hold(), hold_state(), text())
+        .prop_map(|(agent, hold, state, message)| HoldRow { agent, hold, state, message })
+        .boxed()
 }
 
 fn resource() -> impl Strategy<Value = Resource> {
@@ -420,18 +458,29 @@ fn operation() -> BoxedStrategy<Operation> {
     prop_oneof![
         (agent_id(), vec(launch(), 0..3))
             .prop_map(|(agent, tasks)| Operation::Launch { agent, tasks }),
-        (agent_id(), resources(), role(), option::of(principal())).prop_map(
-            |(agent, resources, role, principal)| Operation::Reserve {
+        (agent_id(), resources(), role(), option::of(principal()), labels(), reclaim()).prop_map(
+            |(agent, resources, role, principal, labels, reclaim)| Operation::Reserve {
                 agent,
                 resources,
                 role,
-                principal
+                principal,
+                labels,
+                reclaim,
             }
         ),
         (agent_id(), resources())
             .prop_map(|(agent, resources)| Operation::Unreserve { agent, resources }),
-        (agent_id(), resources(), volume()).prop_map(|(agent, resources, volume)| {
-            Operation::CreateVolume { agent, resources, volume }
+        (agent_id(), resources(), text(), any::<bool>(), reclaim()).prop_map(
+            |(agent, resources, container_path, shared, reclaim)| Operation::CreateVolume {
+                agent,
+                resources,
+                container_path,
+                shared,
+                reclaim,
+            }
+        ),
+        (agent_id(), resources(), resources()).prop_map(|(agent, volume, addition)| {
+            Operation::GrowVolume { agent, volume, addition }
         }),
         (agent_id(), resources())
             .prop_map(|(agent, resources)| Operation::DestroyVolume { agent, resources }),
@@ -476,6 +525,66 @@ fn state_answer() -> impl Strategy<Value = StateAnswer> {
     ]
 }
 
+fn inverse_offer_id() -> impl Strategy<Value = InverseOfferId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| InverseOfferId { epoch: MasterEpoch(epoch), sequence })
+}
+
+fn vacate_reason() -> impl Strategy<Value = VacateReason> {
+    prop_oneof![
+        Just(VacateReason::Drain),
+        (moment(), span(), text()).prop_map(|(start, duration, message)| {
+            VacateReason::Maintenance { start, duration, message }
+        }),
+    ]
+}
+
+fn inverse_offer() -> impl Strategy<Value = InverseOffer> {
+    let head = (inverse_offer_id(), agent_id(), named());
+    (head, vec(named(), 0..3), vacate_reason(), option::of(span())).prop_map(
+        |((id, agent, agent_name), tasks, reason, deadline)| InverseOffer {
+            id,
+            agent,
+            agent_name,
+            tasks,
+            reason,
+            deadline,
+        },
+    )
+}
+
+fn vacating() -> impl Strategy<Value = Vacating> {
+    let answer = prop_oneof![
+        Just(InverseAnswer::None),
+        Just(InverseAnswer::Accepted),
+        text().prop_map(|reason| InverseAnswer::Declined { reason }),
+    ];
+    let holder = (framework_id(), any::<u32>(), answer)
+        .prop_map(|(framework, tasks, answer)| VacateHolder { framework, tasks, answer });
+    (vacate_reason(), option::of(span()), any::<bool>(), vec(holder, 0..3)).prop_map(
+        |(reason, deadline, is_binding, holders)| Vacating {
+            reason,
+            deadline,
+            is_binding,
+            holders,
+        },
+    )
+}
+
+fn window_row() -> impl Strategy<Value = WindowRow> {
+    let spans = (moment(), span(), span());
+    (number(), of_words(WindowPhase::WORDS), spans, text()).prop_map(
+        |(id, phase, (start, duration, lead), message)| WindowRow {
+            id: WindowId(id),
+            phase,
+            start,
+            duration,
+            lead,
+            message,
+        },
+    )
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
@@ -499,6 +608,9 @@ fn call() -> BoxedStrategy<Call> {
                 except,
             }
         ),
+        vec(inverse_offer_id(), 0..3).prop_map(|offers| Call::AcceptInverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Call::DeclineInverseOffers { offers, reason }),
         Just(Call::Snapshot),
         (number(), state_call()).prop_map(|(request, call)| Call::State { request, call }),
         Just(Call::Teardown),
@@ -514,10 +626,13 @@ pub(crate) fn scheduler_up() -> impl Strategy<Value = SchedulerUp> {
 
 pub(crate) fn offer() -> BoxedStrategy<Offer> {
     let head = (offer_id(), framework_id(), role(), agent_id(), named(), text(), number());
-    let tail = (resources(), attributes(), option::of(named()), any::<u32>(), span());
+    let planned =
+        (moment(), span()).prop_map(|(start, duration)| Unavailability { start, duration });
+    let tail =
+        (resources(), attributes(), option::of(named()), any::<u32>(), span(), option::of(planned));
     (head, tail)
         .prop_map(|((id, framework, role, agent, agent_name, address, version), tail)| {
-            let (resources, attributes, group, count, expires_in) = tail;
+            let (resources, attributes, group, count, expires_in, unavailability) = tail;
             Offer {
                 id,
                 framework,
@@ -531,6 +646,7 @@ pub(crate) fn offer() -> BoxedStrategy<Offer> {
                 group,
                 count,
                 expires_in,
+                unavailability,
             }
         })
         .boxed()
@@ -570,8 +686,14 @@ fn event() -> BoxedStrategy<Event> {
         vec(offer(), 0..3).prop_map(|offers| Event::Offers { offers }),
         (vec(offer_id(), 0..3), text())
             .prop_map(|(offers, reason)| Event::Rescinded { offers, reason }),
-        (number(), option::of(refusal()))
-            .prop_map(|(accept, refusal)| Event::Accepted { accept, refusal }),
+        (number(), option::of(refusal()), vec(hold_id(), 0..3))
+            .prop_map(|(accept, refusal, holds)| Event::Accepted { accept, refusal, holds }),
+        (agent_id(), hold(), option::of(hold_state()), text()).prop_map(
+            |(agent, hold, state, message)| Event::Hold(HoldNews { agent, hold, state, message })
+        ),
+        vec(inverse_offer(), 0..3).prop_map(|offers| Event::InverseOffers { offers }),
+        (vec(inverse_offer_id(), 0..3), text())
+            .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),
         status().prop_map(Event::Status),
         task_record().prop_map(Event::Task),
         (number(), state_answer()).prop_map(|(request, answer)| Event::State { request, answer }),
@@ -596,10 +718,15 @@ pub(crate) fn scheduler_down() -> impl Strategy<Value = SchedulerDown> {
 fn agent_message() -> BoxedStrategy<AgentMessage> {
     let task = (task_record(), any::<bool>())
         .prop_map(|(record, acknowledged)| AgentTask { record, acknowledged });
+    let stages = select(vec![HoldStage::Applied, HoldStage::Removing, HoldStage::Lost]);
+    let agent_hold = (hold(), stages).prop_map(|(hold, stage)| AgentHold { hold, stage });
     prop_oneof![
         (agent_info(), number())
             .prop_map(|(info, log)| AgentMessage::Register { info, log: LogIncarnation(log) }),
         vec(task, 0..3).prop_map(|tasks| AgentMessage::Tasks { tasks }),
+        vec(agent_hold, 0..3).prop_map(|holds| AgentMessage::Holds { holds }),
+        (hold_id(), number(), option::of(refusal()))
+            .prop_map(|(id, op, refusal)| AgentMessage::HoldDone { id, op, refusal }),
         Just(AgentMessage::RegisterEnd),
         vec(status(), 0..3).prop_map(|statuses| AgentMessage::Statuses { statuses }),
         Just(AgentMessage::Heartbeat),
@@ -619,6 +746,15 @@ pub(crate) fn agent_up() -> impl Strategy<Value = AgentUp> {
     )
 }
 
+fn kill_cause() -> impl Strategy<Value = KillCause> {
+    select(vec![
+        KillCause::Framework,
+        KillCause::Operator,
+        KillCause::Drain,
+        KillCause::Maintenance,
+    ])
+}
+
 fn agent_order() -> BoxedStrategy<AgentOrder> {
     let agent_launch = (framework_id(), role(), launch())
         .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch });
@@ -632,13 +768,8 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
         (digest(), pod_template())
             .prop_map(|(digest, template)| AgentOrder::Template { digest, template }),
         vec(agent_launch, 0..3).prop_map(|tasks| AgentOrder::Launch { tasks }),
-        (framework_id(), named(), option::of(kill_policy()), any::<bool>()).prop_map(
-            |(framework, task, policy, by_operator)| AgentOrder::Kill {
-                framework,
-                task,
-                policy,
-                by_operator
-            }
+        (framework_id(), named(), option::of(kill_policy()), kill_cause()).prop_map(
+            |(framework, task, policy, cause)| AgentOrder::Kill { framework, task, policy, cause }
         ),
         (framework_id(), number(), number(), btree_set(number(), 0..4)).prop_map(
             |(framework, incarnation, through, except)| AgentOrder::Acknowledge {
@@ -649,6 +780,8 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
             }
         ),
         framework_id().prop_map(|framework| AgentOrder::EndFramework { framework }),
+        hold().prop_map(|hold| AgentOrder::ApplyHold { hold }),
+        (hold_id(), number()).prop_map(|(id, op)| AgentOrder::RemoveHold { id, op }),
     ]
     .boxed()
 }
@@ -730,23 +863,32 @@ pub(crate) fn executor_down() -> impl Strategy<Value = ExecutorDown> {
 
 pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
     let condition = of_words(AgentCondition::WORDS);
-    let tail = (number(), number(), resources(), resources(), any::<u32>());
-    (agent_id(), agent_info(), condition, moment(), tail)
-        .prop_map(
-            |(id, info, condition, since, (session, version, allocated, offered, tasks_active))| {
-                AgentRow {
-                    id,
-                    info,
-                    condition,
-                    since,
-                    session: AgentSession(session),
-                    version: AgentVersion(version),
-                    allocated,
-                    offered,
-                    tasks_active,
-                }
-            },
-        )
+    let books = (resources(), resources(), resources());
+    let tail = (number(), number(), books, any::<u32>());
+    (
+        agent_id(),
+        agent_info(),
+        condition,
+        moment(),
+        (tail, option::of(vacating()), vec(window_row(), 0..3)),
+    )
+        .prop_map(|(id, info, condition, since, (tail, vacating, windows))| {
+            let (session, version, (allocated, offered, total), tasks_active) = tail;
+            AgentRow {
+                id,
+                info,
+                condition,
+                since,
+                session: AgentSession(session),
+                version: AgentVersion(version),
+                allocated,
+                offered,
+                tasks_active,
+                total,
+                vacating,
+                windows,
+            }
+        })
         .boxed()
 }
 
@@ -828,6 +970,8 @@ pub(crate) fn change() -> BoxedStrategy<Change> {
         offer().prop_map(Change::Offer),
         offer_id().prop_map(Change::OfferRemoved),
         role_row().prop_map(Change::Role),
+        hold_row().prop_map(Change::Hold),
+        (agent_id(), hold_id()).prop_map(|(agent, id)| Change::HoldRemoved(HoldKey { agent, id })),
         event.prop_map(Change::Event),
         demand_row().prop_map(Change::Demand),
         (framework_id(), named())

@@ -2,6 +2,7 @@
 //! epoch, so that many agents can share a connection and late frames are dropped (K1, K8, K16).
 
 use crate::attributes::Attributes;
+use crate::hold::{AgentHold, Hold, HoldId};
 use crate::ids::{
     AgentId, AgentName, AgentSession, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
     TemplateDigest,
@@ -9,7 +10,7 @@ use crate::ids::{
 use crate::refusal::Refusal;
 use crate::resources::Resources;
 use crate::scheduler::TaskRecord;
-use crate::task::{IsolationLevel, TaskStatus};
+use crate::task::{IsolationLevel, StatusReason, TaskStatus};
 use crate::template::{KillPolicy, PodTemplate, TaskLaunch};
 use crate::units::DurationMs;
 use serde::{Deserialize, Serialize};
@@ -98,12 +99,27 @@ pub enum AgentMessage {
         /// Some of them.
         tasks: Vec<AgentTask>,
     },
+    /// A part of the reservations and volumes on its disk. Part of every registration, also when there
+    /// are none: who sends it takes orders about them (K18).
+    Holds {
+        /// Some of them.
+        holds: Vec<AgentHold>,
+    },
     /// The list is complete.
     RegisterEnd,
     /// New statuses, ascending by sequence per framework.
     Statuses {
         /// They.
         statuses: Vec<TaskStatus>,
+    },
+    /// An order about a hold was carried out and is on the disk, or never will be.
+    HoldDone {
+        /// Which.
+        id: HoldId,
+        /// The change that the order named.
+        op: u64,
+        /// Why it was not carried out.
+        refusal: Option<Refusal>,
     },
     /// I am here.
     Heartbeat,
@@ -120,6 +136,39 @@ pub struct AgentLaunch {
     pub role: RoleName,
     /// What.
     pub launch: TaskLaunch,
+}
+
+/// Who wants a task to end, or what for; decides what its end is called.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KillCause {
+    /// Its framework.
+    Framework,
+    /// An operator, also one who ended the framework.
+    Operator,
+    /// Its agent is drained.
+    Drain,
+    /// A maintenance window of its agent has begun.
+    Maintenance,
+}
+
+impl KillCause {
+    /// What the end is called.
+    #[must_use]
+    pub const fn reason(self) -> StatusReason {
+        match self {
+            Self::Framework => StatusReason::KilledByFramework,
+            Self::Operator => StatusReason::KilledByOperator,
+            Self::Drain => StatusReason::Drained,
+            Self::Maintenance => StatusReason::Maintenance,
+        }
+    }
+
+    /// Whether the agent is emptied, so that the kill is void once it is not.
+    #[must_use]
+    pub const fn empties_agent(self) -> bool {
+        matches!(self, Self::Drain | Self::Maintenance)
+    }
 }
 
 /// What an agent is told.
@@ -167,8 +216,8 @@ pub enum AgentOrder {
         task: TaskName,
         /// How; `None`: as its template says.
         policy: Option<KillPolicy>,
-        /// Whether an operator asked.
-        by_operator: bool,
+        /// Who wants it, or what for.
+        cause: KillCause,
     },
     /// Statuses up to `through`, except some, need not be kept (K15).
     Acknowledge {
@@ -185,5 +234,17 @@ pub enum AgentOrder {
     EndFramework {
         /// Which.
         framework: FrameworkId,
+    },
+    /// Make a hold, or change it to this. A repeat is answered again (K18).
+    ApplyHold {
+        /// It.
+        hold: Hold,
+    },
+    /// Forget a hold; wipe a volume. A repeat is answered again (K18).
+    RemoveHold {
+        /// Which.
+        id: HoldId,
+        /// Number of this change.
+        op: u64,
     },
 }

@@ -2,10 +2,10 @@
 
 use crate::refusal::{Refusal, RefusalCode};
 
-/// What the registry holds; also the feature level a cluster has reached.
-pub const REGISTRY: u32 = 1;
-/// An agent's checkpoint.
-pub const CHECKPOINT: u32 = 1;
+/// What the registry holds; also the feature level a cluster has reached. 2: reservations and volumes.
+pub const REGISTRY: u32 = 2;
+/// An agent's checkpoint. 2: reservations and volumes.
+pub const CHECKPOINT: u32 = 2;
 /// The files in a container's run directory.
 pub const SUPERVISOR: u32 = 1;
 /// A recorded command log.

@@ -74,6 +74,53 @@ macro_rules! epoch {
     };
 }
 
+/// Defines an id that a master gives: its epoch and a number within it, shown with a letter.
+macro_rules! offer_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+        )]
+        pub struct $name {
+            /// The epoch of the master that made it.
+            pub epoch: MasterEpoch,
+            /// Its number within that epoch.
+            pub sequence: u64,
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}-{}"), self.epoch, self.sequence)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = Refusal;
+            fn from_str(text: &str) -> Result<Self, Refusal> {
+                text.strip_prefix($prefix)
+                    .and_then(|rest| rest.split_once('-'))
+                    .and_then(|(epoch, sequence)| {
+                        Some(Self {
+                            epoch: MasterEpoch(epoch.parse().ok()?),
+                            sequence: sequence.parse().ok()?,
+                        })
+                    })
+                    .ok_or_else(|| {
+                        Refusal::new(
+                            RefusalCode::InvalidArgument,
+                            "offer",
+                            format!("{:?} is not an offer id", crate::refusal::excerpt(text)),
+                        )
+                    })
+            }
+        }
+    };
+}
+
 /// Defines a checked name. Cloning is cheap.
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident, $max:expr, $check:path, $rule:literal) => {
@@ -153,6 +200,22 @@ counter_id!(
     "f"
 );
 
+counter_id!(
+    /// A dynamic reservation. Numbered with the volumes by one durable counter (K19).
+    ReservationId,
+    "r"
+);
+counter_id!(
+    /// A persistent volume. Numbered with the reservations by one durable counter (K19).
+    VolumeId,
+    "v"
+);
+counter_id!(
+    /// A maintenance window. A durable counter in the registry (K19).
+    WindowId,
+    "w"
+);
+
 epoch!(
     /// Raised only by an explicit restore; orders all epochs and cursors (K19).
     Incarnation
@@ -229,10 +292,6 @@ name_id!(
 name_id!(
     /// A container: derived from framework and launch token, never reused.
     ContainerId, 128, word, "letters, digits, '.', '_', '-', starting with a letter or digit"
-);
-name_id!(
-    /// A persistent volume.
-    VolumeId, 128, word, "letters, digits, '.', '_', '-', starting with a letter or digit"
 );
 
 impl PrincipalName {
@@ -357,45 +416,16 @@ impl LaunchToken {
     }
 }
 
-/// An offer: the master epoch that made it and a number within it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct OfferId {
-    /// The epoch of the master that made the offer.
-    pub epoch: MasterEpoch,
-    /// Its number within that epoch.
-    pub sequence: u64,
-}
-
-impl fmt::Display for OfferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "o{}-{}", self.epoch, self.sequence)
-    }
-}
-impl fmt::Debug for OfferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-impl FromStr for OfferId {
-    type Err = Refusal;
-    fn from_str(text: &str) -> Result<Self, Refusal> {
-        text.strip_prefix('o')
-            .and_then(|rest| rest.split_once('-'))
-            .and_then(|(epoch, sequence)| {
-                Some(Self {
-                    epoch: MasterEpoch(epoch.parse().ok()?),
-                    sequence: sequence.parse().ok()?,
-                })
-            })
-            .ok_or_else(|| {
-                Refusal::new(
-                    RefusalCode::InvalidArgument,
-                    "offer",
-                    format!("{:?} is not an offer id", crate::refusal::excerpt(text)),
-                )
-            })
-    }
-}
+offer_id!(
+    /// An offer: the master epoch that made it and a number within it.
+    OfferId,
+    'o'
+);
+offer_id!(
+    /// An inverse offer: the master epoch that made it and a number within it.
+    InverseOfferId,
+    'i'
+);
 
 /// SHA-256 over the canonical form of a pod template.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

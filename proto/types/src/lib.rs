@@ -12,6 +12,7 @@
 //! | [`task`] | states, the table of legal moves, statuses |
 //! | [`template`] | what runs: pod template, checks, kill policy, launch |
 //! | [`demand`] | what a framework wants |
+//! | [`hold`] | reservations and volumes as objects |
 //! | [`offer`] | leases and the operations that use them |
 //! | [`rights`] | verbs on kinds of objects, which a principal may or may not |
 //! | [`role`] | weight, guarantee, limit |
@@ -33,7 +34,10 @@ pub mod demand;
 pub mod executor;
 pub mod explanation;
 pub mod format;
+pub mod hold;
 pub mod ids;
+pub mod inverse_offer;
+pub mod maintenance;
 pub mod offer;
 pub mod operator;
 pub mod quantities;
@@ -51,6 +55,7 @@ mod words;
 
 pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
 pub use cursor::Cursor;
+pub use hold::{Hold, HoldId, HoldKey};
 pub use ids::*;
 pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};

@@ -1,13 +1,16 @@
 //! Offers are leases: what a framework may use until when, and the operations that use them.
 
 use crate::attributes::Attributes;
+use crate::hold::ReclaimPolicy;
 use crate::ids::{
     AgentId, AgentName, AgentVersion, FrameworkId, GroupName, OfferId, PrincipalName, RoleName,
 };
-use crate::resources::{Resources, Volume};
+use crate::maintenance::Unavailability;
+use crate::resources::Resources;
 use crate::template::TaskLaunch;
 use crate::units::DurationMs;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A lease on part of one agent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +39,8 @@ pub struct Offer {
     pub count: u32,
     /// Time until it lapses, from when it was sent.
     pub expires_in: DurationMs,
+    /// When the agent is next planned to be out of use.
+    pub unavailability: Option<Unavailability>,
 }
 
 /// What an accept does with what it was offered. Operations apply in order, all or none.
@@ -55,26 +60,43 @@ pub enum Operation {
         agent: AgentId,
         /// What, without the new level.
         resources: Resources,
-        /// For whom.
+        /// For whom; below the role that they are reserved for.
         role: RoleName,
-        /// By whom.
+        /// By whom; `None`, or who the framework is.
         principal: Option<PrincipalName>,
+        /// Free labels.
+        labels: BTreeMap<String, String>,
+        /// What becomes of it when the framework is removed.
+        reclaim: ReclaimPolicy,
     },
     /// Take the last reservation level off.
     Unreserve {
         /// Where.
         agent: AgentId,
-        /// What, with that level.
+        /// What, with that level: whole reservations, one or several that are alike.
         resources: Resources,
     },
     /// Make a persistent volume on a reserved disk.
     CreateVolume {
         /// Where.
         agent: AgentId,
-        /// The disk.
+        /// The reserved disk.
         resources: Resources,
-        /// The volume.
-        volume: Volume,
+        /// Where it appears, below the sandbox.
+        container_path: String,
+        /// Several tasks may use it at a time.
+        shared: bool,
+        /// What becomes of it when the framework is removed.
+        reclaim: ReclaimPolicy,
+    },
+    /// Make a persistent volume larger.
+    GrowVolume {
+        /// Where.
+        agent: AgentId,
+        /// The volume, as it is.
+        volume: Resources,
+        /// What it takes more of the disk that it rests on.
+        addition: Resources,
     },
     /// Wipe a persistent volume.
     DestroyVolume {

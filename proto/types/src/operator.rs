@@ -4,16 +4,19 @@ use crate::agent::AgentInfo;
 use crate::cursor::Cursor;
 use crate::demand::DemandGroup;
 use crate::explanation::Explanation;
+use crate::hold::{Hold, HoldCall, HoldKey, HoldState};
 use crate::ids::{
     AgentId, AgentSession, AgentVersion, DemandKey, FrameworkEpoch, FrameworkId, OfferId,
-    PrincipalName, ReplicaId, RoleName, TaskKey,
+    PrincipalName, ReplicaId, RoleName, TaskKey, WindowId,
 };
+use crate::inverse_offer::{InverseAnswer, VacateReason};
+use crate::maintenance::{MaintenanceWindow, WindowRow};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::Resources;
 use crate::role::RoleConfig;
 use crate::scheduler::{FrameworkInfo, TaskRecord};
-use crate::units::WallTime;
+use crate::units::{DurationMs, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +28,10 @@ pub enum AgentCondition {
     Awaited,
     /// Registered and heard of.
     Active,
-    /// Registered; gets no new tasks, its tasks are being ended.
+    /// Registered; gets no new tasks, its tasks are moved elsewhere or ended.
     Draining,
+    /// Registered; was drained and has no task any more.
+    Drained,
     /// Registered; gets no new tasks.
     Deactivated,
     /// Not heard of for longer than the timeout.
@@ -37,6 +42,7 @@ crate::words::words!(AgentCondition {
     Awaited = "awaited",
     Active = "active",
     Draining = "draining",
+    Drained = "drained",
     Deactivated = "deactivated",
     Unreachable = "unreachable",
 });
@@ -62,6 +68,36 @@ pub struct AgentRow {
     pub offered: Resources,
     /// Tasks that are not terminal.
     pub tasks_active: u32,
+    /// What it has for tasks: reserved parts and volumes as such, without what is withheld.
+    pub total: Resources,
+    /// It is being emptied: how far that has come.
+    pub vacating: Option<Vacating>,
+    /// Its maintenance windows that have not ended.
+    pub windows: Vec<WindowRow>,
+}
+
+/// How far an agent is emptied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vacating {
+    /// Why.
+    pub reason: VacateReason,
+    /// From when on nobody is asked any more, counted from when it was asked for; `None`: never.
+    pub deadline: Option<DurationMs>,
+    /// The deadline is over: what is left is being killed.
+    pub is_binding: bool,
+    /// Who still has tasks there, and what they answered.
+    pub holders: Vec<VacateHolder>,
+}
+
+/// A framework that still has tasks on an agent that is emptied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VacateHolder {
+    /// Which.
+    pub framework: FrameworkId,
+    /// How many tasks.
+    pub tasks: u32,
+    /// What it has said.
+    pub answer: InverseAnswer,
 }
 
 /// A framework's row.
@@ -129,6 +165,27 @@ pub struct RoleRow {
     pub owed: Resources,
 }
 
+/// A reservation's or a volume's row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HoldRow {
+    /// Where.
+    pub agent: AgentId,
+    /// It, as it is or is to be.
+    pub hold: Hold,
+    /// How it stands.
+    pub state: HoldState,
+    /// One sentence when something is to be known or done; else empty.
+    pub message: String,
+}
+
+impl HoldRow {
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> HoldKey {
+        HoldKey { agent: self.agent, id: self.hold.id }
+    }
+}
+
 /// A task's row.
 pub type TaskRow = TaskRecord;
 /// An offer's row.
@@ -160,6 +217,10 @@ pub enum Change {
     OfferRemoved(OfferId),
     /// New or changed.
     Role(RoleRow),
+    /// New or changed.
+    Hold(HoldRow),
+    /// Removed.
+    HoldRemoved(HoldKey),
     /// Something people want to know happened.
     Event(EventRow),
 }
@@ -188,12 +249,26 @@ pub enum OperatorCall {
         /// Also one that is connected.
         force: bool,
     },
-    /// No new tasks; end the present ones.
-    DrainAgent(AgentId),
+    /// No new tasks; move the present ones elsewhere, or end them.
+    DrainAgent {
+        /// Which.
+        agent: AgentId,
+        /// How long frameworks are asked before what is left is killed; 0: not at all; `None`: as long
+        /// as it takes.
+        deadline: Option<DurationMs>,
+    },
     /// No new tasks.
     DeactivateAgent(AgentId),
     /// Tasks again: ends drain and deactivation.
     ActivateAgent(AgentId),
+    /// Plan a maintenance window.
+    AddMaintenance(MaintenanceWindow),
+    /// Forget one that has not begun.
+    RemoveMaintenance(WindowId),
+    /// Begin one now.
+    StartMaintenance(WindowId),
+    /// End one that has begun: its agents take tasks again.
+    EndMaintenance(WindowId),
     /// End a framework and its tasks.
     TeardownFramework(FrameworkId),
     /// End a task.
@@ -204,6 +279,13 @@ pub enum OperatorCall {
         role: RoleName,
         /// To what.
         config: RoleConfig,
+    },
+    /// Make, change or remove a reservation or a volume.
+    Hold {
+        /// What.
+        call: HoldCall,
+        /// Only say what would happen.
+        dry_run: bool,
     },
 }
 

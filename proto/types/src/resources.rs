@@ -245,6 +245,21 @@ impl Ranges {
         Some(Ranges(left))
     }
 
+    /// Without those numbers of `taken` that are in it.
+    #[must_use]
+    pub fn without(&self, taken: &Ranges) -> Ranges {
+        let mut parts = self.0.clone();
+        for &(low, high) in &taken.0 {
+            let cut = |(from, to): (u64, u64)| {
+                let left = (from < low).then(|| (from, to.min(low - 1)));
+                let right = (to > high).then(|| (from.max(high + 1), to));
+                [left, right].into_iter().flatten()
+            };
+            parts = parts.into_iter().flat_map(cut).collect();
+        }
+        Ranges(parts)
+    }
+
     /// The first `count` numbers, or `None` when there are fewer.
     #[must_use]
     pub fn first(&self, count: u64) -> Option<Ranges> {
@@ -311,6 +326,18 @@ impl Quantity {
             Self::Scalar(value) => *value == 0,
             Self::Ranges(ranges) => ranges.parts().is_empty(),
             Self::Set(items) => items.is_empty(),
+        }
+    }
+
+    /// What is left when as much as there is of `taken` is taken off.
+    pub(crate) fn without(&self, taken: &Quantity) -> Quantity {
+        match (self, taken) {
+            (Self::Scalar(have), Self::Scalar(taken)) => Self::Scalar(have.saturating_sub(*taken)),
+            (Self::Ranges(have), Self::Ranges(taken)) => Self::Ranges(have.without(taken)),
+            (Self::Set(have), Self::Set(taken)) => {
+                Self::Set(have.difference(taken).cloned().collect())
+            }
+            (have, _) => have.clone(),
         }
     }
 
@@ -778,6 +805,7 @@ mod tests {
             if let Some(rest) = a.checked_sub(&b) {
                 prop_assert_eq!(rest.iter().collect::<BTreeSet<_>>(), &sa - &sb);
             }
+            prop_assert_eq!(a.without(&b).iter().collect::<BTreeSet<_>>(), &sa - &sb);
             if let Some(first) = a.first(3) {
                 prop_assert_eq!(first.iter().collect::<Vec<_>>(),
                     sa.iter().copied().take(3).collect::<Vec<_>>());

@@ -30,6 +30,10 @@ pub enum Verb {
     Set,
     /// Change through a framework's own API.
     Change,
+    /// Make, change or adopt it.
+    Reserve,
+    /// Remove it, with its data.
+    Release,
 }
 
 impl Verb {
@@ -61,6 +65,8 @@ impl Verb {
             Self::Kill => "kill",
             Self::Set => "set",
             Self::Change => "change",
+            Self::Reserve => "reserve",
+            Self::Release => "release",
         }
     }
 }
@@ -80,6 +86,8 @@ pub enum ObjectKind {
     Offer,
     /// A role.
     Role,
+    /// A reservation or a volume.
+    Hold,
     /// The event log.
     Event,
     /// Files and logs of a task.
@@ -107,6 +115,7 @@ impl ObjectKind {
             Self::Task => "task",
             Self::Offer => "offer",
             Self::Role => "role",
+            Self::Hold => "reservation or volume",
             Self::Event => "event log",
             Self::Sandbox => "sandbox",
             Self::Service => "service",

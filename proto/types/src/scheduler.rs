@@ -3,10 +3,12 @@
 
 use crate::cursor::Cursor;
 use crate::demand::DemandGroup;
+use crate::hold::{HoldId, HoldNews};
 use crate::ids::{
-    AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, LogIncarnation,
-    MasterEpoch, OfferId, ReplicaId, RoleName, TaskName, TemplateDigest,
+    AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, InverseOfferId,
+    LogIncarnation, MasterEpoch, OfferId, ReplicaId, RoleName, TaskName, TemplateDigest,
 };
+use crate::inverse_offer::InverseOffer;
 use crate::offer::{Accept, Offer};
 use crate::refusal::Refusal;
 use crate::state_store::{StateAnswer, StateCall};
@@ -134,6 +136,18 @@ pub enum Call {
         /// Not these.
         except: BTreeSet<u64>,
     },
+    /// It moves the tasks that these ask for itself. Said anew in each epoch.
+    AcceptInverseOffers {
+        /// Which.
+        offers: Vec<InverseOfferId>,
+    },
+    /// It does not. At their deadline the tasks are killed all the same.
+    DeclineInverseOffers {
+        /// Which.
+        offers: Vec<InverseOfferId>,
+        /// Why, for people.
+        reason: String,
+    },
     /// Ask for all tasks again.
     Snapshot,
     /// Use the state store.
@@ -254,13 +268,31 @@ pub enum Event {
         /// `operator`.
         reason: String,
     },
+    /// Tasks that it is asked to give up. All that stand are said at each subscription, before the
+    /// snapshot.
+    InverseOffers {
+        /// They.
+        offers: Vec<InverseOffer>,
+    },
+    /// They stand no more.
+    InverseOffersRescinded {
+        /// Which.
+        offers: Vec<InverseOfferId>,
+        /// Why: `cancelled`, `changed`, `done`.
+        reason: String,
+    },
     /// Answer to an accept: booked, or refused as a whole.
     Accepted {
         /// Its number.
         accept: u64,
         /// `None`: booked.
         refusal: Option<Refusal>,
+        /// What its operations make or change, in their order.
+        holds: Vec<HoldId>,
     },
+    /// A reservation or volume that this framework made stands otherwise than before. Best effort: what
+    /// counts is what is offered.
+    Hold(HoldNews),
     /// The newest state of a task.
     Status(TaskStatus),
     /// A task that the framework did not know from this stream: full record before its statuses.

@@ -123,8 +123,12 @@ pub enum StatusReason {
     SupervisorLost,
     /// A kill that its framework asked for.
     KilledByFramework,
-    /// A kill that an operator asked for, drain and teardown included.
+    /// A kill that an operator asked for, teardown included.
     KilledByOperator,
+    /// Its agent was drained, and it was still there at the deadline.
+    Drained,
+    /// A maintenance window of its agent began, and it was still there.
+    Maintenance,
     /// It ignored the signal until its grace was over.
     KilledAfterGrace,
     /// Its alive check failed.
@@ -247,6 +251,8 @@ crate::words::words!(StatusReason {
     SupervisorLost = "supervisor_lost",
     KilledByFramework = "killed_by_framework",
     KilledByOperator = "killed_by_operator",
+    Drained = "drained",
+    Maintenance = "maintenance",
     KilledAfterGrace = "killed_after_grace",
     CheckFailed = "check_failed",
     StartupTimeout = "startup_timeout",

@@ -4,6 +4,8 @@
 
 use crate::agent::{AgentLaunch, AgentOrder};
 use crate::attributes::{Attribute, Attributes};
+use crate::hold::{Hold, HoldKind};
+use crate::inverse_offer::{InverseOffer, VacateReason};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
 use crate::resources::{Quantity, Resource, Resources};
@@ -51,11 +53,10 @@ impl Weight for Resource {
                 2 * PART + text(level.role.as_str()) + principal + map(&level.labels)
             })
             .sum();
-        let volume = self
-            .key
-            .volume
-            .as_ref()
-            .map_or(0, |volume| PART + text(volume.id.as_str()) + text(&volume.container_path));
+        let volume =
+            self.key.volume.as_ref().map_or(0, |volume| {
+                PART + text(&volume.id.to_string()) + text(&volume.container_path)
+            });
         let quantity = match &self.quantity {
             Quantity::Scalar(_) => NUMBER,
             Quantity::Ranges(ranges) => PART + ranges.parts().len() * (PART + 2 * NUMBER),
@@ -108,13 +109,25 @@ impl Weight for Offer {
     fn weight(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
         2 * PART
-            + 8 * NUMBER
+            + 10 * NUMBER
+            + PART
             + text(self.role.as_str())
             + text(self.agent_name.as_str())
             + text(&self.address)
             + self.resources.weight()
             + attributes(&self.attributes)
             + group
+    }
+}
+
+impl Weight for InverseOffer {
+    fn weight(&self) -> usize {
+        let reason = match &self.reason {
+            VacateReason::Drain => PART,
+            VacateReason::Maintenance { message, .. } => PART + 2 * NUMBER + text(message),
+        };
+        let tasks: usize = self.tasks.iter().map(|task| text(task.as_str())).sum();
+        3 * PART + 4 * NUMBER + text(self.agent_name.as_str()) + tasks + reason
     }
 }
 
@@ -151,7 +164,15 @@ impl Weight for Event {
                 Self::Rescinded { offers, reason } => {
                     text(reason) + offers.len() * (PART + 2 * NUMBER)
                 }
-                Self::Accepted { refusal, .. } => refusal.as_ref().map_or(0, Weight::weight),
+                Self::Accepted { refusal, holds, .. } => {
+                    let ids: usize = holds.iter().map(|id| text(&id.to_string())).sum();
+                    ids + refusal.as_ref().map_or(0, Weight::weight)
+                }
+                Self::Hold(news) => PART + NUMBER + text(&news.message) + news.hold.weight(),
+                Self::InverseOffers { offers } => list(offers),
+                Self::InverseOffersRescinded { offers, reason } => {
+                    text(reason) + offers.len() * (PART + 2 * NUMBER)
+                }
                 Self::Status(status) => status.weight(),
                 Self::Task(record) => record.weight(),
                 Self::State { answer, .. } => {
@@ -180,6 +201,21 @@ impl Weight for TaskLaunch {
     }
 }
 
+impl Weight for Hold {
+    fn weight(&self) -> usize {
+        let kind = match &self.kind {
+            HoldKind::Reservation { role, labels } => text(role.as_str()) + map(labels),
+            HoldKind::Volume { container_path, .. } => text(container_path) + NUMBER,
+        };
+        4 * PART
+            + 3 * NUMBER
+            + text(&self.id.to_string())
+            + self.resources.weight()
+            + text(self.owner.as_str())
+            + kind
+    }
+}
+
 impl Weight for AgentLaunch {
     fn weight(&self) -> usize {
         PART + NUMBER + text(self.role.as_str()) + self.launch.weight()
@@ -204,6 +240,8 @@ impl Weight for AgentOrder {
                 Self::Launch { tasks } => list(tasks),
                 Self::Kill { task, .. } => 2 * PART + 4 * NUMBER + text(task.as_str()),
                 Self::Acknowledge { except, .. } => except.len() * NUMBER,
+                Self::ApplyHold { hold } => hold.weight(),
+                Self::RemoveHold { id, .. } => text(&id.to_string()),
             }
     }
 }

@@ -154,6 +154,8 @@ impl Live {
                 | Effect::Grant { .. }
                 | Effect::Probe { .. }
                 | Effect::RemoveSandbox { .. }
+                | Effect::MakeVolume { .. }
+                | Effect::WipeVolume { .. }
                 | Effect::SetCapabilityKey { .. } => {}
             }
             for fact in facts {

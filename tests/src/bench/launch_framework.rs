@@ -122,7 +122,10 @@ impl Framework for Load {
             | FrameworkEvent::StateRefused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. }
+            | FrameworkEvent::InverseOffers { .. }
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::Standby { .. }
             | FrameworkEvent::TornDown
             | FrameworkEvent::Timer => {}

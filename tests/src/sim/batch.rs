@@ -2,11 +2,15 @@
 //! the state store. Small, but it uses launches, kills, commits and acknowledgements for real.
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
+use proffer_types::hold::ReclaimPolicy;
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Offer, Operation};
+use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    DurationMs, FrameworkName, Now, OfferId, ResourceName, Resources, RoleName, TaskName, TaskState,
+    DurationMs, FrameworkName, Now, OfferId, PrincipalName, ResourceName, Resources, RoleName,
+    TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +32,8 @@ pub enum Style {
     Demand,
     /// It picks among classical offers.
     Classical,
+    /// It does, and keeps places of its own with volumes.
+    Reserving,
 }
 
 /// What becomes of a classical offer.
@@ -128,7 +134,7 @@ impl Batch {
                     let _ = ctx.launch(self.request(name));
                 }
             }
-            Style::Classical => self.pick(ctx),
+            Style::Classical | Style::Reserving => self.pick(ctx),
         }
     }
 
@@ -168,9 +174,69 @@ impl Batch {
         if tasks.is_empty() {
             return ctx.decline(&[offer.id], REFUSE_FOR);
         }
-        let launch = Operation::Launch { agent: offer.agent, tasks };
+        let mut operations = self.reserve(offer, &left);
+        operations.push(Operation::Launch { agent: offer.agent, tasks });
         // Refused only when it is not held any more: then it is offered anew.
-        let _ = ctx.accept(&[offer.id], vec![launch], DurationMs(0));
+        let _ = ctx.accept(&[offer.id], operations, DurationMs(0));
+    }
+
+    /// Now and then a place of its own, with a volume on it.
+    fn reserve(&self, offer: &Offer, left: &Resources) -> Vec<Operation> {
+        let wanted = Resources::scalars([(ResourceName::Cpus, 100), (ResourceName::Disk, 1 << 30)]);
+        if self.style != Style::Reserving
+            || !offer.id.sequence.is_multiple_of(5)
+            || !left.contains(&wanted)
+        {
+            return Vec::new();
+        }
+        let agent = offer.agent;
+        let principal = PrincipalName::new(&format!("cert:{}", self.name)).expect("a valid name");
+        let level = Reservation {
+            role: self.role.clone(),
+            principal: Some(principal.clone()),
+            is_static: false,
+            labels: BTreeMap::new(),
+        };
+        let mut key = ResourceKey::plain(ResourceName::Disk);
+        key.reservations.push(level);
+        let disk = Resource { key, quantity: Quantity::Scalar(1 << 29) };
+        let (reclaim, shared) = (ReclaimPolicy::Delete, offer.id.sequence.is_multiple_of(2));
+        vec![
+            Operation::Reserve {
+                agent,
+                resources: wanted,
+                role: self.role.clone(),
+                principal: Some(principal),
+                labels: BTreeMap::new(),
+                reclaim,
+            },
+            Operation::CreateVolume {
+                agent,
+                resources: Resources::from_entries(vec![disk]).expect("one entry"),
+                container_path: "data".to_owned(),
+                shared,
+                reclaim,
+            },
+        ]
+    }
+
+    /// Some are agreed to and kept, some agreed to and broken, some declined, some not answered.
+    fn answer(offers: &[InverseOffer], ctx: &mut Context) {
+        for offer in offers {
+            match offer.id.sequence % 4 {
+                0 => ctx.decline_inverse_offers(&[offer.id], "its tasks end soon"),
+                1 => {
+                    ctx.accept_inverse_offers(&[offer.id]);
+                    let tasks = ctx.tasks().live().filter(|it| it.agent() == offer.agent);
+                    let names: Vec<TaskName> = tasks.map(|task| task.name().clone()).collect();
+                    for name in names {
+                        ctx.kill(&name, None);
+                    }
+                }
+                2 => ctx.accept_inverse_offers(&[offer.id]),
+                _ => {}
+            }
+        }
     }
 
     fn restore(&mut self, ctx: &mut Context) {
@@ -215,7 +281,7 @@ impl Framework for Batch {
     }
 
     fn wants_raw_offers(&self) -> bool {
-        self.style == Style::Classical
+        self.style != Style::Demand
     }
 
     fn handle(&mut self, event: FrameworkEvent<Order>, _now: Now, ctx: &mut Context) {
@@ -232,7 +298,7 @@ impl Framework for Batch {
                 self.wanted += count;
                 let value = self.wanted.to_string().into_bytes();
                 self.keep(ctx, WANTED.to_owned(), value);
-                if self.style == Style::Classical {
+                if self.style != Style::Demand {
                     ctx.revive(BTreeSet::new());
                 }
                 self.fill(ctx);
@@ -246,6 +312,7 @@ impl Framework for Batch {
                     ctx.kill(&name, None);
                 }
             }
+            FrameworkEvent::InverseOffers { offers } => Self::answer(&offers, ctx),
             FrameworkEvent::Standby { .. } | FrameworkEvent::TornDown => self.active = false,
             FrameworkEvent::AcceptAnswered { refusal: Some(_), .. } => {
                 let held: Vec<OfferId> = ctx.offers().map(|offer| offer.id).collect();
@@ -261,6 +328,8 @@ impl Framework for Batch {
             | FrameworkEvent::StateRefused { .. }
             | FrameworkEvent::Refused { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
+            | FrameworkEvent::InverseOffersRescinded { .. }
             | FrameworkEvent::AcceptAnswered { .. }
             | FrameworkEvent::Timer => {}
         }

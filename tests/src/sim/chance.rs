@@ -30,6 +30,10 @@ pub struct Chance {
     pub notes: ChaCha8Rng,
     /// Who wants classical offers.
     pub classical: ChaCha8Rng,
+    /// What is reserved, and which volumes are lost.
+    pub holds: ChaCha8Rng,
+    /// How agents are emptied.
+    pub emptying: ChaCha8Rng,
 }
 
 impl Chance {
@@ -54,6 +58,8 @@ impl Chance {
             farm: stream(10),
             notes: stream(11),
             classical: stream(12),
+            holds: stream(13),
+            emptying: stream(14),
         }
     }
 }

@@ -29,6 +29,7 @@ mod i4;
 mod i5;
 mod i6;
 mod i7;
+mod i8;
 mod k1;
 mod k10;
 mod k14;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i5::Known>::default(),
         Box::<i6::Quota>::default(),
         Box::<i7::Status>::default(),
+        Box::<i8::Reservations>::default(),
         Box::<i10::OneLeader>::default(),
         Box::<i11::DurableBeforePromise>::default(),
         Box::<i11_services::AnsweredCalls>::default(),

@@ -70,6 +70,7 @@ pub fn strike(world: &mut World) {
         }
     }
     strike_members(world, EVERY_MS);
+    lose_volume(world, EVERY_MS);
     if strikes(world, rates.expire_lease)
         && world.members.leader().is_some()
         && let Some(leader) = world.store.leader()
@@ -98,6 +99,24 @@ pub fn strike(world: &mut World) {
         world.counts.fault("pause_master");
         world.masters[node].paused_until_ms = world.queue.now_ms() + span;
     }
+}
+
+/// A disk loses a volume; its agent learns of it when it starts again.
+fn lose_volume(world: &mut World, every_ms: u64) {
+    let per_call = world.plan.lose_volume * every_ms / 60;
+    if !world.plan.holds || world.chance.holds.random_range(0..1_000_000) >= per_call {
+        return;
+    }
+    let volumes: Vec<_> = (0..world.agents.len())
+        .flat_map(|node| world.agents[node].machine.volumes().keys().map(move |id| (node, *id)))
+        .collect();
+    if volumes.is_empty() {
+        return;
+    }
+    let (node, volume) = volumes[world.chance.holds.random_range(0..volumes.len())];
+    world.counts.fault("lose_volume");
+    world.lost_volumes.insert((node, volume));
+    world.agents[node].machine.lose_volume(volume);
 }
 
 /// Members of the store die, are cut off from each other or from a master, or change their leader.

@@ -9,7 +9,7 @@
 use super::observe::Seen;
 use super::world::World;
 use proffer_master_core::{Command, Effect};
-use proffer_service_core::api::ServiceStatus;
+use proffer_service_core::api::{InstanceView, ServiceStatus};
 use proffer_service_core::record::RolloutState;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, EventRow};
@@ -38,6 +38,17 @@ pub const MARKS: &[(&str, &str)] = &[
     ("agent_gone", "an agent was given up"),
     ("framework_ended", "a framework was torn down"),
     ("agent_drained", "operators drained an agent"),
+    ("hold_lost", "a reservation or volume was not there any more when its agent came back"),
+    ("hold_quarantined", "an agent had a reservation or volume that the registry did not know so"),
+    ("hold_removed", "a reservation or volume was removed"),
+    ("agent_emptied", "nothing was left on an agent that was emptied"),
+    ("inverse_offer_declined", "a framework kept its tasks on an agent that was emptied"),
+    ("inverse_offer_lapsed", "a framework did not say whether it gives up its tasks"),
+    ("inverse_offer_cancelled", "an agent was activated before it was empty"),
+    ("window_emptying", "frameworks were asked to move tasks for a maintenance window"),
+    ("window_begun", "a maintenance window began"),
+    ("drain_deadline_over", "tasks were left on an agent at the deadline of its drain"),
+    ("instance_replaced_first", "an instance that is to leave serves beside its replacement"),
     ("rollout_failed", "a rollout failed and stands still"),
     ("rollout_rolled_back", "a rollout failed and went back to its end"),
     ("service_crash_loops", "a slot of a service crashes again and again"),
@@ -140,6 +151,15 @@ impl Marks {
             }
             "agent_gone" => self.reach("agent_gone"),
             "framework_ended" => self.reach("framework_ended"),
+            "hold_lost" => self.reach("hold_lost"),
+            "hold_quarantined" => self.reach("hold_quarantined"),
+            "hold_removed" => self.reach("hold_removed"),
+            "maintenance" if row.message.contains("to leave") => self.reach("window_emptying"),
+            "maintenance" if row.message.contains("has begun") => self.reach("window_begun"),
+            "agent_drained" => self.reach("agent_emptied"),
+            "inverse_offer_declined" => self.reach("inverse_offer_declined"),
+            "inverse_offer_lapsed" => self.reach("inverse_offer_lapsed"),
+            "agent_deadline" => self.reach("drain_deadline_over"),
             "agent_mode" if row.message.contains("drain") => self.reach("agent_drained"),
             _ => {}
         }
@@ -165,7 +185,7 @@ impl Marks {
                         self.reach("accept_unanswered");
                     }
                 }
-                Event::Accepted { accept, refusal } => {
+                Event::Accepted { accept, refusal, .. } => {
                     self.accepts.entry(node).or_default().remove(accept);
                     let code = refusal.as_ref().map(|refusal| refusal.code);
                     if code == Some(RefusalCode::OfferNotHeld) {
@@ -190,6 +210,9 @@ impl Marks {
                     "demand_changed" => "offer_rescinded_for_demand",
                     _ => "offer_taken_back",
                 }),
+                Event::InverseOffersRescinded { reason, .. } if reason == "cancelled" => {
+                    self.reach("inverse_offer_cancelled");
+                }
                 Event::Status(status) => self.status(status),
                 Event::Task(record) => self.status(&record.status),
                 Event::State { answer: StateAnswer::Refused(refusal), .. } => match refusal.code {
@@ -218,6 +241,13 @@ impl Marks {
                 ServiceStatus::Degraded => self.reach("service_degraded"),
                 ServiceStatus::Paused => self.reach("rollout_failed"),
                 _ => {}
+            }
+            let published = || view.instances.iter().filter(|it| it.published);
+            let twin = |one: &InstanceView| {
+                published().any(|it| it.slot == one.slot && it.name != one.name)
+            };
+            if published().any(|it| it.leaves.is_some() && twin(it)) {
+                self.reach("instance_replaced_first");
             }
             if view.summary.rollout.state == RolloutState::RolledBack {
                 self.reach("rollout_rolled_back");

@@ -2,6 +2,7 @@
 //! altogether, so that runs differ in kind ("swarm testing").
 
 use super::chance::{Chance, between, one_in};
+use proffer_types::DurationMs;
 use rand_chacha::ChaCha8Rng;
 
 /// How often each kind of fault strikes, per simulated minute, in thousandths.
@@ -40,6 +41,9 @@ pub struct FaultRates {
     /// F23: the members of the store change their leader.
     pub change_member: u64,
 }
+
+/// How long a framework may leave an inverse offer without a deadline unanswered.
+pub const INVERSE_OFFER_TIMEOUT: DurationMs = DurationMs::from_secs(3);
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -84,6 +88,10 @@ pub struct Plan {
     pub failing_writes: u32,
     /// Whether operators do something.
     pub operators: bool,
+    /// Whether operators reserve resources and make volumes.
+    pub holds: bool,
+    /// Thousandths of minutes in which a disk loses a volume.
+    pub lose_volume: u64,
     /// Whether somebody says that he is a framework which is another's (K20).
     pub impostor: bool,
     /// Thousandths of transactions that reach the store twice (F12).
@@ -170,6 +178,11 @@ impl Plan {
             failing_writes: if one_in(rng, 500) { 0 } else { 3 },
             operators: !one_in(rng, 300),
             impostor: one_in(rng, 400),
+            holds: one_in(&mut chance.holds, 600),
+            lose_volume: match one_in(&mut chance.holds, 500) {
+                true => 0,
+                false => between(&mut chance.holds, 1, 1_500),
+            },
             doubled_requests: if quiet { 0 } else { doubled_requests },
             late_requests: if quiet { 0 } else { late_requests },
             torn_turns: if quiet { 0 } else { torn_turns },

@@ -9,13 +9,14 @@
 )]
 
 use super::chance::between;
-use super::plan::Plan;
+use super::plan::{FaultRates, Plan};
 use proffer_agent_core::checkpoint::Checkpoint;
 use proffer_allocator::Delta;
 use proffer_master::store::model::{Guard, LeaderToken, Transaction};
 use proffer_master_core::registry::{Record, RecordKey};
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
+use proffer_types::hold::HoldKind;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
 use proffer_types::{AgentId, Generation, TaskState, TaskStatus};
@@ -89,6 +90,10 @@ pub enum Planted {
     ForgottenDrain,
     /// The master never hears which limits operators set.
     ForgottenLimit,
+    /// The master hears that a drain is to ask nobody.
+    ImpatientDrain,
+    /// The list hides that a maintenance window has begun.
+    HiddenWindow,
     /// A member of the store answers with what it knew before it was cut off.
     StaleMember,
     /// A member that is cut off from the others says that it has written.
@@ -97,6 +102,12 @@ pub enum Planted {
     EarlyAnswer,
     /// A snapshot names no absent agents.
     ForgottenAbsence,
+    /// A machine empties a volume when its agent starts.
+    EmptiedVolume,
+    /// A disk says that it has written a reservation, and has not.
+    LostHold,
+    /// An order to reserve names another role when it arrives.
+    ForgedRole,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -128,6 +139,8 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EndlessLease, "K8"),
     (Planted::ForgedDemand, "K10"),
     (Planted::ForgottenDrain, "I13"),
+    (Planted::ImpatientDrain, "I13"),
+    (Planted::HiddenWindow, "I13"),
     (Planted::LostCheckpoint, "K14"),
     (Planted::LateStatus, "K15"),
     (Planted::RepeatedPublish, "K17"),
@@ -138,6 +151,9 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EarlyAnswer, "I11 (services)"),
     (Planted::ForgetfulStore, "I11 (services)"),
     (Planted::ForgottenAbsence, "K2 (endpoints)"),
+    (Planted::EmptiedVolume, "I8"),
+    (Planted::LostHold, "I8"),
+    (Planted::ForgedRole, "I8"),
 ];
 
 /// What the bugs remember.
@@ -170,11 +186,15 @@ impl Planted {
     fn occurrences(self) -> u64 {
         match self {
             Self::ImpatientRollout
+            | Self::ImpatientDrain
             | Self::BoastfulAgent
             | Self::NeverMends
             | Self::StaleMember
             | Self::EarlyAnswer
             | Self::ForgottenAbsence
+            | Self::EmptiedVolume
+            | Self::LostHold
+            | Self::ForgedRole
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -194,9 +214,18 @@ impl Planted {
                 plan.masters = 2;
                 plan.rates.pause_master = 4_000;
             }
-            Self::ForgottenDrain | Self::ForgottenLimit => {
+            Self::HiddenWindow => {
+                plan.operators = true;
+                plan.rates = FaultRates::default();
+            }
+            Self::ForgottenDrain | Self::ForgottenLimit | Self::ImpatientDrain => {
                 plan.operators = true;
                 plan.rates.crash_master = 0;
+            }
+            Self::EmptiedVolume | Self::LostHold | Self::ForgedRole => {
+                plan.holds = true;
+                plan.lose_volume = 0;
+                plan.rates.crash_agent = 6_000;
             }
             Self::OneClock => plan.rates.wall_jump = 6_000,
             Self::OpenDoor => plan.impostor = true,
@@ -217,6 +246,15 @@ impl Planted {
 
     /// Changes a frame on its way to an agent; `disk` is what that agent has written.
     pub fn to_agent(self, memory: &mut Memory, frame: &mut AgentDown, disk: &Checkpoint) {
+        for order in &mut frame.orders {
+            if let AgentOrder::ApplyHold { hold } = order
+                && let HoldKind::Reservation { role, .. } = &mut hold.kind
+                && self == Self::ForgedRole
+                && memory.strikes()
+            {
+                *role = "thieves".parse().expect("a valid role");
+            }
+        }
         let mut ended =
             disk.tasks.values().filter(|task| task.status.state.is_terminal()).peekable();
         if self == Self::ForgedAcknowledgement && ended.peek().is_some() && memory.strikes() {
@@ -335,6 +373,7 @@ impl Planted {
                 Change::Task(row) if self == Self::SkippedChange && memory.strikes() => {
                     *change = Change::TaskRemoved(row.status.key());
                 }
+                Change::Agent(row) if self == Self::HiddenWindow => row.windows.clear(),
                 Change::OfferRemoved(_) if self == Self::LastingRow && memory.strikes() => {
                     *change = Change::AgentRemoved(AgentId(0));
                 }

@@ -11,6 +11,7 @@ use super::node_master::{MasterNode, State};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::report::Counts;
+use super::reserving;
 use super::smaller::Smaller;
 use super::workload;
 use super::world::{Event, World};
@@ -23,7 +24,7 @@ use proffer_types::operator::{AgentCondition, OperatorCall};
 use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
 use proffer_types::{AgentName, Attributes};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How a run ended.
 pub struct Ended {
@@ -79,6 +80,7 @@ pub fn run(seed: u64, asked: Asked) -> Ended {
         let until = (world.queue.now_ms() + 5_000).min(end);
         world.run_until(until);
         activate_all(&mut world);
+        reserving::clean_up(&mut world);
         workload::try_again(&mut world);
     }
     if !is_healed(&world) {
@@ -148,7 +150,11 @@ pub fn populate(world: &mut World) {
     for number in 0..world.plan.batches {
         let wanted = u32::try_from(between(&mut world.chance.workload, 1, 20)).unwrap_or(1);
         let is_classical = world.plan.classical == Some(number);
-        let style = if is_classical { Style::Classical } else { Style::Demand };
+        let style = match (is_classical, world.plan.holds) {
+            (true, true) => Style::Reserving,
+            (true, false) => Style::Classical,
+            (false, _) => Style::Demand,
+        };
         for replica in 0..world.plan.replicas {
             join(world, Kind::Batch(number, wanted, style), replica);
         }
@@ -160,6 +166,9 @@ pub fn populate(world: &mut World) {
     }
     if world.plan.impostor {
         join(world, Kind::Impostor, 9);
+    }
+    if world.plan.holds {
+        world.queue.after(3_000, Event::Reserve);
     }
     if world.plan.operators {
         world.queue.after(5_000, Event::Operate);
@@ -185,11 +194,11 @@ fn join(world: &mut World, kind: Kind, replica: usize) {
 }
 
 /// What a boastful agent says it has.
-const BOASTED: &str = "cpus:64;mem:64GiB;ports:[31000-31999]";
+const BOASTED: &str = "cpus:64;mem:64GiB;disk:100GiB;ports:[31000-31999]";
 
 fn agent_info(node: usize, world: &mut World) -> AgentInfo {
     let cpus = between(&mut world.chance.workload, 2, 6);
-    let resources = format!("cpus:{cpus};mem:4GiB;ports:[31000-31099]");
+    let resources = format!("cpus:{cpus};mem:4GiB;disk:100GiB;ports:[31000-31099]");
     AgentInfo {
         name: AgentName::new(&format!("agent-{node}")).expect("a valid name"),
         hostname: format!("host-{node}"),
@@ -239,10 +248,19 @@ fn activate_all(world: &mut World) {
         .agents
         .values()
         .filter(|row| {
-            matches!(row.condition, AgentCondition::Draining | AgentCondition::Deactivated)
+            matches!(
+                row.condition,
+                AgentCondition::Draining | AgentCondition::Drained | AgentCondition::Deactivated
+            )
         })
         .map(|row| row.id)
         .collect();
+    let windows: BTreeSet<_> =
+        world.view.agents.values().flat_map(|row| row.windows.iter().map(|it| it.id)).collect();
+    for window in windows {
+        workload::ask(world, &OperatorCall::RemoveMaintenance(window));
+        workload::ask(world, &OperatorCall::EndMaintenance(window));
+    }
     for id in held {
         workload::ask(world, &OperatorCall::ActivateAgent(id));
     }
@@ -262,7 +280,9 @@ fn is_healed(world: &World) -> bool {
                 && node.batch().is_some_and(super::batch::Batch::is_done)
         })
     });
-    batches && (!world.plan.services || world.frameworks.iter().any(serves))
+    batches
+        && world.view.holds.is_empty()
+        && (!world.plan.services || world.frameworks.iter().any(serves))
 }
 
 /// Whether a process is the active one of the service framework and has nothing left to do.
@@ -305,5 +325,6 @@ fn unhealed(world: &World) -> String {
     for row in world.view.agents.values() {
         *conditions.entry(format!("{:?}", row.condition)).or_default() += 1;
     }
-    format!("{}; agents {conditions:?}", lines.join("; "))
+    let left: Vec<_> = world.view.holds.values().map(|row| (row.key(), row.state)).collect();
+    format!("{}; agents {conditions:?}; left {left:?}", lines.join("; "))
 }

@@ -1,9 +1,9 @@
 //! The published view, built from change lists as any watcher would: what I5 and I17 are checked on.
 
 use proffer_types::operator::{
-    AgentRow, Change, DemandRow, FrameworkRow, OfferRow, RoleRow, TaskRow,
+    AgentRow, Change, DemandRow, FrameworkRow, HoldRow, OfferRow, RoleRow, TaskRow,
 };
-use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, OfferId, RoleName, TaskKey};
+use proffer_types::{AgentId, Cursor, DemandKey, FrameworkId, HoldKey, OfferId, RoleName, TaskKey};
 use std::collections::BTreeMap;
 
 /// Rows as of a change.
@@ -23,6 +23,8 @@ pub struct View {
     pub demand: BTreeMap<DemandKey, DemandRow>,
     /// Rows.
     pub roles: BTreeMap<RoleName, RoleRow>,
+    /// Rows.
+    pub holds: BTreeMap<HoldKey, HoldRow>,
 }
 
 impl View {
@@ -80,6 +82,12 @@ impl View {
             }
             Change::Role(row) => {
                 self.roles.insert(row.name.clone(), row.clone());
+            }
+            Change::Hold(row) => {
+                self.holds.insert(row.key(), row.clone());
+            }
+            Change::HoldRemoved(key) => {
+                self.holds.remove(key);
             }
             Change::Event(_) => {}
         }

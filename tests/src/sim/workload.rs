@@ -11,11 +11,12 @@ use super::world::World;
 use proffer_master_core::{Command, ReplyTo};
 use proffer_service_core::api::ServiceStatus;
 use proffer_service_core::{ServiceCall, ServiceCommand};
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
-use proffer_types::{PrincipalName, Quantities, RoleName};
+use proffer_types::{AgentId, DurationMs, PrincipalName, Quantities, RoleName, WallTime, WindowId};
 use rand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A user does something.
 pub fn users(world: &mut World) {
@@ -123,7 +124,25 @@ fn call(world: &mut World) -> Option<OperatorCall> {
     let agents = &world.view.agents;
     let agent = || nth(agents.len()).and_then(|place| agents.keys().nth(place).copied());
     match kind {
-        0..=3 => Some(OperatorCall::DrainAgent(agent()?)),
+        0..=3 if one_in(&mut world.chance.emptying, 300) => plan_window(world, agent()?),
+        4 if one_in(&mut world.chance.emptying, 500) => {
+            let rng = &mut world.chance.emptying;
+            let window = WindowId(between(rng, 1, 4));
+            Some(match between(rng, 0, 2) {
+                0 => OperatorCall::StartMaintenance(window),
+                1 => OperatorCall::EndMaintenance(window),
+                _ => OperatorCall::RemoveMaintenance(window),
+            })
+        }
+        0..=3 => {
+            let rng = &mut world.chance.emptying;
+            let deadline = match between(rng, 0, 3) {
+                0 | 1 => None,
+                2 => Some(DurationMs(between(rng, 500, 8_000))),
+                _ => Some(DurationMs(0)),
+            };
+            Some(OperatorCall::DrainAgent { agent: agent()?, deadline })
+        }
         4 | 5 => Some(OperatorCall::DeactivateAgent(agent()?)),
         6..=11 => Some(OperatorCall::ActivateAgent(agent()?)),
         12..=15 => {
@@ -163,6 +182,23 @@ fn call(world: &mut World) -> Option<OperatorCall> {
 /// Roles that operators set.
 pub const ROLES: [&str; 4] = ["batch", "batch/0", "batch/1", "services"];
 
+/// Windows begin by the wall clock, so that they are planned only where it does not jump (I14).
+fn plan_window(world: &mut World, agent: AgentId) -> Option<OperatorCall> {
+    if world.plan.rates.wall_jump > 0 {
+        return None;
+    }
+    let node = (0..world.masters.len()).find(|node| world.masters[*node].leading().is_some())?;
+    let wall = world.master_clock(node).wall;
+    let rng = &mut world.chance.emptying;
+    Some(OperatorCall::AddMaintenance(MaintenanceWindow {
+        agents: BTreeSet::from([agent]),
+        start: WallTime(wall.0 + between(rng, 0, 20_000)),
+        duration: DurationMs(between(rng, 1_000, 20_000)),
+        lead: DurationMs(between(rng, 0, 10_000)),
+        message: "new disks".to_owned(),
+    }))
+}
+
 /// Asks whoever leads.
 pub fn ask(world: &mut World, call: &OperatorCall) {
     let Some(node) = (0..world.masters.len()).find(|node| world.masters[*node].leading().is_some())
@@ -173,19 +209,22 @@ pub fn ask(world: &mut World, call: &OperatorCall) {
     let number = world.last_reply;
     world.asked.insert(number, (node, world.masters[node].life, call.clone()));
     world.counts.asked += 1;
-    let told = if let OperatorCall::DrainAgent(id) = call
-        && world.strikes(Planted::ForgottenDrain)
-    {
-        OperatorCall::ActivateAgent(*id)
-    } else if let OperatorCall::SetRole { role, config } = call
+    let mut told = call.clone();
+    if let OperatorCall::DrainAgent { agent, deadline } = call {
+        if world.strikes(Planted::ForgottenDrain) {
+            told = OperatorCall::ActivateAgent(*agent);
+        }
+        if *deadline != Some(DurationMs(0)) && world.strikes(Planted::ImpatientDrain) {
+            told = OperatorCall::DrainAgent { agent: *agent, deadline: Some(DurationMs(0)) };
+        }
+    }
+    if let OperatorCall::SetRole { role, config } = call
         && !config.limit.is_empty()
         && world.strikes(Planted::ForgottenLimit)
     {
         let config = RoleConfig { limit: Quantities::new(), ..config.clone() };
-        OperatorCall::SetRole { role: role.clone(), config }
-    } else {
-        call.clone()
-    };
+        told = OperatorCall::SetRole { role: role.clone(), config };
+    }
     let principal = PrincipalName::new("token:operator").expect("a valid name");
     let command = Command::Operator { reply_to: ReplyTo(number), principal, call: told };
     world.push(node, Some(command));

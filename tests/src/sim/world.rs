@@ -35,11 +35,11 @@ use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
 use proffer_types::state_store::{StateBudget, StateEntry};
 use proffer_types::{
     AgentId, ContainerId, Cursor, DurationMs, FrameworkId, Monotonic, Now, PrincipalName, Refusal,
-    RefusalCode, TaskName, WallTime,
+    RefusalCode, TaskName, VolumeId, WallTime,
 };
 use prost::Message;
 use rand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +129,8 @@ pub enum Event {
     Workload,
     /// An operator does something.
     Operate,
+    /// An operator does something about reservations and volumes.
+    Reserve,
 }
 
 /// Who was elected, and which of its campaigns it was: a lease counts from when that one was sent.
@@ -189,6 +191,8 @@ pub struct World {
     pub last_reply: u64,
     /// Calls of operators that wait for an answer: the leader, its life, and what was asked.
     pub asked: BTreeMap<u64, (usize, u64, OperatorCall)>,
+    /// Volumes that a disk has lost by no fault of ours.
+    pub lost_volumes: BTreeSet<(usize, VolumeId)>,
     /// Whether the end was reached in time (I16), and what was missing when not.
     pub unhealed: Option<String>,
     checkers: Vec<Box<dyn Checker>>,
@@ -252,6 +256,7 @@ impl World {
             made_for: BTreeMap::new(),
             last_reply: 0,
             asked: BTreeMap::new(),
+            lost_volumes: BTreeSet::new(),
             unhealed: None,
             checkers,
             broken: None,
@@ -346,6 +351,7 @@ impl World {
             }
             Event::Workload => super::workload::users(self),
             Event::Operate => super::workload::operators(self),
+            Event::Reserve => super::reserving::operators(self),
         }
     }
 

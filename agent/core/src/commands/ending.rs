@@ -35,8 +35,12 @@ pub(crate) fn classify(exit: &ContainerExit, kill: Option<&KillIntent>) -> Repor
 }
 
 fn supervisor_lost(kill: Option<&KillIntent>) -> (TaskState, StatusReason, String) {
-    let asked =
-        kill.is_some_and(|kill| matches!(kill.cause, KillCause::Framework | KillCause::Operator));
+    let asked = kill.is_some_and(|kill| match kill.cause {
+        KillCause::Framework | KillCause::Operator | KillCause::Drain | KillCause::Maintenance => {
+            true
+        }
+        KillCause::AliveCheck | KillCause::StartupTimeout => false,
+    });
     let state = if asked { TaskState::Killed } else { TaskState::Failed };
     let message = "its supervisor died; everything in the container was killed".to_owned();
     (state, StatusReason::SupervisorLost, message)
@@ -58,6 +62,8 @@ fn killed(exit: &ContainerExit, kill: Option<&KillIntent>) -> (TaskState, Status
         }
         KillCause::Framework => (TaskState::Killed, StatusReason::KilledByFramework),
         KillCause::Operator => (TaskState::Killed, StatusReason::KilledByOperator),
+        KillCause::Drain => (TaskState::Killed, StatusReason::Drained),
+        KillCause::Maintenance => (TaskState::Killed, StatusReason::Maintenance),
         KillCause::AliveCheck => (TaskState::Failed, StatusReason::CheckFailed),
         KillCause::StartupTimeout => (TaskState::Failed, StatusReason::StartupTimeout),
     };
@@ -185,6 +191,9 @@ mod tests {
             (C::Framework, false, S::Killed, R::KilledByFramework),
             (C::Operator, false, S::Killed, R::KilledByOperator),
             (C::Framework, true, S::Killed, R::KilledAfterGrace),
+            (C::Drain, false, S::Killed, R::Drained),
+            (C::Drain, true, S::Killed, R::Drained),
+            (C::Maintenance, true, S::Killed, R::Maintenance),
             (C::AliveCheck, true, S::Failed, R::CheckFailed),
             (C::StartupTimeout, false, S::Failed, R::StartupTimeout),
         ];

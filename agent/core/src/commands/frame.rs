@@ -83,9 +83,19 @@ impl Agent {
                     }
                 }
             }
-            AgentOrder::Kill { framework, task, policy, by_operator } => {
+            AgentOrder::Kill { framework, task, policy, cause } => {
                 if self.may_obey(epoch, turn) {
-                    self.kill_named(framework, &task, &Kill::asked(policy, by_operator), turn);
+                    self.kill_named(framework, &task, &Kill::asked(policy, cause), turn);
+                }
+            }
+            AgentOrder::ApplyHold { hold } => {
+                if self.may_obey(epoch, turn) {
+                    self.apply_hold(hold, turn);
+                }
+            }
+            AgentOrder::RemoveHold { id, op } => {
+                if self.may_obey(epoch, turn) {
+                    self.remove_hold(id, op, turn);
                 }
             }
             AgentOrder::EndFramework { framework } => {

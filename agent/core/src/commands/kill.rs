@@ -5,6 +5,7 @@ use crate::checkpoint::{KillCause, KillIntent};
 use crate::commands::Report;
 use crate::effect::Effect;
 use crate::state::tasks::Phase;
+use proffer_types::agent;
 use proffer_types::ids::{ContainerId, FrameworkId, TaskName};
 use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::template::KillPolicy;
@@ -19,8 +20,13 @@ pub(crate) struct Kill {
 }
 
 impl Kill {
-    pub(crate) fn asked(policy: Option<KillPolicy>, by_operator: bool) -> Self {
-        let cause = if by_operator { KillCause::Operator } else { KillCause::Framework };
+    pub(crate) fn asked(policy: Option<KillPolicy>, cause: agent::KillCause) -> Self {
+        let cause = match cause {
+            agent::KillCause::Framework => KillCause::Framework,
+            agent::KillCause::Operator => KillCause::Operator,
+            agent::KillCause::Drain => KillCause::Drain,
+            agent::KillCause::Maintenance => KillCause::Maintenance,
+        };
         Self { cause, policy, detail: String::new() }
     }
 
@@ -34,6 +40,8 @@ pub(crate) fn reason_of(cause: KillCause) -> StatusReason {
     match cause {
         KillCause::Framework => StatusReason::KilledByFramework,
         KillCause::Operator => StatusReason::KilledByOperator,
+        KillCause::Drain => StatusReason::Drained,
+        KillCause::Maintenance => StatusReason::Maintenance,
         KillCause::AliveCheck => StatusReason::CheckFailed,
         KillCause::StartupTimeout => StatusReason::StartupTimeout,
     }

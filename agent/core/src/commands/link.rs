@@ -5,7 +5,9 @@ use crate::command::ConnectionId;
 use crate::effect::Effect;
 use crate::state::link::{Link, silent_at};
 use crate::state::tasks::Task;
+use proffer_types::Weight;
 use proffer_types::agent::{AgentMessage, AgentTask, AgentUp};
+use proffer_types::hold::AgentHold;
 use proffer_types::ids::{AgentSession, MasterEpoch};
 use proffer_types::scheduler::TaskRecord;
 
@@ -113,6 +115,12 @@ impl Agent {
         if !page.is_empty() {
             last.push(AgentMessage::Tasks { tasks: page });
         }
+        for holds in weighed_pages(self.holds.list()) {
+            if !last.is_empty() {
+                frames.push(std::mem::take(&mut last));
+            }
+            last.push(AgentMessage::Holds { holds });
+        }
         last.push(AgentMessage::RegisterEnd);
         frames.push(last);
         frames
@@ -197,6 +205,21 @@ impl Agent {
         self.held.clear();
         self.link = Link::Stopped;
     }
+}
+
+/// Splits the holds into pages; there is one also when there are none.
+fn weighed_pages(holds: Vec<AgentHold>) -> Vec<Vec<AgentHold>> {
+    let mut pages = vec![Vec::new()];
+    let mut bytes = 0;
+    for hold in holds {
+        bytes += hold.hold.weight();
+        if bytes > PAGE_BYTES_MAX {
+            pages.push(Vec::new());
+            bytes = hold.hold.weight();
+        }
+        pages.last_mut().expect("there is one").push(hold);
+    }
+    pages
 }
 
 /// About what an entry takes on the wire.

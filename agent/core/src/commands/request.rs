@@ -1,12 +1,12 @@
 //! From template and launch to a container request: placeholders, ports, defaults.
 
 use crate::config::Limits;
-use crate::container::{ContainerRequest, ProbeRequest};
+use crate::container::{ContainerRequest, ProbeRequest, VolumeMount};
 use crate::state::checks::CheckPlan;
 use proffer_types::agent::AgentLaunch;
 use proffer_types::ids::ContainerId;
 use proffer_types::refusal::{Refusal, RefusalCode};
-use proffer_types::resources::ResourceName;
+use proffer_types::resources::{ResourceName, Resources};
 use proffer_types::template::{
     Check, ContainerTemplate, OnDisconnect, Placeholders, PodTemplate, Probe,
 };
@@ -42,6 +42,7 @@ pub(crate) fn expand_launch(
         cpus: Milli(launch.resources.scalar(&ResourceName::Cpus)),
         cpu_limit: of.cpu_limit,
         memory: Bytes(launch.resources.scalar(&ResourceName::Mem)),
+        volumes: volumes_of(&launch.resources)?,
         log: of.log,
         kill: template.kill,
         stop_after: match template.on_disconnect {
@@ -50,6 +51,31 @@ pub(crate) fn expand_launch(
         },
     };
     Ok((request, plans(of, &mut texts)?))
+}
+
+/// The volumes among what a launch takes. Each has a place of its own.
+fn volumes_of(resources: &Resources) -> Result<Vec<VolumeMount>, Refusal> {
+    let mut mounts: Vec<VolumeMount> = Vec::new();
+    for entry in resources.entries() {
+        let Some(volume) = &entry.key.volume else { continue };
+        let path = &volume.container_path;
+        let within = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let other = mounts.iter().find(|mount| {
+            within(&mount.container_path, path) || within(path, &mount.container_path)
+        });
+        if let Some(other) = other {
+            let message = format!("{} and {} both appear at {path}", other.volume, volume.id);
+            return Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message));
+        }
+        mounts.push(VolumeMount {
+            volume: volume.id,
+            container_path: path.clone(),
+            shared: entry.key.shared,
+        });
+    }
+    Ok(mounts)
 }
 
 /// The checks of a launch.

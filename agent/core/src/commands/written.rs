@@ -9,6 +9,7 @@ impl Agent {
     /// All writes up to `through` are durable.
     pub(crate) fn written(&mut self, through: WriteId, turn: &mut Turn) {
         let statuses = self.writes.complete(through);
+        self.holds_written(turn);
         for status in &statuses {
             self.announce(status, turn);
         }

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::TaskCheckpoint;
 use crate::state::checks::Checks;
+use proffer_types::hold::exclusive;
 use proffer_types::ids::{ContainerId, FrameworkId, TaskName};
 use proffer_types::resources::Resources;
 use proffer_types::task::TaskStatus;
@@ -91,7 +92,7 @@ impl Tasks {
         containers.into_iter().flatten().cloned().collect()
     }
 
-    /// What live tasks use.
+    /// What live tasks use; shared volumes are never used up.
     pub(crate) fn used(&self) -> &Resources {
         &self.used
     }
@@ -116,7 +117,7 @@ impl Tasks {
     fn book(&mut self, resources: &Resources) {
         // A launch is only taken when this sum exists; a checkpoint of a foreign hand may break it,
         // and then the books stay where they are and refuse what does not fit.
-        if let Ok(sum) = self.used.checked_add(resources) {
+        if let Ok(sum) = self.used.checked_add(&exclusive(resources)) {
             self.used = sum;
         }
     }
@@ -142,7 +143,7 @@ impl Tasks {
             return;
         }
         task.phase = Phase::Ended;
-        if let Ok(rest) = self.used.checked_sub(&task.record.launch.resources) {
+        if let Ok(rest) = self.used.checked_sub(&exclusive(&task.record.launch.resources)) {
             self.used = rest;
         }
     }

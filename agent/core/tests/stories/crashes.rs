@@ -78,7 +78,10 @@ impl Observer {
                     AgentMessage::Statuses { statuses } => {
                         statuses.iter().for_each(|status| self.see(status));
                     }
-                    AgentMessage::Heartbeat | AgentMessage::Leaving => {}
+                    AgentMessage::Holds { .. }
+                    | AgentMessage::HoldDone { .. }
+                    | AgentMessage::Heartbeat
+                    | AgentMessage::Leaving => {}
                 }
             }
         }
@@ -232,6 +235,8 @@ impl Run {
             | Command::Frame { .. }
             | Command::Written { .. }
             | Command::PrepareFailed { .. }
+            | Command::VolumeMade { .. }
+            | Command::VolumeWiped { .. }
             | Command::ProbeResult { .. }
             | Command::DeadlineReached
             | Command::Leave

@@ -4,7 +4,7 @@ use crate::world::{AGENT, EPOCH, FRAMEWORK, World, container, launch, launch_of,
 use proffer_agent_core::checkpoint::Write;
 use proffer_agent_core::container::{Outcome, PrepareFailure, StopCause};
 use proffer_agent_core::{Command, Effect, model};
-use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder};
+use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, KillCause};
 use proffer_types::ids::{AgentSession, MasterEpoch};
 use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::template::KillPolicy;
@@ -195,7 +195,12 @@ fn a_kill_is_passed_on_again_but_reported_once_and_keeps_its_first_cause() {
     world.kill(1, true);
     let policy = Some(KillPolicy { signal: 15, grace: DurationMs(1) });
     let task = name(1);
-    world.order(AgentOrder::Kill { framework: FRAMEWORK, task, policy, by_operator: false });
+    world.order(AgentOrder::Kill {
+        framework: FRAMEWORK,
+        task,
+        policy,
+        cause: KillCause::Framework,
+    });
     world.settle();
     assert_eq!(
         world.states(1)[3..],

@@ -2,6 +2,7 @@
 
 mod checks;
 mod crashes;
+mod holds;
 mod launches;
 mod recovery;
 mod registration;

@@ -3,6 +3,7 @@
 use crate::world::{World, container, launch, name};
 use proffer_agent_core::container::{Outcome, StopCause};
 use proffer_agent_core::{Effect, model};
+use proffer_types::agent::KillCause;
 use proffer_types::task::{StatusReason, TaskState};
 
 #[test]
@@ -73,7 +74,7 @@ fn a_kill_that_the_supervisor_may_have_missed_is_repeated() {
             framework: crate::world::FRAMEWORK,
             task: name(1),
             policy: None,
-            by_operator: true,
+            cause: KillCause::Operator,
         }],
     };
     let command = proffer_agent_core::Command::Frame { connection, frame };

@@ -105,10 +105,14 @@ fn the_first_frames_wait_for_the_incarnation_and_come_in_pages() {
             AgentMessage::Register { .. } => 100,
             AgentMessage::Tasks { tasks } => tasks.len(),
             AgentMessage::RegisterEnd => 200,
-            AgentMessage::Statuses { .. } | AgentMessage::Heartbeat | AgentMessage::Leaving => 300,
+            AgentMessage::Holds { .. } => 150,
+            AgentMessage::Statuses { .. }
+            | AgentMessage::HoldDone { .. }
+            | AgentMessage::Heartbeat
+            | AgentMessage::Leaving => 300,
         })
         .collect();
-    assert_eq!(shape, [100, 2, 2, 1, 200]);
+    assert_eq!(shape, [100, 2, 2, 1, 150, 200]);
     assert!(frames.iter().all(|f| f.agent == Some(AGENT) && f.master_epoch == MasterEpoch(0)));
 }
 

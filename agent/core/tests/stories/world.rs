@@ -4,7 +4,9 @@
 use proffer_agent_core::config::Limits;
 use proffer_agent_core::model::Machine;
 use proffer_agent_core::{Agent, Checkpoint, Command, Config, Effect, Found};
-use proffer_types::agent::{AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentUp};
+use proffer_types::agent::{
+    AgentDown, AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentUp, KillCause,
+};
 use proffer_types::ids::{
     AgentId, AgentName, AgentSession, ContainerId, FrameworkEpoch, FrameworkId, LaunchToken,
     MasterEpoch, RoleName, TaskName,
@@ -156,6 +158,8 @@ impl World {
                 | Effect::Kill { .. }
                 | Effect::Destroy { .. }
                 | Effect::RemoveSandbox { .. }
+                | Effect::MakeVolume { .. }
+                | Effect::WipeVolume { .. }
                 | Effect::SetCapabilityKey { .. } => {}
             }
         }
@@ -228,7 +232,8 @@ impl World {
 
     pub(crate) fn kill(&mut self, number: u64, by_operator: bool) {
         let task = name(number);
-        self.order(AgentOrder::Kill { framework: FRAMEWORK, task, policy: None, by_operator });
+        let cause = if by_operator { KillCause::Operator } else { KillCause::Framework };
+        self.order(AgentOrder::Kill { framework: FRAMEWORK, task, policy: None, cause });
     }
 
     pub(crate) fn acknowledge(&mut self, through: u64, except: &[u64]) {
@@ -289,6 +294,8 @@ impl World {
                 AgentMessage::Register { .. }
                 | AgentMessage::Tasks { .. }
                 | AgentMessage::RegisterEnd
+                | AgentMessage::Holds { .. }
+                | AgentMessage::HoldDone { .. }
                 | AgentMessage::Heartbeat
                 | AgentMessage::Leaving => None,
             })
@@ -309,6 +316,8 @@ impl World {
             AgentMessage::Tasks { tasks } => tasks.iter().map(|task| &task.record.status).collect(),
             AgentMessage::Register { .. }
             | AgentMessage::RegisterEnd
+            | AgentMessage::Holds { .. }
+            | AgentMessage::HoldDone { .. }
             | AgentMessage::Heartbeat
             | AgentMessage::Leaving => Vec::new(),
         });
@@ -333,6 +342,8 @@ pub(crate) fn list_of(frames: &[AgentUp]) -> Vec<(TaskName, TaskState, bool)> {
                 (status.task.clone(), status.state, task.acknowledged)
             })),
             AgentMessage::RegisterEnd
+            | AgentMessage::Holds { .. }
+            | AgentMessage::HoldDone { .. }
             | AgentMessage::Statuses { .. }
             | AgentMessage::Heartbeat
             | AgentMessage::Leaving => {}

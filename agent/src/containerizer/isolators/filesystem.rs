@@ -5,8 +5,9 @@ use std::path::{Component, Path};
 
 use super::{Place, Plan, refuse};
 use crate::containerizer::{
-    ContainerError, ContainerResult, ContainerSpec, IsolationLevel, SANDBOX_IN_ROOT,
+    ContainerError, ContainerResult, ContainerSpec, IsolationLevel, SANDBOX_IN_ROOT, VolumeDir,
 };
+use proffer_supervisor::wire::Bind;
 
 /// Parts of `/proc` and `/sys` that tell about or act on the whole machine.
 const MASKED: [&str; 13] = [
@@ -46,6 +47,11 @@ pub(super) fn plan(spec: &ContainerSpec, place: &Place, plan: &mut Plan) -> Cont
         check_not_covered("sandbox", &spec.sandbox)?;
     }
     if place.level == IsolationLevel::Full {
+        let bind = |volume: &VolumeDir| Bind {
+            source: bytes(&volume.source),
+            target: bytes(&volume.target),
+        };
+        launch.binds = spec.volumes.iter().map(bind).collect();
         let text = |path: &&str| path.as_bytes().to_vec();
         launch.masked_paths = MASKED.iter().map(text).chain(place.hidden_dirs.clone()).collect();
         launch.readonly_paths = READONLY.iter().map(text).collect();

@@ -77,6 +77,7 @@ impl<F: Framework> Driver<F> {
         context.absent.clear();
         context.requests.clear();
         context.kills.clear();
+        context.inverse_offers.clear();
         context.launches.restart(|_, _| false);
         context.state.restart();
         context.acknowledgements.clear();
@@ -116,7 +117,9 @@ impl<F: Framework> Driver<F> {
             context.requests.clear();
             context.state.restart();
             context.acknowledgements.void_commits(context.state.issued());
+            context.inverse_offers.clear();
         }
+        context.inverse_offers.begin_stream();
         self.assembly = Some(Assembly::default());
         self.early.clear();
         // Stating demand ends classical offers, so a framework that wants those states none
@@ -154,6 +157,8 @@ impl<F: Framework> Driver<F> {
         }
         let assembly = self.assembly.take().expect("just seen");
         self.context.is_online = true;
+        let answers = self.context.inverse_offers.complete();
+        self.context.calls.extend(answers);
         if self.is_new_epoch {
             self.context.begin_epoch(assembly);
         } else {
@@ -161,6 +166,7 @@ impl<F: Framework> Driver<F> {
             self.context.compare_snapshot(assembly);
         }
         self.say_again();
+        self.context.tell_inverse_offers();
         self.drain();
         for agent in self.context.acknowledgements.agents() {
             if !self.context.absent.contains_key(&agent) {

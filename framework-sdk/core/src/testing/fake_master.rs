@@ -7,6 +7,7 @@ mod offers;
 
 use super::fake_agent::{FakeAgent, Standing};
 use proffer_types::demand::DemandGroup;
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{
     Absence, AbsentAgent, Call, Event, FrameworkInfo, SchedulerDown, SchedulerUp, TaskRecord,
@@ -64,6 +65,8 @@ pub struct FakeMaster {
     demand: BTreeMap<GroupName, DemandGroup>,
     /// Whether the framework stated demand on this stream; if not, it gets classical offers.
     has_stated_demand: bool,
+    /// Agents that are drained, and what the framework is asked about them.
+    drained: BTreeMap<AgentId, InverseOffer>,
     templates: BTreeSet<TemplateDigest>,
     offers: BTreeMap<OfferId, Offer>,
     last_offer: u64,
@@ -111,6 +114,7 @@ impl FakeMaster {
             unsent: Vec::new(),
             demand: BTreeMap::new(),
             has_stated_demand: false,
+            drained: BTreeMap::new(),
             templates: BTreeSet::new(),
             offers: BTreeMap::new(),
             last_offer: 0,
@@ -357,6 +361,10 @@ impl FakeMaster {
             offer_ttl: OFFER_TTL,
             capability_key: CAPABILITY_KEY.to_vec(),
         });
+        let offers: Vec<InverseOffer> = self.drained.values().cloned().collect();
+        if !offers.is_empty() {
+            self.say(Event::InverseOffers { offers });
+        }
         self.snapshot();
     }
 

@@ -5,8 +5,8 @@
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    FrameworkName, LaunchToken, Now, Refusal, RefusalCode, ResourceName, Resources, RoleName,
-    TaskName, TaskState,
+    FrameworkName, InverseOfferId, LaunchToken, Now, Refusal, RefusalCode, ResourceName, Resources,
+    RoleName, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,9 @@ pub(crate) enum Order {
     Huge(TaskName),
     Kill(TaskName),
     Teardown,
+    /// Answers all that it is asked to give up.
+    Agree,
+    Keep(String),
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +85,20 @@ impl Keeper {
             _ => None,
         };
         self.events.iter().filter_map(state).collect()
+    }
+
+    /// What it was asked to give up, and what no more, in their order.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let words = |event: &FrameworkEvent<Order>| match event {
+            FrameworkEvent::InverseOffers { offers } => {
+                Some(offers.iter().map(|it| format!("+{}", it.id)).collect::<Vec<_>>())
+            }
+            FrameworkEvent::InverseOffersRescinded { offers } => {
+                Some(offers.iter().map(|id| format!("-{id}")).collect())
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(words).flatten().collect()
     }
 
     pub(crate) fn retried(&self) -> usize {
@@ -165,6 +182,14 @@ impl Framework for Keeper {
                 assert!(ctx.kill(&name, None), "{name} waits or lives");
             }
             FrameworkEvent::Input(Order::Teardown) => ctx.teardown(),
+            FrameworkEvent::Input(Order::Agree) => {
+                let asked: Vec<InverseOfferId> = ctx.inverse_offers().keys().copied().collect();
+                ctx.accept_inverse_offers(&asked);
+            }
+            FrameworkEvent::Input(Order::Keep(why)) => {
+                let asked: Vec<InverseOfferId> = ctx.inverse_offers().keys().copied().collect();
+                ctx.decline_inverse_offers(&asked, &why);
+            }
             FrameworkEvent::StateRefused { refusal, .. } => {
                 self.violations.push(format!("nobody else writes, but: {refusal}"));
             }

@@ -4,6 +4,7 @@
 use crate::plan::Phase;
 use crate::record::{FailureNote, RolloutKind, RolloutState};
 use crate::spec::{ServiceName, ServiceSpec};
+use proffer_types::inverse_offer::VacateReason;
 use proffer_types::task::{Exit, IsolationLevel, StatusReason};
 use proffer_types::{AgentName, DurationMs, GroupName, TaskName, TaskState, WallTime};
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,8 @@ pub struct InstanceView {
     pub ready: Option<bool>,
     /// Whether it is in the endpoints.
     pub published: bool,
+    /// Its agent is to be emptied: it is replaced elsewhere.
+    pub leaves: Option<VacateReason>,
     /// Its agent's id, `a1`.
     pub agent: Option<String>,
     /// Its agent's name.
@@ -316,6 +319,8 @@ pub enum EventKind {
     Published,
     /// An instance left the endpoints.
     Unpublished,
+    /// The agent of an instance is to be emptied.
+    Leaving,
     /// An instance was asked to end.
     Stopping,
     /// An instance ended because it was asked to.

@@ -203,6 +203,8 @@ impl Framework for ServiceFramework {
                 self.agent_changed(agent, absence);
                 self.mark_all();
             }
+            FrameworkEvent::InverseOffers { offers } => self.asked_to_leave(&offers, ctx),
+            FrameworkEvent::InverseOffersRescinded { .. } => self.mark_all(),
             FrameworkEvent::StateCommitted { ticket } => self.committed(ticket, ctx),
             FrameworkEvent::StateRefused { ticket, refusal } => {
                 self.commit_refused(ticket, &refusal, ctx);
@@ -214,6 +216,7 @@ impl Framework for ServiceFramework {
             FrameworkEvent::Refused { .. }
             | FrameworkEvent::Offers { .. }
             | FrameworkEvent::Rescinded { .. }
+            | FrameworkEvent::Hold(_)
             | FrameworkEvent::AcceptAnswered { .. } => {}
         }
     }

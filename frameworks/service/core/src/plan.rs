@@ -58,6 +58,8 @@ pub struct Member<Id> {
     pub slot: u32,
     /// Whether it is what the target asks for; otherwise it is old.
     pub is_current: bool,
+    /// Whether its agent is to be emptied: it is replaced like an old one, whatever it is.
+    pub is_leaving: bool,
     /// Where it stands.
     pub phase: Phase,
     /// Grows with each launch: the oldest of a slot stays.
@@ -143,17 +145,11 @@ pub fn plan<Id: Clone>(
 ) -> Vec<Step<Id>> {
     let mut planner = Planner::new(goal, members);
     planner.shrink();
-    if goal.advance == Advance::Yes {
-        planner.cancel_old();
-    }
+    planner.cancel_old();
     planner.end_duplicates();
-    if goal.advance == Advance::Yes {
-        planner.end_old();
-    }
+    planner.end_going();
     planner.launch(&launchable);
-    if goal.advance == Advance::Yes {
-        planner.make_room(&launchable);
-    }
+    planner.make_room(&launchable);
     planner.steps
 }
 
@@ -224,18 +220,23 @@ impl<'a, Id: Clone> Planner<'a, Id> {
         }
     }
 
-    /// Two new or two old instances in one slot: the older stays. It happens when an agent comes
-    /// back after its instances were replaced, and when a rollout is superseded.
+    /// Whether it may be what its slot holds in the end. All others are replaced: old ones while the
+    /// rollout goes on, and those whose agents are to be emptied.
+    fn stays(&self, member: &Member<Id>) -> bool {
+        !member.is_leaving && (member.is_current || self.goal.advance == Advance::No)
+    }
+
+    /// Two in one slot that both stay, or both go: the older is kept. It happens when an agent comes back
+    /// after its instances were replaced, and when a rollout is superseded.
     fn end_duplicates(&mut self) {
         for slot in self.wanted_slots() {
-            let occupants = self.occupants(slot);
-            if self.goal.advance == Advance::No {
-                self.end_all_but_the_best(occupants);
-                continue;
-            }
-            let (current, old): (Vec<_>, Vec<_>) =
-                occupants.into_iter().partition(|member| member.is_current);
-            for alike in [current, old] {
+            let (staying, going): (Vec<_>, Vec<_>) =
+                self.occupants(slot).into_iter().partition(|member| self.stays(member));
+            for alike in [staying, going] {
+                if self.goal.advance == Advance::No {
+                    self.end_all_but_the_best(alike);
+                    continue;
+                }
                 // One out of reach is no reason to end one that serves.
                 let keep = alike
                     .iter()
@@ -270,38 +271,38 @@ impl<'a, Id: Clone> Planner<'a, Id> {
     fn cancel_old(&mut self) {
         for slot in self.wanted_slots() {
             for member in self.occupants(slot) {
-                if !member.is_current && member.phase == Phase::Waiting {
+                if !self.stays(member) && member.phase == Phase::Waiting {
                     self.end(member);
                 }
             }
         }
     }
 
-    fn end_old(&mut self) {
+    fn end_going(&mut self) {
         for slot in self.wanted_slots() {
             let occupants = self.occupants(slot);
             let replaced = occupants
                 .iter()
-                .any(|member| member.is_current && member.phase == Phase::Available);
-            let has_current = occupants.iter().any(|member| member.is_current);
-            let lost_old: Vec<&Member<Id>> = self.slots[&slot]
+                .any(|member| self.stays(member) && member.phase == Phase::Available);
+            let has_staying = occupants.iter().any(|member| self.stays(member));
+            let lost: Vec<&Member<Id>> = self.slots[&slot]
                 .iter()
                 .copied()
-                .filter(|member| !member.is_current && member.phase == Phase::Lost)
+                .filter(|member| !self.stays(member) && member.phase == Phase::Lost)
                 .collect();
-            let stop_first = self.goal.rollout.order == Order::StopFirst && !has_current;
-            for member in occupants.into_iter().filter(|member| !member.is_current) {
-                if replaced || stop_first {
+            let stop_first = self.goal.rollout.order == Order::StopFirst && !has_staying;
+            for member in occupants {
+                if !self.stays(member) && (replaced || stop_first) {
                     self.end(member);
                 }
             }
-            for member in lost_old {
+            for member in lost {
                 self.end(member);
             }
         }
     }
 
-    /// Empty slots first, then the new instances that start beside old ones.
+    /// Empty slots first, then the new instances that start beside those that go.
     fn launch(&mut self, launchable: &impl Fn(u32) -> bool) {
         let (empty, beside) = self.wanting();
         for slot in empty.into_iter().chain(beside) {
@@ -315,7 +316,7 @@ impl<'a, Id: Clone> Planner<'a, Id> {
         }
     }
 
-    /// Old instances that are not ready hold places that new ones need: without this, a broken
+    /// Instances that go and are not ready hold places that new ones need: without this, a broken
     /// revision could never be replaced by a good one. As many new ones as the surge allows are on
     /// their way at a time.
     fn make_room(&mut self, launchable: &impl Fn(u32) -> bool) {
@@ -327,7 +328,7 @@ impl<'a, Id: Clone> Planner<'a, Id> {
                 .values()
                 .flatten()
                 .filter(|member| {
-                    member.is_current
+                    self.stays(member)
                         && matches!(member.phase, Phase::Waiting | Phase::Starting | Phase::Ready)
                 })
                 .count();
@@ -348,7 +349,7 @@ impl<'a, Id: Clone> Planner<'a, Id> {
             .values()
             .flatten()
             .copied()
-            .filter(|member| !member.is_current && member.phase == Phase::Starting)
+            .filter(|member| !self.stays(member) && member.phase == Phase::Starting)
             .collect();
         for member in unready {
             if room == 0 {
@@ -358,7 +359,7 @@ impl<'a, Id: Clone> Planner<'a, Id> {
         }
     }
 
-    /// Slots without anything, and slots where a new instance may start beside an old one.
+    /// Slots without anything, and slots where a new instance may start beside one that goes.
     fn wanting(&self) -> (Vec<u32>, Vec<u32>) {
         let launched: BTreeSet<u32> = self
             .steps
@@ -368,15 +369,14 @@ impl<'a, Id: Clone> Planner<'a, Id> {
                 Step::Cancel(_) | Step::Drain(_) | Step::Stop(_) => None,
             })
             .collect();
-        let start_first =
-            self.goal.advance == Advance::Yes && self.goal.rollout.order == Order::StartFirst;
+        let start_first = self.goal.rollout.order == Order::StartFirst;
         let mut empty = Vec::new();
         let mut beside = Vec::new();
         for slot in (0..self.goal.count).filter(|slot| !launched.contains(slot)) {
             let occupants = self.occupants(slot);
             if occupants.is_empty() {
                 empty.push(slot);
-            } else if start_first && !occupants.iter().any(|member| member.is_current) {
+            } else if start_first && !occupants.iter().any(|member| self.stays(member)) {
                 beside.push(slot);
             }
         }

@@ -330,6 +330,7 @@ impl View<'_> {
                     message: status.map(|status| status.message.clone()).unwrap_or_default(),
                     ready: status.and_then(|status| status.ready),
                     published: task.is_some_and(|task| service.is_published(instance, task)),
+                    leaves: instance.leaves.clone(),
                     agent: status.map(|status| status.agent.to_string()),
                     agent_name: record.map(|record| record.agent_name.clone()),
                     address: record.map(|record| record.address.clone()).unwrap_or_default(),
@@ -383,10 +384,13 @@ impl View<'_> {
 
     fn slot(&self, slot: u32, members: &[&Member<TaskName>]) -> Option<Waiting> {
         let service = self.service;
-        let has = |phase: Phase| members.iter().any(|m| m.is_current && m.phase == phase);
+        let has = |phase: Phase| {
+            members.iter().any(|m| m.is_current && !m.is_leaving && m.phase == phase)
+        };
         if has(Phase::Available) {
             return None;
         }
+        let is_leaving = members.iter().any(|m| m.is_leaving && m.phase.occupies());
         let back_off = service.slots.get(&slot).copied().unwrap_or_default();
         let last_failure = service.last_failures.get(&slot);
         let ended = last_failure.map(|note| format!("; the last one: {}", note.reason));
@@ -394,7 +398,9 @@ impl View<'_> {
         let left = |at: Monotonic| Some(at.since(self.now)).filter(|left| *left > DurationMs(0));
         let until = back_off.until.and_then(left);
         let (waits_for, reason, left) = if has(Phase::Waiting) {
-            (WaitsFor::Capacity, "no offer fits yet".to_owned(), None)
+            let beside =
+                if is_leaving { " elsewhere; its instance serves on until then" } else { "" };
+            (WaitsFor::Capacity, format!("no offer fits yet{beside}"), None)
         } else if has(Phase::Starting) {
             (WaitsFor::Readiness, format!("is not ready yet{ended}"), None)
         } else if has(Phase::Ready) {
@@ -411,6 +417,8 @@ impl View<'_> {
                 times => format!("crashed {times} times in a row{ended}"),
             };
             (WaitsFor::BackOff, reason, Some(until))
+        } else if is_leaving {
+            (WaitsFor::Turn, "is to leave its agent, and waits for its turn".to_owned(), None)
         } else if members.iter().any(|m| m.phase.occupies()) {
             (WaitsFor::Turn, "runs an older revision until its turn".to_owned(), None)
         } else if members.iter().any(|m| m.phase.is_live()) {

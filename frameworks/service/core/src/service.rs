@@ -7,6 +7,7 @@ use crate::record::{FailureNote, RevisionRecord, RolloutState, ServiceRecord};
 use crate::spec::model::ServiceSpec;
 use crate::spec::quantity::Wait;
 use proffer_sdk_core::{Task, TaskTable, Template};
+use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::scheduler::Absence;
 use proffer_types::{AgentId, Monotonic, TaskName, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub(crate) struct Instance {
     pub(crate) unreachable_since: Option<Monotonic>,
     /// On its way out.
     pub(crate) ending: Option<Ending>,
+    /// Why it is to leave its agent; `None`: it may stay.
+    pub(crate) leaves: Option<VacateReason>,
     /// Whether it was ever in the endpoints: only then must a reader be given time.
     pub(crate) was_published: bool,
 }
@@ -52,6 +55,7 @@ impl Instance {
             ready_since: None,
             unreachable_since: None,
             ending: None,
+            leaves: None,
             was_published: false,
         }
     }
@@ -223,6 +227,7 @@ impl Service {
                     id: name.clone(),
                     slot: instance.name.slot,
                     is_current: self.is_current(instance),
+                    is_leaving: instance.leaves.is_some(),
                     phase: self.phase(instance, task, now)?,
                     age: instance.name.age(),
                 })
@@ -236,6 +241,7 @@ impl Service {
         name: &TaskName,
         task: &Task,
         absence: Option<Absence>,
+        asked: Option<&InverseOffer>,
         now: Monotonic,
     ) {
         let Some(instance) = self.instances.get(name) else { return };
@@ -244,6 +250,9 @@ impl Service {
                 && matches!(absence, Some(Absence::UnreachableSince(_) | Absence::Gone)));
         let is_ready = self.is_ready(instance, task);
         let instance = self.instances.get_mut(name).expect("looked up above");
+        // Nothing takes the place of one that is out of reach, also when its agent is to be emptied.
+        let is_in_reach = task.is_certain && !is_out_of_reach;
+        instance.leaves = asked.filter(|_| is_in_reach).map(|offer| offer.reason.clone());
         instance.unreachable_since =
             is_out_of_reach.then(|| instance.unreachable_since.unwrap_or(now));
         instance.ready_since = match (is_ready, instance.ready_since) {

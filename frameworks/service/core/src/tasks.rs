@@ -9,9 +9,10 @@ use crate::record::{FailureNote, RolloutState};
 use crate::service::{Ending, Instance, Service};
 use crate::spec::{ServiceName, template};
 use proffer_sdk_core::{Context, Task};
+use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::scheduler::Absence;
 use proffer_types::task::StatusReason;
-use proffer_types::{AgentId, Monotonic, Refusal, TaskName, TaskState};
+use proffer_types::{AgentId, InverseOfferId, Monotonic, Refusal, TaskName, TaskState};
 
 /// What an end says about the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,9 +84,29 @@ impl ServiceFramework {
         let Some(task) = ctx.tasks().get(name) else { return };
         let Some(parsed) = InstanceName::parse(name) else { return };
         let absence = self.absent.get(&task.agent()).map(|(absence, _)| *absence);
+        let asked = ctx.inverse_offer_of(task);
         if let Some(service) = self.services.get_mut(&parsed.service) {
-            service.observe(name, task, absence, self.now.monotonic);
+            service.observe(name, task, absence, asked, self.now.monotonic);
         }
+    }
+
+    /// Agents are to be emptied: their instances are replaced elsewhere first, as far as the rollout rules
+    /// of their services allow, so the framework agrees to that at once.
+    pub(crate) fn asked_to_leave(&mut self, offers: &[InverseOffer], ctx: &mut Context) {
+        let ids: Vec<InverseOfferId> = offers.iter().map(|offer| offer.id).collect();
+        ctx.accept_inverse_offers(&ids);
+        for task in ctx.tasks().live() {
+            let asked = offers.iter().find(|it| it.asks_for(task.agent(), task.name()));
+            let (Some(offer), Some(instance)) = (asked, InstanceName::parse(task.name())) else {
+                continue;
+            };
+            let within = offer.deadline.map(|span| format!(" within {span}")).unwrap_or_default();
+            let message = format!("is to leave {}{within}: {}", offer.agent_name, why(offer));
+            let place = Some((instance.slot, task.name()));
+            let (now, service) = (self.now.wall, &instance.service);
+            self.events.push(now, EventKind::Leaving, service, place, message);
+        }
+        self.mark_all();
     }
 
     pub(crate) fn agent_changed(&mut self, agent: AgentId, absence: Option<Absence>) {
@@ -266,6 +287,8 @@ fn judge(instance: &Instance, task: &Task) -> End {
                 | StatusReason::SupervisorLost
                 | StatusReason::LaunchLost
                 | StatusReason::KilledByOperator
+                | StatusReason::Drained
+                | StatusReason::Maintenance
                 | StatusReason::StoppedWhileDisconnected
         );
     if had_no_room || is_lost {
@@ -275,6 +298,13 @@ fn judge(instance: &Instance, task: &Task) -> End {
         End::Expected
     } else {
         End::Crashed
+    }
+}
+
+fn why(offer: &InverseOffer) -> &'static str {
+    match offer.reason {
+        VacateReason::Drain => "it is drained",
+        VacateReason::Maintenance { .. } => "it is to be maintained",
     }
 }
 

@@ -14,11 +14,13 @@ struct World {
     count: u32,
     members: Vec<Member<u64>>,
     next: u64,
+    advance: Advance,
 }
 
 impl World {
     fn new(rollout: RolloutSpec, count: u32) -> Self {
-        let mut world = Self { rollout, count, members: Vec::new(), next: 0 };
+        let mut world =
+            Self { rollout, count, members: Vec::new(), next: 0, advance: Advance::Yes };
         for slot in 0..count {
             world.add(slot, Phase::Available);
         }
@@ -28,11 +30,11 @@ impl World {
     fn add(&mut self, slot: u32, phase: Phase) {
         self.next += 1;
         let (id, age) = (self.next, self.next);
-        self.members.push(Member { id, slot, is_current: true, phase, age });
+        self.members.push(Member { id, slot, is_current: true, is_leaving: false, phase, age });
     }
 
     fn goal(&self) -> Goal<'_> {
-        Goal { count: self.count, rollout: &self.rollout, advance: Advance::Yes }
+        Goal { count: self.count, rollout: &self.rollout, advance: self.advance }
     }
 
     fn ready(&self) -> u32 {
@@ -133,6 +135,14 @@ impl World {
         }
     }
 
+    /// The agent of every third instance is to be emptied, or not any more.
+    fn leave(&mut self, pick: usize, leaves: bool) {
+        let asked = |member: &&mut Member<u64>| {
+            member.age as usize % 3 == pick % 3 && member.phase != Phase::Waiting
+        };
+        self.members.iter_mut().filter(asked).for_each(|member| member.is_leaving = leaves);
+    }
+
     /// What happens when nothing goes wrong any more.
     fn heal(&mut self) {
         self.members.retain_mut(|member| {
@@ -153,7 +163,10 @@ impl World {
         self.members.len() == self.count as usize
             && (0..self.count).all(|slot| {
                 self.members.iter().any(|member| {
-                    member.slot == slot && member.is_current && member.phase == Phase::Available
+                    member.slot == slot
+                        && (member.is_current || self.advance == Advance::No)
+                        && !member.is_leaving
+                        && member.phase == Phase::Available
                 })
             })
     }
@@ -180,6 +193,9 @@ fn rollouts() -> impl Strategy<Value = RolloutSpec> {
 enum Event {
     Happen(usize, u8),
     Deploy,
+    /// Agents are to be emptied, or may stay as they are.
+    Leave(usize, bool),
+    Pause(bool),
     Scale(u32),
     Plan,
 }
@@ -188,6 +204,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         12 => (any::<usize>(), any::<u8>()).prop_map(|(pick, event)| Event::Happen(pick, event)),
         1 => Just(Event::Deploy),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, leaves)| Event::Leave(pick, leaves)),
+        1 => any::<bool>().prop_map(Event::Pause),
         1 => (0u32..=50).prop_map(Event::Scale),
         4 => Just(Event::Plan),
     ];
@@ -208,6 +226,10 @@ proptest! {
             match event {
                 Event::Happen(pick, event) => world.happen(pick, event),
                 Event::Deploy => world.members.iter_mut().for_each(|member| member.is_current = false),
+                Event::Leave(pick, leaves) => world.leave(pick, leaves),
+                Event::Pause(paused) => {
+                    world.advance = if paused { Advance::No } else { Advance::Yes };
+                }
                 Event::Scale(count) => world.count = count,
                 Event::Plan => drop(world.turn()),
             }
@@ -234,6 +256,10 @@ proptest! {
             match event {
                 Event::Happen(pick, event) => world.happen(pick, event),
                 Event::Deploy => world.members.iter_mut().for_each(|member| member.is_current = false),
+                Event::Leave(pick, leaves) => world.leave(pick, leaves),
+                Event::Pause(paused) => {
+                    world.advance = if paused { Advance::No } else { Advance::Yes };
+                }
                 Event::Scale(count) => world.count = count,
                 Event::Plan => {
                     world.turn();
@@ -344,4 +370,40 @@ fn a_slot_in_back_off_holds_up_no_other_slot() {
     world.members.clear();
     let steps = plan(&world.goal(), &world.members, |slot| slot != 0);
     assert_eq!(steps, vec![Step::Launch { slot: 1 }, Step::Launch { slot: 2 }]);
+}
+
+#[test]
+fn who_is_to_leave_is_replaced_first_also_while_the_rollout_stands_still() {
+    for advance in [Advance::Yes, Advance::No] {
+        let mut world = world(Order::StartFirst, "100%", "1", 3);
+        world.advance = advance;
+        world.get(2).is_leaving = true;
+        assert_eq!(world.turn(), 1, "one beside it");
+        assert_eq!((world.live(), world.ready()), (4, 3));
+        assert_eq!(world.turn(), 0, "it serves until the other one is available");
+        (0..3).for_each(|_| world.heal());
+        world.turn();
+        assert_eq!(world.get(2).phase, Phase::Lingering);
+        assert_eq!(world.ready(), 3);
+    }
+}
+
+#[test]
+fn who_may_stay_again_stays_and_what_was_started_beside_it_ends() {
+    let mut world = world(Order::StartFirst, "100%", "1", 3);
+    world.get(2).is_leaving = true;
+    world.turn();
+    world.heal();
+    world.get(2).is_leaving = false;
+    world.turn();
+    assert_eq!(world.get(2).phase, Phase::Available);
+    assert_eq!(world.get(4).phase, Phase::Lingering);
+}
+
+#[test]
+fn stop_first_lets_go_of_as_many_as_min_ready_allows_when_all_are_to_leave() {
+    let mut world = world(Order::StopFirst, "50%", "0", 4);
+    world.members.iter_mut().for_each(|member| member.is_leaving = true);
+    world.turn();
+    assert_eq!((world.ready(), world.live()), (2, 4));
 }

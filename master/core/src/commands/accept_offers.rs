@@ -5,7 +5,9 @@
 use crate::limits;
 use crate::master::Master;
 use crate::state::occupancy::Pair;
+use proffer_types::hold::{check_volumes, exclusive};
 use proffer_types::offer::{Accept, Offer, Operation};
+use proffer_types::resources::ResourceError;
 use proffer_types::scheduler::Event;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
@@ -14,12 +16,17 @@ use proffer_types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hold_plan::{Claimant, HoldPlan};
 use super::texts::check_task;
 
 /// What remains of the leases on one agent while operations are checked in order.
-struct Purse {
-    role: RoleName,
-    left: Resources,
+pub(super) struct Purse {
+    pub(super) role: RoleName,
+    pub(super) left: Resources,
+    /// What earlier operations make: later ones may rest on it, tasks may not, for the agent can refuse it.
+    pub(super) made: Resources,
+    /// What operations on reservations and volumes take of the leases.
+    pub(super) given_up: Resources,
 }
 
 /// A checked accept.
@@ -29,6 +36,20 @@ pub(super) struct Plan {
     pub(super) at: Option<(AgentId, RoleName)>,
     pub(super) launches: Vec<TaskLaunch>,
     pub(super) token_mark: u64,
+    /// Reservations and volumes to be made, changed and removed.
+    pub(super) holds: Vec<HoldPlan>,
+    /// What they take of the leases.
+    pub(super) given_up: BTreeMap<AgentId, Resources>,
+}
+
+/// The leases do not hold what is asked of them.
+pub(super) fn lacking(purse: &Purse, error: &ResourceError) -> Refusal {
+    let code = RefusalCode::InsufficientResources;
+    let refusal = Refusal::new(code, "resources", error.to_string());
+    if purse.made.is_empty() {
+        return refusal;
+    }
+    refusal.hint("tasks use what operations make when it is offered, not in the same accept")
 }
 
 impl Master {
@@ -37,10 +58,14 @@ impl Master {
         let refuse_for = accept.refuse_for;
         match self.check(|master| master.check_accept(framework, accept)) {
             Err(refusal) => {
-                self.tell(framework, Event::Accepted { accept: number, refusal: Some(refusal) });
+                self.tell(
+                    framework,
+                    Event::Accepted { accept: number, refusal: Some(refusal), holds: Vec::new() },
+                );
             }
             Ok(plan) => {
-                self.tell(framework, Event::Accepted { accept: number, refusal: None });
+                let holds = plan.holds.iter().map(|hold| hold.key.id).collect();
+                self.tell(framework, Event::Accepted { accept: number, refusal: None, holds });
                 self.book(framework, plan, refuse_for, now);
             }
         }
@@ -59,16 +84,17 @@ impl Master {
             at: None,
             launches: Vec::new(),
             token_mark: entry.token_mark,
+            holds: Vec::new(),
+            given_up: BTreeMap::new(),
         };
+        let by = Claimant::Framework(framework, entry.record.principal.clone());
         let mut names = BTreeSet::new();
         for (index, operation) in operations.into_iter().enumerate() {
             let within = |refusal: Refusal| refusal.within(format!("operations[{index}]"));
             let Operation::Launch { agent, tasks } = operation else {
-                return Err(within(Refusal::new(
-                    RefusalCode::NotSupported,
-                    "",
-                    "reservations and volumes are not supported yet; launches are",
-                )));
+                let planned = self.plan_operation(&by, &operation, &mut purses, &plan.holds);
+                plan.holds.extend(planned.map_err(within)?);
+                continue;
             };
             let purse = purses.get_mut(&agent).ok_or_else(|| {
                 within(Refusal::new(
@@ -102,13 +128,9 @@ impl Master {
                         format!("{} is launched twice", launch.name),
                     )));
                 }
-                purse.left = purse.left.checked_sub(&launch.resources).map_err(|error| {
-                    within(Refusal::new(
-                        RefusalCode::InsufficientResources,
-                        "resources",
-                        error.to_string(),
-                    ))
-                })?;
+                purse.left = self
+                    .spend(agent, purse, &launch.resources)
+                    .map_err(|error| within(lacking(purse, &error)))?;
                 plan.token_mark = launch.token.sequence;
                 plan.launches.push(launch);
             }
@@ -120,7 +142,24 @@ impl Master {
                 format!("more than {} tasks in one accept", limits::ACCEPT_TASKS_MAX),
             ));
         }
+        plan.given_up = purses.into_iter().map(|(agent, purse)| (agent, purse.given_up)).collect();
         Ok(plan)
+    }
+
+    /// What is left of the leases after a task. It takes volumes whole; of a shared one there is always
+    /// enough for one more.
+    fn spend(
+        &self,
+        agent: AgentId,
+        purse: &Purse,
+        resources: &Resources,
+    ) -> Result<Resources, ResourceError> {
+        if let Some(entry) = self.agents.get(agent) {
+            check_volumes(resources, &entry.total)?;
+        }
+        let shared = resources.filtered(|entry| entry.key.shared);
+        purse.left.checked_sub(&shared)?;
+        purse.left.checked_sub(&exclusive(resources))
     }
 
     /// Each offer is held by the framework and its agent is as it was.
@@ -155,7 +194,12 @@ impl Master {
             }
             match purses.get_mut(&offer.agent) {
                 None => {
-                    let purse = Purse { role: offer.role.clone(), left: offer.resources.clone() };
+                    let purse = Purse {
+                        role: offer.role.clone(),
+                        left: offer.resources.clone(),
+                        made: Resources::new(),
+                        given_up: Resources::new(),
+                    };
                     purses.insert(offer.agent, purse);
                 }
                 Some(purse) if purse.role != offer.role => {

@@ -30,10 +30,16 @@ impl Master {
                 AgentMessage::Tasks { tasks } => {
                     self.registration_tasks(connection, agent, session, tasks);
                 }
+                AgentMessage::Holds { holds } => {
+                    self.registration_holds(connection, agent, session, holds);
+                }
                 AgentMessage::RegisterEnd => {
                     self.registration_ended(connection, agent, session, now);
                 }
-                AgentMessage::Statuses { .. } | AgentMessage::Heartbeat | AgentMessage::Leaving => {
+                AgentMessage::Statuses { .. }
+                | AgentMessage::HoldDone { .. }
+                | AgentMessage::Heartbeat
+                | AgentMessage::Leaving => {
                     let current = agent.filter(|id| {
                         master_epoch == self.epoch() && self.speaks_for(connection, *id, session)
                     });
@@ -52,8 +58,12 @@ impl Master {
             AgentMessage::Statuses { statuses } => self.agent_statuses(id, statuses, now),
             // The grant itself is filled in when the order leaves.
             AgentMessage::Heartbeat => self.order(id, AgentOrder::Grant { grant: DurationMs(0) }),
+            AgentMessage::HoldDone { id: hold, op, refusal } => {
+                self.hold_done(id, (hold, op), refusal.as_ref(), now);
+            }
             AgentMessage::Leaving => self.agent_leaves(id, now),
-            AgentMessage::Register { .. }
+            AgentMessage::Holds { .. }
+            | AgentMessage::Register { .. }
             | AgentMessage::Tasks { .. }
             | AgentMessage::RegisterEnd => {}
         }

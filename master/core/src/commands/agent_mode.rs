@@ -6,7 +6,7 @@ use crate::registry::{AgentMode, AgentRecord};
 use crate::state::agents::Link;
 use crate::state::changes::RowKey;
 use crate::state::pending::Continuation;
-use proffer_types::{AgentId, Now, Refusal, RefusalCode, TaskKey};
+use proffer_types::{AgentId, DurationMs, Now, Refusal, RefusalCode};
 
 impl Master {
     pub(crate) fn set_agent_mode(
@@ -36,6 +36,11 @@ impl Master {
         if agent.link == Link::Gone {
             return Err(Refusal::new(RefusalCode::Removed, "agent", format!("{id} is gone")));
         }
+        if mode == AgentMode::Active && agent.in_window {
+            let message = format!("{id} is in a maintenance window");
+            return Err(Refusal::new(RefusalCode::InUse, "agent", message)
+                .hint("proffer agents maintenance list names it; end or remove it"));
+        }
         if agent.record.mode == mode && agent.writing.is_none() {
             return Ok(None);
         }
@@ -54,14 +59,9 @@ impl Master {
         self.agent_written(id);
         let Some(agent) = self.agents.get_mut(id) else { return };
         agent.since = now.wall;
-        let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
-        if mode == AgentMode::Draining {
-            for key in keys {
-                self.kill_for_drain(&key, now);
-            }
-        }
         self.row(RowKey::Agent(id));
         self.event("agent_mode", id.to_string(), describe(id, mode), now);
+        self.sync_vacate(id, now);
         self.reply_done(reply_to, describe(id, mode));
         self.resume_registration(id, now);
     }
@@ -70,7 +70,15 @@ impl Master {
 fn describe(id: AgentId, mode: AgentMode) -> String {
     match mode {
         AgentMode::Active => format!("{id} takes tasks"),
-        AgentMode::Draining => format!("{id} is being drained: no new tasks, its tasks are ended"),
+        AgentMode::Draining { deadline: Some(DurationMs(0)) } => {
+            format!("{id} is being drained: no new tasks, its tasks are ended")
+        }
+        AgentMode::Draining { deadline: None } => {
+            format!("{id} is being drained: no new tasks, its frameworks are asked to move theirs")
+        }
+        AgentMode::Draining { deadline: Some(deadline) } => format!(
+            "{id} is being drained: no new tasks, its frameworks have {deadline} to move theirs"
+        ),
         AgentMode::Deactivated => format!("{id} takes no new tasks"),
     }
 }

@@ -58,6 +58,12 @@ impl Master {
                 self.counters.offers_expired += 1;
                 self.rescind(&[id], "expired");
             }
+            Deadline::Vacate(id) => self.vacate_deadline(id, now),
+            Deadline::InverseOffer(id, framework) => {
+                self.inverse_offer_lapsed(id, framework, now);
+            }
+            Deadline::Window(id) => self.window_due(id, now),
+            Deadline::Schedule => self.look_at_schedule(now),
             Deadline::OccupancySweep => self.sweep_occupancy(now),
             Deadline::Heartbeats => self.send_heartbeats(now),
         }
@@ -88,9 +94,15 @@ impl Master {
 
 fn proves_silence(due: Deadline) -> bool {
     match due {
-        Deadline::Agent(_) | Deadline::FrameworkSilent(_) | Deadline::FrameworkFailover(_) => true,
+        Deadline::Agent(_)
+        | Deadline::FrameworkSilent(_)
+        | Deadline::FrameworkFailover(_)
+        | Deadline::InverseOffer(..) => true,
         Deadline::FrameworkPromote(_)
         | Deadline::Offer(_)
+        | Deadline::Vacate(_)
+        | Deadline::Window(_)
+        | Deadline::Schedule
         | Deadline::OccupancySweep
         | Deadline::Heartbeats => false,
     }
@@ -102,7 +114,13 @@ fn writes(due: Deadline) -> bool {
         Deadline::Agent(_)
         | Deadline::FrameworkFailover(_)
         | Deadline::FrameworkPromote(_)
+        | Deadline::Window(_)
+        | Deadline::Schedule
         | Deadline::OccupancySweep => true,
-        Deadline::FrameworkSilent(_) | Deadline::Offer(_) | Deadline::Heartbeats => false,
+        Deadline::FrameworkSilent(_)
+        | Deadline::Offer(_)
+        | Deadline::Vacate(_)
+        | Deadline::InverseOffer(..)
+        | Deadline::Heartbeats => false,
     }
 }

@@ -85,6 +85,7 @@ impl Master {
         self.return_leases(id);
         self.withdraw_framework(id);
         self.end_tasks(id, now);
+        self.reclaim_of(id);
         self.event("framework_ended", id.to_string(), format!("{name} was ended"), now);
         if let Life::Ending(waiting) = life {
             for reply_to in waiting {

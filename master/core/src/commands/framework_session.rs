@@ -70,7 +70,7 @@ impl Master {
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         entry.subscriptions += 1;
         let mut outbox = Outbox::new(credits);
-        outbox.push(Event::Subscribed {
+        outbox.urge(Event::Subscribed {
             framework: id,
             epoch: entry.epoch(),
             incarnation,
@@ -91,6 +91,7 @@ impl Master {
         let message =
             format!("{} is active with epoch {}", entry.record.replica, entry.record.epoch);
         self.frameworks.unsent.insert(id);
+        self.tell_all_asks(id, now);
         self.deadlines.clear(Deadline::FrameworkFailover(id));
         self.deadlines.clear(Deadline::FrameworkPromote(id));
         self.deadlines.set(

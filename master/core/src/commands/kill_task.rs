@@ -3,8 +3,7 @@
 
 use crate::master::Master;
 use crate::state::tasks::{KillOrder, Stage};
-use proffer_types::agent::AgentOrder;
-use proffer_types::task::StatusReason;
+use proffer_types::agent::{AgentOrder, KillCause};
 use proffer_types::template::KillPolicy;
 use proffer_types::{FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskName, TaskState};
 
@@ -20,7 +19,7 @@ impl Master {
         let key = TaskKey { framework, name };
         match self.check(|master| master.check_kill(&key, policy)) {
             Err(refusal) => self.refuse_call(framework, "kill", refusal),
-            Ok(()) => self.kill_task(&key, KillOrder { policy, by_operator: false }, now),
+            Ok(()) => self.kill_task(&key, KillOrder { policy, cause: KillCause::Framework }, now),
         }
     }
 
@@ -57,11 +56,7 @@ impl Master {
         }
         if task.stage == Stage::Held {
             // It never left: nothing will.
-            let reason = if order.by_operator {
-                StatusReason::KilledByOperator
-            } else {
-                StatusReason::KilledByFramework
-            };
+            let reason = order.cause.reason();
             self.end_task(key, TaskState::Killed, reason, "it had not been started", now);
             return;
         }
@@ -78,17 +73,8 @@ impl Master {
             framework: key.framework,
             task: key.name.clone(),
             policy: kill.policy,
-            by_operator: kill.by_operator,
+            cause: kill.cause,
         };
         self.order(task.agent(), order);
-    }
-
-    /// Asks a task to end because its agent is drained; a kill that was asked for before stays.
-    pub(crate) fn kill_for_drain(&mut self, key: &TaskKey, now: Now) {
-        let wanted =
-            self.tasks.get(key).is_some_and(|task| !task.is_terminal() && task.kill.is_none());
-        if wanted {
-            self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);
-        }
     }
 }

@@ -7,6 +7,7 @@ use crate::state::pending::Continuation;
 use crate::state::tasks::Stage;
 use proffer_allocator::Delta;
 use proffer_types::agent::{AgentLaunch, AgentOrder};
+use proffer_types::hold::{exclusive, without};
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::TaskRecord;
 use proffer_types::task::{StatusReason, TaskStatus};
@@ -30,8 +31,15 @@ impl Master {
         refuse_for: DurationMs,
         now: Now,
     ) {
-        let Plan { offers, at, launches, token_mark } = plan;
-        let ended: Vec<Offer> = offers.into_iter().filter_map(|id| self.end_lease(id)).collect();
+        let Plan { offers, at, launches, token_mark, holds, given_up } = plan;
+        let mut ended: Vec<Offer> =
+            offers.into_iter().filter_map(|id| self.end_lease(id)).collect();
+        for offer in &mut ended {
+            if let Some(given_up) = given_up.get(&offer.agent) {
+                offer.resources = without(&offer.resources, given_up);
+            }
+        }
+        self.begin_holds(holds);
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
         entry.token_mark = token_mark;
         let subscription = entry.subscriptions;
@@ -106,7 +114,7 @@ impl Master {
         }
         for (agent, (role, mut rest)) in rests {
             for launch in launches.iter().filter(|_| at == Some(agent)) {
-                if let Ok(left) = rest.checked_sub(&launch.launch.resources) {
+                if let Ok(left) = rest.checked_sub(&exclusive(&launch.launch.resources)) {
                     rest = left;
                 }
             }

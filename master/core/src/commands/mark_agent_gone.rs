@@ -9,6 +9,7 @@ use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::pending::Continuation;
 use proffer_types::agent::{AgentDown, AgentOrder};
+use proffer_types::operator::AgentCondition;
 use proffer_types::scheduler::{Absence, Event};
 use proffer_types::task::StatusReason;
 use proffer_types::{AgentId, FrameworkId, Now, Refusal, RefusalCode, TaskKey, TaskState};
@@ -37,9 +38,9 @@ impl Master {
         if agent.link == Link::Gone {
             return Ok(None);
         }
-        if agent.is_registered() && !force {
+        if agent.is_registered() && agent.condition() != AgentCondition::Drained && !force {
             return Err(Refusal::new(RefusalCode::InUse, "agent", format!("{id} is connected"))
-                .hint(format!("proffer agents drain {id} ends its tasks first; --force insists")));
+                .hint(format!("proffer agents drain {id} empties it first; --force insists")));
         }
         self.check_agent_idle(id)?;
         Ok(Some(AgentRecord { standing: AgentStanding::Gone, ..agent.record.clone() }))
@@ -106,6 +107,8 @@ impl Master {
                 now,
             );
         }
+        self.holds_gone(id, now);
+        self.forget_vacate(id);
         self.tell_gone(id);
         self.row(RowKey::Agent(id));
         self.event("agent_gone", id.to_string(), format!("{name} was marked gone"), now);

@@ -4,8 +4,11 @@ use crate::effect::ReplyTo;
 use crate::master::Master;
 use crate::registry::AgentMode;
 use crate::state::tasks::{KillOrder, TaskEntry};
+use proffer_types::agent::KillCause;
 use proffer_types::operator::{OperatorAnswer, OperatorCall};
 use proffer_types::{Now, PrincipalName, Refusal, TaskKey};
+
+use super::hold_plan::Claimant;
 
 impl Master {
     pub(crate) fn operator(
@@ -38,11 +41,17 @@ impl Master {
             OperatorCall::MarkAgentGone { agent, force } => {
                 self.mark_agent_gone(reply_to, agent, force)
             }
-            OperatorCall::DrainAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Draining),
+            OperatorCall::DrainAgent { agent, deadline } => {
+                self.set_agent_mode(reply_to, agent, AgentMode::Draining { deadline })
+            }
             OperatorCall::DeactivateAgent(id) => {
                 self.set_agent_mode(reply_to, id, AgentMode::Deactivated)
             }
             OperatorCall::ActivateAgent(id) => self.set_agent_mode(reply_to, id, AgentMode::Active),
+            OperatorCall::AddMaintenance(window) => self.add_maintenance(reply_to, window, now),
+            OperatorCall::RemoveMaintenance(id) => self.remove_maintenance(reply_to, id),
+            OperatorCall::StartMaintenance(id) => self.start_maintenance(reply_to, id),
+            OperatorCall::EndMaintenance(id) => self.end_maintenance(reply_to, id),
             OperatorCall::TeardownFramework(id) => {
                 let who = format!("{principal} ended it");
                 self.check(|master| master.check_teardown(id))?;
@@ -51,6 +60,16 @@ impl Master {
             }
             OperatorCall::KillTask(key) => self.operator_kill(reply_to, &key, now),
             OperatorCall::SetRole { role, config } => self.set_role(reply_to, role, config),
+            OperatorCall::Hold { call, dry_run } => {
+                let by = Claimant::Operator(principal.clone());
+                let plan = self.check(|master| master.plan_hold(&by, &call))?;
+                if dry_run {
+                    self.reply_done(reply_to, plan.preview());
+                } else {
+                    self.begin_hold(plan, Some(reply_to));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -63,7 +82,7 @@ impl Master {
             self.reply_done(reply_to, format!("{key} has ended already"));
             return Ok(());
         }
-        self.kill_task(key, KillOrder { policy: None, by_operator: true }, now);
+        self.kill_task(key, KillOrder { policy: None, cause: KillCause::Operator }, now);
         self.reply_done(reply_to, format!("{key} is asked to end"));
         Ok(())
     }

@@ -7,16 +7,30 @@ use crate::state::agents::{AgentEntry, Link};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
 use crate::state::frameworks::{FrameworkEntry, Life, StateStore};
+use crate::state::vacate::Vacate;
+use crate::state::windows::WindowEntry;
 use proffer_allocator::Delta;
-use proffer_types::{FrameworkId, Now};
+use proffer_types::{AgentId, FrameworkId, HoldKey, Now};
 
 impl Master {
     pub(crate) fn load(&mut self, image: RegistryImage, now: Now) {
         let RegistryImage {
-            agents, frameworks, roles, occupancy, state_heads, state_index, ..
+            agents,
+            frameworks,
+            roles,
+            occupancy,
+            holds,
+            maintenance,
+            state_heads,
+            state_index,
+            ..
         } = image;
         let policy = self.config.policy.clone();
         self.tell_allocator(Delta::PolicySet { policy });
+        for (id, record) in holds {
+            self.row(RowKey::Hold(HoldKey { agent: record.agent, id }));
+            self.holds.load(id, record);
+        }
         for (name, config) in roles {
             self.roles.asked.insert(name.clone(), config.clone());
             self.roles.entry(&name).config = Some(config.clone());
@@ -34,7 +48,20 @@ impl Master {
                 AgentStanding::Reachable | AgentStanding::Gone => now.wall,
             };
             self.agents.insert(id, AgentEntry::new(record, link, since));
+            self.settle_total(id);
             self.row(RowKey::Agent(id));
+        }
+        self.windows = maintenance
+            .into_iter()
+            .map(|(id, record)| (id, WindowEntry { record, is_writing: false }))
+            .collect();
+        self.load_windows();
+        let ids: Vec<AgentId> = self.agents.table.keys().copied().collect();
+        for id in ids {
+            let vacate = self.wanted_vacate(id).map(|(why, deadline)| Vacate::new(why, deadline));
+            if let Some(agent) = self.agents.get_mut(id) {
+                agent.vacate = vacate;
+            }
         }
         for (agent, record) in &occupancy {
             self.occupancy.load(*agent, record);
@@ -77,6 +104,11 @@ impl Master {
                 self.deadlines.set(Deadline::Agent(*id), awaited);
             }
         }
+        let agents: Vec<AgentId> = self.agents.table.keys().copied().collect();
+        for id in agents {
+            self.arm_vacate(id, now);
+        }
+        self.arm_windows(now);
         let ids: Vec<FrameworkId> = self.frameworks.table.keys().copied().collect();
         for id in ids {
             if self.frameworks.get(id).is_some_and(FrameworkEntry::is_ended) {

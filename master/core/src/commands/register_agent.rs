@@ -11,6 +11,7 @@ use crate::state::deadlines::Deadline;
 use crate::state::pending::Continuation;
 use proffer_allocator::Delta;
 use proffer_types::agent::{AgentInfo, AgentTask};
+use proffer_types::hold::{AGENT_HOLDS_MAX, AgentHold};
 use proffer_types::{AgentId, AgentName, AgentSession, LogIncarnation, Now, Refusal, RefusalCode};
 use std::collections::BTreeSet;
 
@@ -40,8 +41,15 @@ impl Master {
             self.refuse_agent(connection, agent, session, refusal, false);
             return;
         }
-        let registration =
-            Registration { connection, principal, session, info, log, tasks: Vec::new() };
+        let registration = Registration {
+            connection,
+            principal,
+            session,
+            info,
+            log,
+            tasks: Vec::new(),
+            holds: None,
+        };
         self.agents.assembling.insert((connection, agent, session), registration);
     }
 
@@ -87,6 +95,24 @@ impl Master {
         registration.tasks.extend(tasks);
     }
 
+    pub(crate) fn registration_holds(
+        &mut self,
+        connection: ConnectionId,
+        agent: Option<AgentId>,
+        session: AgentSession,
+        holds: Vec<AgentHold>,
+    ) {
+        let key = (connection, agent, session);
+        let Some(registration) = self.agents.assembling.get_mut(&key) else {
+            self.counters.stale_frames += 1;
+            return;
+        };
+        let listed = registration.holds.get_or_insert_default();
+        listed.extend(holds);
+        // An agent keeps no more; what is above is checked when the list is complete.
+        listed.truncate(AGENT_HOLDS_MAX + 1);
+    }
+
     pub(crate) fn registration_ended(
         &mut self,
         connection: ConnectionId,
@@ -122,6 +148,8 @@ impl Master {
             |code, field: &str, message: String| (Refusal::new(code, field, message), false);
         check_info(&registration.info).map_err(|refusal| (refusal.within("info"), false))?;
         check_list(&registration.tasks).map_err(|refusal| (refusal, false))?;
+        check_holds(registration.holds.as_deref().unwrap_or_default())
+            .map_err(|refusal| (refusal, false))?;
         check_name(registration).map_err(|refusal| (refusal.within("info"), false))?;
         self.pending.check_room().map_err(|refusal| (refusal, false))?;
         let by_name = self.agents.by_name.get(&registration.info.name).copied();
@@ -285,15 +313,13 @@ impl Master {
             return;
         }
         agent.version = agent.version.next();
-        let delta = Delta::AgentChanged {
-            agent: id,
-            resources: info.resources.clone(),
-            attributes: info.attributes.clone(),
-        };
+        let attributes = info.attributes.clone();
         let in_pool = agent.in_pool;
         self.rescind_agent(id, "agent_changed");
-        if in_pool {
-            self.tell_allocator(delta);
+        self.settle_total(id);
+        if in_pool && let Some(agent) = self.agents.get(id) {
+            let resources = agent.total.clone();
+            self.tell_allocator(Delta::AgentChanged { agent: id, resources, attributes });
         }
         self.row(RowKey::Agent(id));
     }
@@ -319,6 +345,18 @@ fn check_name(registration: &Registration) -> Result<(), Refusal> {
         .hint(format!("it is the certificate of {own}"))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// What is on the list was made by a master, so that it is as it may be.
+fn check_holds(holds: &[AgentHold]) -> Result<(), Refusal> {
+    if holds.len() > AGENT_HOLDS_MAX {
+        let message = format!("are more than {AGENT_HOLDS_MAX}");
+        return Err(Refusal::new(RefusalCode::BudgetExceeded, "holds", message));
+    }
+    for (index, it) in holds.iter().enumerate() {
+        it.hold.validate().map_err(|refusal| refusal.within(format!("holds[{index}]")))?;
+    }
+    Ok(())
 }
 
 /// What is on the list was launched by a master, so that nothing on it is larger than a launch may be.

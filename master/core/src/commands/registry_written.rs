@@ -26,6 +26,9 @@ impl Master {
             Continuation::AgentMode(id, mode, reply_to) => {
                 self.agent_mode_written(id, mode, reply_to, now);
             }
+            Continuation::Maintenance(id, record, reply_to) => {
+                self.window_written(id, record, reply_to, now);
+            }
             Continuation::CreateFramework(name) => self.framework_created(&name, now),
             Continuation::ActivateFramework(id) => self.framework_activated(id, now),
             Continuation::FrameworkEnded(id) => self.framework_ended(id, now),
@@ -38,6 +41,7 @@ impl Master {
             Continuation::Launch { agent, session, launches, templates } => {
                 self.send_launches(agent, session, launches, &templates);
             }
+            Continuation::Hold { id, reply } => self.hold_written(id, reply, now),
             Continuation::Occupancy(agent) => self.occupancy.written(agent, operation),
             Continuation::StateCommitted { framework, epoch, request, versions, bytes } => {
                 self.state_written(framework, bytes);

@@ -39,6 +39,7 @@ impl Master {
     /// No replica is active: the next one is waited for, not for ever if the framework said so.
     pub(crate) fn framework_without_replica(&mut self, id: FrameworkId, now: Now) {
         self.deadlines.clear(Deadline::FrameworkSilent(id));
+        self.asks_wait(id);
         let Some(entry) = self.frameworks.get(id).filter(|entry| entry.is_live()) else { return };
         if !entry.standbys.is_empty() {
             let at = now.monotonic.after(self.config.standby_grace);

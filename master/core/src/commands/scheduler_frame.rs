@@ -6,6 +6,7 @@ use crate::effect::ConnectionId;
 use crate::limits;
 use crate::master::Master;
 use crate::state::connections::ConnectionKind;
+use proffer_types::inverse_offer::InverseAnswer;
 use proffer_types::scheduler::{Call, Event, SchedulerUp};
 use proffer_types::{FrameworkEpoch, FrameworkId, Now, Refusal, RefusalCode};
 
@@ -105,6 +106,13 @@ impl Master {
             Call::Kill { task, policy } => self.kill_call(framework, task, policy, now),
             Call::Acknowledge { agent, incarnation, through, except } => {
                 self.acknowledge(framework, agent, incarnation, through, except);
+            }
+            Call::AcceptInverseOffers { offers } => {
+                self.answer_inverse_offers(framework, &offers, &InverseAnswer::Accepted, now);
+            }
+            Call::DeclineInverseOffers { offers, reason } => {
+                let answer = InverseAnswer::Declined { reason };
+                self.answer_inverse_offers(framework, &offers, &answer, now);
             }
             Call::Snapshot => {
                 if let Some(outbox) = self.frameworks.outbox(framework) {

@@ -3,7 +3,6 @@
 
 use crate::capability::agent_capability_key;
 use crate::master::Master;
-use crate::registry::AgentMode;
 use crate::state::agents::{Link, Registration};
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
@@ -48,7 +47,7 @@ impl Master {
             // Its books begin anew from its list.
             self.leave_pool(id);
         }
-        let Registration { connection, session, info, log, tasks, .. } = registration;
+        let Registration { connection, session, info, log, tasks, holds, .. } = registration;
         let Some(agent) = self.agents.get_mut(id) else { return };
         if let Some(old) = agent.connection().filter(|old| *old != connection) {
             self.connections.unbind_agent(old, id);
@@ -63,7 +62,11 @@ impl Master {
         agent.frozen = None;
         agent.templates_sent.clear();
         agent.outgoing.clear();
+        agent.knows_holds = holds.is_some();
+        let holds = holds.unwrap_or_default().into_iter();
+        agent.reported = holds.map(|it| (it.hold.id, it)).collect();
         self.connections.bind_agent(connection, id);
+        self.settle_total(id);
         self.join_pool(id);
         let orders = AgentOrder::Registered {
             heartbeat: self.config.agent_heartbeat,
@@ -72,7 +75,9 @@ impl Master {
         };
         self.order(id, orders);
         self.take_list(id, tasks, now);
+        self.reconcile_holds(id, now);
         self.repeat_orders(id, now);
+        self.tasks_changed(id);
         self.deadlines
             .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));
         self.row(RowKey::Agent(id));
@@ -142,7 +147,6 @@ impl Master {
     /// What the agent may have missed: kills, the end of frameworks, a drain.
     fn repeat_orders(&mut self, id: AgentId, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
-        let draining = agent.record.mode == AgentMode::Draining;
         let keys: Vec<TaskKey> = agent.tasks.iter().cloned().collect();
         let mut ended = BTreeSet::new();
         for key in keys {
@@ -152,9 +156,7 @@ impl Master {
                 self.forget_if_orphaned(&key);
             } else {
                 self.repeat_kill(&key);
-                if draining {
-                    self.kill_for_drain(&key, now);
-                }
+                self.kill_to_vacate(&key, now);
             }
         }
         for framework in ended {

@@ -4,7 +4,7 @@
 use crate::master::Master;
 use crate::state::changes::RowKey;
 use crate::state::tasks::{Counted, Stage, TaskEntry};
-use proffer_types::agent::{AgentOrder, AgentTask};
+use proffer_types::agent::{AgentOrder, AgentTask, KillCause};
 use proffer_types::scheduler::TaskRecord;
 use proffer_types::task::{StatusReason, TaskStatus};
 use proffer_types::{AgentId, FrameworkId, Now, TaskKey, TaskState};
@@ -28,6 +28,7 @@ impl Master {
         }
         if !terminal {
             self.charge(&key);
+            self.tasks_changed(id);
         }
         self.row(RowKey::Task(key.clone()));
         self.row(RowKey::Agent(id));
@@ -69,14 +70,15 @@ impl Master {
         true
     }
 
-    fn count_end(&mut self, key: &TaskKey, agent: AgentId) {
-        if let Some(agent) = self.agents.get_mut(agent) {
+    fn count_end(&mut self, key: &TaskKey, id: AgentId) {
+        if let Some(agent) = self.agents.get_mut(id) {
             agent.tasks_active = agent.tasks_active.saturating_sub(1);
         }
+        self.tasks_changed(id);
         if let Some(framework) = self.frameworks.get_mut(key.framework) {
             framework.tasks_active = framework.tasks_active.saturating_sub(1);
         }
-        self.row(RowKey::Agent(agent));
+        self.row(RowKey::Agent(id));
         self.row(RowKey::Framework(key.framework));
     }
 
@@ -240,7 +242,7 @@ impl Master {
                     framework: status.framework,
                     task: status.task.clone(),
                     policy: None,
-                    by_operator: true,
+                    cause: KillCause::Operator,
                 },
             );
         }

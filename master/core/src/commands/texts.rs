@@ -3,6 +3,7 @@
 
 use crate::limits;
 use proffer_types::agent::{AgentInfo, AgentTask};
+use proffer_types::resources::Resource;
 use proffer_types::{Refusal, RefusalCode, Resources, Weight};
 use std::collections::BTreeMap;
 
@@ -79,6 +80,15 @@ pub(super) fn check_info(info: &AgentInfo) -> Result<(), Refusal> {
     check_entries("attributes", info.attributes.len())?;
     if info.resources.is_empty() {
         let message = "the agent has nothing to offer";
+        return Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message));
+    }
+    let made_here = |entry: &Resource| {
+        let key = &entry.key;
+        key.volume.is_some() || key.shared || key.reservations.iter().any(|level| !level.is_static)
+    };
+    if let Some(entry) = info.resources.entries().iter().find(|entry| made_here(entry)) {
+        let message =
+            format!("{} is a volume or reserved by a call; agents list those", entry.key.name);
         return Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message));
     }
     let (attributes, resources) = (stored(&info.attributes), stored(&info.resources));

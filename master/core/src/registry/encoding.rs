@@ -2,7 +2,9 @@
 //! before it is read; values of state stores as bytes behind a short header.
 
 use super::{Record, RecordKey, StateValue};
-use proffer_types::{AgentId, FrameworkId, Refusal, RoleName, format};
+use proffer_types::{
+    AgentId, FrameworkId, HoldId, Refusal, ReservationId, RoleName, VolumeId, WindowId, format,
+};
 use serde::{Deserialize, Serialize};
 
 const STATE_PREFIX: &str = "state/";
@@ -23,7 +25,10 @@ impl RecordKey {
             Self::Agent(id) => format!("agent/{:020}", id.0),
             Self::Framework(id) => format!("framework/{:020}", id.0),
             Self::Role(name) => format!("role/{name}"),
+            Self::Maintenance(id) => format!("maintenance/{:020}", id.0),
             Self::Occupancy(id) => format!("occupancy/{:020}", id.0),
+            Self::Hold(HoldId::Reservation(id)) => format!("hold/r/{:020}", id.0),
+            Self::Hold(HoldId::Volume(id)) => format!("hold/v/{:020}", id.0),
             Self::StateHead(id) => format!("state_head/{:020}", id.0),
             Self::State(id, key) => state_prefix(*id, key),
         }
@@ -47,7 +52,13 @@ impl RecordKey {
             "agent" => Self::Agent(AgentId(id(rest)?)),
             "framework" => Self::Framework(FrameworkId(id(rest)?)),
             "role" => Self::Role(RoleName::new(rest).map_err(|_| unknown())?),
+            "maintenance" => Self::Maintenance(WindowId(id(rest)?)),
             "occupancy" => Self::Occupancy(AgentId(id(rest)?)),
+            "hold" => match rest.split_once('/') {
+                Some(("r", rest)) => Self::Hold(HoldId::Reservation(ReservationId(id(rest)?))),
+                Some(("v", rest)) => Self::Hold(HoldId::Volume(VolumeId(id(rest)?))),
+                Some(_) | None => return Err(unknown()),
+            },
             "state_head" => Self::StateHead(FrameworkId(id(rest)?)),
             "state" => {
                 let (framework, key) = rest.split_once('/').ok_or_else(unknown)?;
@@ -110,7 +121,9 @@ impl Record {
             Self::Agent(record) => to_json(record),
             Self::Framework(record) => to_json(record),
             Self::Role(record) => to_json(record),
+            Self::Maintenance(record) => to_json(record),
             Self::Occupancy(record) => to_json(record),
+            Self::Hold(record) => to_json(record),
             Self::StateHead(record) => to_json(record),
             Self::State(StateValue { version, value }) => {
                 let mut bytes = Vec::with_capacity(STATE_HEADER_BYTES + value.len());
@@ -144,7 +157,9 @@ impl Record {
             RecordKey::Agent(_) => Self::Agent(json(key, bytes)?),
             RecordKey::Framework(_) => Self::Framework(json(key, bytes)?),
             RecordKey::Role(_) => Self::Role(json(key, bytes)?),
+            RecordKey::Maintenance(_) => Self::Maintenance(json(key, bytes)?),
             RecordKey::Occupancy(_) => Self::Occupancy(json(key, bytes)?),
+            RecordKey::Hold(_) => Self::Hold(json(key, bytes)?),
             RecordKey::StateHead(_) => Self::StateHead(json(key, bytes)?),
             RecordKey::State(..) => Self::State(decode_state(key, bytes)?),
         })
@@ -182,6 +197,8 @@ mod tests {
             RecordKey::Framework(FrameworkId(u64::MAX)),
             RecordKey::Role("eng/db".parse().expect("valid")),
             RecordKey::Occupancy(AgentId(1)),
+            RecordKey::Hold(HoldId::Reservation(ReservationId(4))),
+            RecordKey::Hold(HoldId::Volume(VolumeId(5))),
             RecordKey::StateHead(FrameworkId(3)),
             RecordKey::State(FrameworkId(3), "services/a/b".to_owned()),
         ];

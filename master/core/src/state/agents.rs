@@ -2,11 +2,14 @@
 
 use crate::effect::ConnectionId;
 use crate::registry::{AgentMode, AgentRecord, AgentStanding};
+use crate::state::vacate::Vacate;
 use proffer_types::agent::{AgentInfo, AgentOrder, AgentTask};
+use proffer_types::hold::{AgentHold, HoldId};
+use proffer_types::maintenance::Unavailability;
 use proffer_types::operator::AgentCondition;
 use proffer_types::{
     AgentId, AgentName, AgentSession, AgentVersion, FrameworkId, LogIncarnation, Monotonic,
-    OfferId, PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime,
+    OfferId, PrincipalName, Resources, TaskKey, TaskName, TemplateDigest, WallTime, WindowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +22,8 @@ pub(crate) struct Registration {
     pub(crate) info: AgentInfo,
     pub(crate) log: LogIncarnation,
     pub(crate) tasks: Vec<AgentTask>,
+    /// `None`: it says nothing of reservations and volumes, and takes no orders about them.
+    pub(crate) holds: Option<Vec<AgentHold>>,
 }
 
 /// How the master reaches an agent.
@@ -56,7 +61,15 @@ pub(crate) struct AgentEntry {
     pub(crate) logs: BTreeMap<(FrameworkId, LogIncarnation), StatusLog>,
     /// Every row of a task here, terminal ones included.
     pub(crate) tasks: BTreeSet<TaskKey>,
-    /// Used by tasks that are not terminal.
+    /// Its reservations and volumes, as it said last (K18).
+    pub(crate) reported: BTreeMap<HoldId, AgentHold>,
+    /// It takes orders about them.
+    pub(crate) knows_holds: bool,
+    /// What it has for whoever asks: what it reports, with its holds as such.
+    pub(crate) total: Resources,
+    /// Its holds take more than it has.
+    pub(crate) overbooked: bool,
+    /// Used by tasks that are not terminal; shared volumes are never used up.
     pub(crate) allocated: Resources,
     /// Held by offers.
     pub(crate) offered: Resources,
@@ -68,6 +81,14 @@ pub(crate) struct AgentEntry {
     /// Its record as it is being written; registrations and other changes wait for it.
     pub(crate) writing: Option<AgentRecord>,
     pub(crate) waiting: Option<Registration>,
+    /// It is being emptied.
+    pub(crate) vacate: Option<Vacate>,
+    /// Maintenance windows that name it.
+    pub(crate) windows: BTreeSet<WindowId>,
+    /// One of them has begun.
+    pub(crate) in_window: bool,
+    /// The earliest of them.
+    pub(crate) unavailability: Option<Unavailability>,
     /// Its books contradict each other: it gets no launches until it registers anew (K23).
     pub(crate) frozen: Option<String>,
     /// The allocator counts it.
@@ -79,6 +100,10 @@ pub(crate) struct AgentEntry {
 impl AgentEntry {
     pub(crate) fn new(record: AgentRecord, link: Link, since: WallTime) -> Self {
         Self {
+            total: record.info.resources.clone(),
+            reported: BTreeMap::new(),
+            knows_holds: false,
+            overbooked: false,
             record,
             link,
             since,
@@ -95,6 +120,10 @@ impl AgentEntry {
             outgoing: Vec::new(),
             writing: None,
             waiting: None,
+            vacate: None,
+            windows: BTreeSet::new(),
+            in_window: false,
+            unavailability: None,
             frozen: None,
             in_pool: false,
             usable: false,
@@ -120,26 +149,35 @@ impl AgentEntry {
     pub(crate) fn takes_tasks(&self) -> bool {
         self.connection().is_some()
             && self.record.mode == AgentMode::Active
+            && !self.in_window
             && self.record.standing == AgentStanding::Reachable
             && self.writing.is_none()
             && self.frozen.is_none()
             && !self.overshoots()
     }
 
-    /// Its tasks use more than it has: permitted when it returns with less than before, and nothing more
-    /// goes there until it fits again (K12).
+    /// Its tasks or holds use more than it has: permitted when it returns with less than before, and
+    /// nothing more goes there until it fits again (K12).
     pub(crate) fn overshoots(&self) -> bool {
-        !self.record.info.resources.contains(&self.allocated)
+        self.overbooked || !self.total.contains(&self.allocated)
     }
 
     pub(crate) fn condition(&self) -> AgentCondition {
         match (self.link, self.record.mode) {
             (Link::Awaited { .. }, _) => AgentCondition::Awaited,
             (Link::Unreachable | Link::Gone, _) => AgentCondition::Unreachable,
+            (Link::Connected { .. } | Link::Disconnected { .. }, _) if self.in_window => {
+                if self.tasks_active == 0 {
+                    AgentCondition::Drained
+                } else {
+                    AgentCondition::Draining
+                }
+            }
             (Link::Connected { .. } | Link::Disconnected { .. }, mode) => match mode {
                 AgentMode::Active if self.frozen.is_some() => AgentCondition::Deactivated,
                 AgentMode::Active => AgentCondition::Active,
-                AgentMode::Draining => AgentCondition::Draining,
+                AgentMode::Draining { .. } if self.tasks_active == 0 => AgentCondition::Drained,
+                AgentMode::Draining { .. } => AgentCondition::Draining,
                 AgentMode::Deactivated => AgentCondition::Deactivated,
             },
         }
@@ -162,6 +200,8 @@ pub(crate) struct Agents {
     pub(crate) assembling: BTreeMap<(ConnectionId, Option<AgentId>, AgentSession), Registration>,
     /// New agents whose admission is being written.
     pub(crate) admitting: BTreeMap<AgentName, (AgentId, Registration)>,
+    /// Agents that are emptied whose tasks have changed in this turn.
+    pub(crate) recount: BTreeSet<AgentId>,
     /// Agents with gathered orders.
     pub(crate) unsent: BTreeSet<AgentId>,
 }
@@ -185,6 +225,7 @@ impl Agents {
 
     pub(crate) fn remove(&mut self, id: AgentId) -> Option<AgentEntry> {
         self.unsent.remove(&id);
+        self.recount.remove(&id);
         let entry = self.table.remove(&id)?;
         if self.by_name.get(&entry.record.info.name) == Some(&id) {
             self.by_name.remove(&entry.record.info.name);

@@ -2,7 +2,7 @@
 //! first change. Rows are composed at the end of the turn, so that each is sent as it is then.
 
 use proffer_types::operator::{EventRow, TaskRow};
-use proffer_types::{AgentId, DemandKey, FrameworkId, OfferId, RoleName, TaskKey};
+use proffer_types::{AgentId, DemandKey, FrameworkId, HoldKey, OfferId, RoleName, TaskKey};
 use std::collections::BTreeMap;
 
 /// A row that changed.
@@ -14,6 +14,7 @@ pub(crate) enum RowKey {
     Task(TaskKey),
     Offer(OfferId),
     Role(RoleName),
+    Hold(HoldKey),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! When to wake up, as data: one moment a subject, found in order.
 
-use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId};
+use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId, WindowId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What falls due.
@@ -16,6 +16,14 @@ pub(crate) enum Deadline {
     FrameworkPromote(FrameworkId),
     /// A lease lapses.
     Offer(OfferId),
+    /// What is left on an agent that is emptied is killed.
+    Vacate(AgentId),
+    /// A framework has not answered what it is asked to give up on an agent.
+    InverseOffer(AgentId, FrameworkId),
+    /// A maintenance window begins or ends.
+    Window(WindowId),
+    /// A planned window may be about to begin.
+    Schedule,
     /// Occupancy is looked through.
     OccupancySweep,
     /// Frameworks hear that the master is there.
@@ -45,6 +53,11 @@ impl Deadlines {
         if let Some(old) = self.by_subject.remove(&subject) {
             self.by_time.remove(&(old, subject));
         }
+    }
+
+    /// When a subject falls due.
+    pub(crate) fn at(&self, subject: Deadline) -> Option<Monotonic> {
+        self.by_subject.get(&subject).copied()
     }
 
     pub(crate) fn next(&self) -> Option<Monotonic> {

@@ -9,8 +9,8 @@ use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::state_store::CommitRate;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, Monotonic, OfferId,
-    PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName, TemplateDigest, WallTime,
+    AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, InverseOfferId, Monotonic,
+    OfferId, PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -110,6 +110,8 @@ pub(crate) struct FrameworkEntry {
     pub(crate) offers: BTreeSet<OfferId>,
     pub(crate) allocated: Tally,
     pub(crate) offered: Tally,
+    /// What it is asked to give up, by agent.
+    pub(crate) asked: BTreeMap<InverseOfferId, AgentId>,
     /// Tasks by group on agents that are not counted, because they are out of reach.
     pub(crate) out_of_reach: BTreeMap<GroupName, u32>,
     pub(crate) tasks_active: u32,
@@ -137,6 +139,7 @@ impl FrameworkEntry {
             offers: BTreeSet::new(),
             allocated: Tally::default(),
             offered: Tally::default(),
+            asked: BTreeMap::new(),
             out_of_reach: BTreeMap::new(),
             tasks_active: 0,
             state,

@@ -5,7 +5,7 @@ use crate::limits;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
 use proffer_types::{AgentId, TaskName, Weight};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Offers in one event: some 32 KiB, unless agents say much of themselves.
 const OFFERS_PER_EVENT_MAX: usize = 64;
@@ -33,6 +33,9 @@ pub(crate) enum Rest {
 pub(crate) struct Outbox {
     /// Events that the stream still takes.
     pub(crate) credits: u32,
+    /// Goes before everything else: how the stream begins, and what the framework is asked to give up, so
+    /// that it never judges its tasks without knowing that.
+    urgent: VecDeque<Event>,
     items: BTreeMap<u64, Item>,
     next: u64,
     places: BTreeMap<TaskName, u64>,
@@ -53,6 +56,12 @@ impl Outbox {
     pub(crate) fn push(&mut self, event: Event) {
         self.events += 1;
         self.put(Item::Event(Box::new(event)));
+    }
+
+    /// Adds an event that goes before everything but earlier ones of its kind.
+    pub(crate) fn urge(&mut self, event: Event) {
+        self.events += 1;
+        self.urgent.push_back(event);
     }
 
     /// Adds an offer, to the event before it when that holds offers too.
@@ -112,6 +121,10 @@ impl Outbox {
     }
 
     pub(crate) fn take(&mut self) -> Option<Item> {
+        if let Some(event) = self.urgent.pop_front() {
+            self.events -= 1;
+            return Some(Item::Event(Box::new(event)));
+        }
         if let Some(rest) = self.snapshot_rest.take() {
             return Some(Item::Snapshot(rest));
         }
@@ -127,7 +140,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.snapshot_rest.is_none()
+        self.urgent.is_empty() && self.items.is_empty() && self.snapshot_rest.is_none()
     }
 
     /// Events that wait, tasks not counted.
@@ -137,7 +150,7 @@ impl Outbox {
 
     /// Everything that waits.
     pub(crate) fn backlog(&self) -> usize {
-        self.items.len()
+        self.urgent.len() + self.items.len()
     }
 
     fn put(&mut self, item: Item) -> u64 {
@@ -168,6 +181,22 @@ mod tests {
         assert_eq!(outbox.take(), Some(Item::Task(name("a"))));
         assert_eq!(outbox.take(), None);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_is_urgent_goes_before_a_snapshot_that_is_half_sent() {
+        let mut outbox = Outbox::new(10);
+        outbox.snapshot();
+        assert_eq!(outbox.take(), Some(Item::Snapshot(Rest::Tasks { after: None })));
+        let rest = Rest::Tasks { after: Some(name("m")) };
+        outbox.snapshot_goes_on(rest.clone());
+        outbox.urge(Event::TornDown);
+        outbox.urge(Event::Heartbeat);
+        assert!(!outbox.is_empty() && outbox.events() == 2);
+        assert_eq!(outbox.take(), Some(Item::Event(Box::new(Event::TornDown))));
+        assert_eq!(outbox.take(), Some(Item::Event(Box::new(Event::Heartbeat))));
+        assert_eq!(outbox.take(), Some(Item::Snapshot(rest)));
+        assert!(outbox.is_empty() && outbox.events() == 0);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 use crate::effect::{ConnectionId, OperationId, ReplyTo, WriteLane};
 use crate::limits;
 use crate::registry::AgentMode;
+use crate::state::windows::WindowRecord;
 use proffer_types::agent::AgentLaunch;
 use proffer_types::role::RoleConfig;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, Refusal,
-    RefusalCode, RoleName, TemplateDigest, WallTime,
+    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, HoldId, Refusal,
+    RefusalCode, RoleName, TemplateDigest, WallTime, WindowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) enum Continuation {
     AgentGone(AgentId, Option<ReplyTo>),
     /// An agent's mode is set.
     AgentMode(AgentId, AgentMode, ReplyTo),
+    /// A maintenance window is stored so, or removed.
+    Maintenance(WindowId, Option<WindowRecord>, Option<ReplyTo>),
     /// A new framework exists.
     CreateFramework(FrameworkName),
     /// A replica is the active one.
@@ -46,6 +49,8 @@ pub(crate) enum Continuation {
         launches: Vec<AgentLaunch>,
         templates: BTreeMap<TemplateDigest, Arc<PodTemplate>>,
     },
+    /// A hold's record is as it was written; who asked for it is answered.
+    Hold { id: HoldId, reply: Option<(ReplyTo, String)> },
     /// Occupancy of an agent is written.
     Occupancy(AgentId),
     /// A framework's commit is durable.

@@ -1,5 +1,6 @@
 //! Tasks by framework and name. A row lives from the booking until its end was acknowledged.
 
+use proffer_types::agent::KillCause;
 use proffer_types::scheduler::TaskRecord;
 use proffer_types::template::KillPolicy;
 use proffer_types::{AgentId, FrameworkId, TaskKey, TaskName};
@@ -32,7 +33,7 @@ pub(crate) enum Counted {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KillOrder {
     pub(crate) policy: Option<KillPolicy>,
-    pub(crate) by_operator: bool,
+    pub(crate) cause: KillCause,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,7 +2,8 @@
 
 use crate::effect::Effect;
 use crate::registry::RegistryChange;
-use proffer_types::agent::{AgentDown, AgentOrder};
+use proffer_types::agent::{AgentDown, AgentOrder, KillCause};
+use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::operator::OperatorAnswer;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, TaskRecord};
 use proffer_types::state_store::StateAnswer;
@@ -82,14 +83,24 @@ fn order(order: &AgentOrder) -> String {
                 .collect();
             format!("launch {}", names.join(" "))
         }
-        AgentOrder::Kill { framework, task, by_operator, .. } => {
-            format!("kill {framework}/{task}{}", if *by_operator { " by operator" } else { "" })
+        AgentOrder::Kill { framework, task, cause, .. } => {
+            let cause = match cause {
+                KillCause::Framework => "",
+                KillCause::Operator => " by operator",
+                KillCause::Drain => " to drain",
+                KillCause::Maintenance => " for maintenance",
+            };
+            format!("kill {framework}/{task}{cause}")
         }
         AgentOrder::Acknowledge { framework, through, except, .. } => {
             let except = if except.is_empty() { String::new() } else { format!(" but {except:?}") };
             format!("acknowledge {framework} through {through}{except}")
         }
         AgentOrder::EndFramework { framework } => format!("end {framework}"),
+        AgentOrder::ApplyHold { hold } => {
+            format!("apply {} op {}: {}", hold.id, hold.op, hold.held())
+        }
+        AgentOrder::RemoveHold { id, op } => format!("remove {id} op {op}"),
     }
 }
 
@@ -114,20 +125,34 @@ fn event(event: &Event) -> String {
                 .iter()
                 .map(|offer| {
                     let group = offer.group.as_ref().map(|g| format!(" for {}x{g}", offer.count));
+                    let planned =
+                        offer.unavailability.map(|it| format!(" out for {}", it.duration));
                     format!(
-                        "{} {} on {}{}",
+                        "{} {} on {}{}{}",
                         offer.id,
                         resources(&offer.resources),
                         offer.agent,
-                        group.unwrap_or_default()
+                        group.unwrap_or_default(),
+                        planned.unwrap_or_default()
                     )
                 })
                 .collect();
             format!("offers {}", offers.join(", "))
         }
         Event::Rescinded { offers, reason } => format!("rescinded {offers:?}: {reason}"),
-        Event::Accepted { accept, refusal: None } => format!("accept {accept} booked"),
-        Event::Accepted { accept, refusal: Some(why) } => {
+        Event::Hold(news) => {
+            let state = news.state.map_or("removed", |state| state.as_str());
+            format!("{} on {} {state}", news.hold.id, news.agent)
+        }
+        Event::InverseOffers { offers } => {
+            let offers: Vec<String> = offers.iter().map(inverse_offer).collect();
+            format!("is asked: {}", offers.join(", "))
+        }
+        Event::InverseOffersRescinded { offers, reason } => {
+            format!("is asked no more: {offers:?} {reason}")
+        }
+        Event::Accepted { accept, refusal: None, .. } => format!("accept {accept} booked"),
+        Event::Accepted { accept, refusal: Some(why), .. } => {
             format!("accept {accept} refused {}", refusal(why))
         }
         Event::Status(status) => format!("status {}", self::status(status)),
@@ -138,6 +163,15 @@ fn event(event: &Event) -> String {
         Event::TornDown => "torn down".to_owned(),
         Event::Heartbeat => "heartbeat".to_owned(),
     }
+}
+
+fn inverse_offer(offer: &InverseOffer) -> String {
+    let why = match &offer.reason {
+        VacateReason::Drain => "to drain".to_owned(),
+        VacateReason::Maintenance { .. } => "for maintenance".to_owned(),
+    };
+    let left = offer.deadline.map(|left| format!(" within {left}")).unwrap_or_default();
+    format!("{} {why} {}{left}", offer.id, offer.agent)
 }
 
 fn listed(absent: &[AbsentAgent]) -> String {

@@ -89,7 +89,7 @@ impl Scene {
         let principal = PrincipalName::new("token:operator").expect("legal");
         [
             OperatorCall::MarkAgentGone { agent, force: true },
-            OperatorCall::DrainAgent(agent),
+            OperatorCall::DrainAgent { agent, deadline: None },
             OperatorCall::DeactivateAgent(agent),
             OperatorCall::ActivateAgent(agent),
             OperatorCall::TeardownFramework(self.framework.id),

@@ -3,6 +3,8 @@
 use super::Harness;
 use crate::{Command, ConnectionId, Effect, Peer};
 use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::hold::{AgentHold, HoldStage, Standing, Use};
+use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Call, Event, FrameworkInfo, SchedulerUp, TaskRecord};
 use proffer_types::state_store::{StateCall, StateChange};
@@ -12,8 +14,8 @@ use proffer_types::template::{
 };
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
-    GroupName, LaunchToken, LogIncarnation, MasterEpoch, OfferId, ReplicaId, Resources, RoleName,
-    StatusId, TaskName, TaskState,
+    GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal,
+    RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +34,10 @@ pub struct AgentPeer {
     pub master_epoch: MasterEpoch,
     /// Every task that it has taken and not forgotten.
     pub tasks: BTreeMap<(FrameworkId, TaskName), TaskRecord>,
+    /// Its reservations and volumes.
+    pub holds: BTreeMap<HoldId, AgentHold>,
+    /// Orders about them that it has not carried out.
+    pub hold_orders: Vec<AgentOrder>,
     /// Every launch that it was sent, taken or not.
     pub launched: Vec<TaskRecord>,
     sequences: BTreeMap<FrameworkId, u64>,
@@ -62,6 +68,8 @@ impl AgentPeer {
             connection: None,
             master_epoch: MasterEpoch(0),
             tasks: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            hold_orders: Vec::new(),
             launched: Vec::new(),
             sequences: BTreeMap::new(),
         }
@@ -73,6 +81,8 @@ impl AgentPeer {
         self.connection = Some(connection);
         self.session = AgentSession(self.session.0 + 1);
         self.tasks.retain(|_, record| lists(record));
+        self.hold_orders.clear();
+        let holds = self.holds.values().cloned().collect();
         let tasks = self
             .tasks
             .values()
@@ -81,6 +91,21 @@ impl AgentPeer {
         let messages = vec![
             AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
             AgentMessage::Tasks { tasks },
+            AgentMessage::Holds { holds },
+            AgentMessage::RegisterEnd,
+        ];
+        self.master_epoch = MasterEpoch(0);
+        self.send(harness, messages);
+        self.hear(harness);
+    }
+
+    /// Registers as a version that says nothing of reservations and volumes.
+    pub fn register_without_holds(&mut self, harness: &mut Harness) {
+        let connection = harness.connect(Peer::Agent, "cert:agents");
+        self.connection = Some(connection);
+        self.session = AgentSession(self.session.0 + 1);
+        let messages = vec![
+            AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
             AgentMessage::RegisterEnd,
         ];
         self.master_epoch = MasterEpoch(0);
@@ -170,11 +195,47 @@ impl AgentPeer {
                     !(owner == framework && done && record.status.state.is_terminal())
                 });
             }
+            AgentOrder::ApplyHold { .. } | AgentOrder::RemoveHold { .. } => {
+                self.hold_orders.push(order.clone());
+            }
             AgentOrder::Refused { .. }
             | AgentOrder::Grant { .. }
             | AgentOrder::Template { .. }
             | AgentOrder::Kill { .. }
             | AgentOrder::EndFramework { .. } => {}
+        }
+    }
+
+    /// Carries out the orders about holds against its own totals, and says so.
+    pub fn carry_out_holds(&mut self, harness: &mut Harness) {
+        for order in std::mem::take(&mut self.hold_orders) {
+            let message = match order {
+                AgentOrder::ApplyHold { hold } => {
+                    let (id, op) = (hold.id, hold.op);
+                    let others = self.holds.values().filter(|it| it.hold.id != id);
+                    let booked = others.map(|it| (&it.hold, Use::Offered));
+                    let all = booked.chain([(&hold, Use::Offered)]);
+                    let refusal = (!Standing::of(&self.info.resources, all).unfit.is_empty())
+                        .then(|| Refusal::new(RefusalCode::ResourcesStale, "resources", "no room"));
+                    if refusal.is_none() {
+                        self.holds.insert(id, AgentHold { hold, stage: HoldStage::Applied });
+                    }
+                    AgentMessage::HoldDone { id, op, refusal }
+                }
+                AgentOrder::RemoveHold { id, op } => {
+                    self.holds.remove(&id);
+                    AgentMessage::HoldDone { id, op, refusal: None }
+                }
+                AgentOrder::Registered { .. }
+                | AgentOrder::Refused { .. }
+                | AgentOrder::Grant { .. }
+                | AgentOrder::Template { .. }
+                | AgentOrder::Launch { .. }
+                | AgentOrder::Kill { .. }
+                | AgentOrder::Acknowledge { .. }
+                | AgentOrder::EndFramework { .. } => continue,
+            };
+            self.send(harness, vec![message]);
         }
     }
 
@@ -222,6 +283,8 @@ pub struct FrameworkPeer {
     pub epoch: FrameworkEpoch,
     /// The offers that it holds.
     pub offers: BTreeMap<OfferId, Offer>,
+    /// What it is asked to give up.
+    pub inverse_offers: BTreeMap<InverseOfferId, InverseOffer>,
     /// The newest status of each task that it was told.
     pub statuses: BTreeMap<TaskName, TaskStatus>,
     token: u64,
@@ -249,6 +312,7 @@ impl FrameworkPeer {
             id: FrameworkId(0),
             epoch: FrameworkEpoch(0),
             offers: BTreeMap::new(),
+            inverse_offers: BTreeMap::new(),
             statuses: BTreeMap::new(),
             token: 0,
             numbers: 0,
@@ -312,12 +376,19 @@ impl FrameworkPeer {
                 self.id = *framework;
                 self.epoch = *epoch;
                 self.statuses.clear();
+                self.inverse_offers.clear();
             }
             Event::Offers { offers } => {
                 self.offers.extend(offers.iter().map(|offer| (offer.id, offer.clone())));
             }
             Event::Rescinded { offers, .. } => {
                 self.offers.retain(|id, _| !offers.contains(id));
+            }
+            Event::InverseOffers { offers } => {
+                self.inverse_offers.extend(offers.iter().map(|offer| (offer.id, offer.clone())));
+            }
+            Event::InverseOffersRescinded { offers, .. } => {
+                self.inverse_offers.retain(|id, _| !offers.contains(id));
             }
             Event::Status(status) => self.note(status),
             Event::Task(record) => self.note(&record.status),
@@ -331,6 +402,7 @@ impl FrameworkPeer {
             | Event::SnapshotEnd { .. }
             | Event::AgentResolved { .. }
             | Event::Accepted { .. }
+            | Event::Hold(_)
             | Event::State { .. }
             | Event::Refused { .. }
             | Event::Superseded { .. }

@@ -6,13 +6,14 @@ use super::{AgentPeer, FrameworkPeer, Harness};
 use crate::{Command, Config, Effect, ReplyTo};
 use proffer_types::agent::{AgentMessage, AgentOrder};
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
 use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
     AgentId, DurationMs, FrameworkId, Generation, LogIncarnation, PrincipalName, TaskKey, TaskName,
-    TaskState,
+    TaskState, WallTime, WindowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -344,7 +345,10 @@ impl Life {
     }
 
     fn wishes(&mut self, framework: usize) {
-        let call = match self.dice.roll(4) {
+        let offers = self.frameworks[framework].inverse_offers.keys().copied().collect();
+        let call = match self.dice.roll(6) {
+            4 => Call::AcceptInverseOffers { offers },
+            5 => Call::DeclineInverseOffers { offers, reason: "busy".to_owned() },
             0 => Call::Revive { roles: BTreeSet::new() },
             1 => Call::Suppress { roles: BTreeSet::new() },
             2 => Call::Snapshot,
@@ -355,10 +359,28 @@ impl Life {
 
     fn operate(&mut self, agent: usize, framework: usize) {
         let id = self.agents[agent].id;
-        let call = match (self.dice.roll(8), id) {
+        let window = WindowId(1 + self.dice.roll(4));
+        let call = match (self.dice.roll(12), id) {
+            (8, Some(agent)) => {
+                let start = self.harness.now.wall.0 + self.dice.roll(60_000);
+                OperatorCall::AddMaintenance(MaintenanceWindow {
+                    agents: BTreeSet::from([agent]),
+                    start: WallTime(start),
+                    duration: DurationMs(1 + self.dice.roll(60_000)),
+                    lead: DurationMs(self.dice.roll(60_000)),
+                    message: String::new(),
+                })
+            }
+            (9, _) => OperatorCall::StartMaintenance(window),
+            (10, _) => OperatorCall::EndMaintenance(window),
+            (11, _) => OperatorCall::RemoveMaintenance(window),
             (0, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: true },
             (6, Some(agent)) => OperatorCall::MarkAgentGone { agent, force: false },
-            (1, Some(id)) => OperatorCall::DrainAgent(id),
+            (1, Some(id)) => {
+                let deadline = [None, Some(DurationMs(0)), Some(DurationMs(20_000))];
+                let deadline = deadline[usize::try_from(self.dice.roll(3)).expect("small")];
+                OperatorCall::DrainAgent { agent: id, deadline }
+            }
             (2, Some(id)) => OperatorCall::DeactivateAgent(id),
             (3 | 4, Some(id)) => OperatorCall::ActivateAgent(id),
             (5, _) => OperatorCall::TeardownFramework(self.frameworks[framework].id),

@@ -3,10 +3,19 @@
 use crate::Master;
 use crate::state::changes::RowKey;
 use proffer_types::operator::Change;
-use proffer_types::{DemandKey, Now};
+use proffer_types::{DemandKey, HoldKey, Now};
 
 impl Master {
-    /// Rows of agents, frameworks, demand, tasks and offers, composed anew.
+    fn hold_keys(&self) -> impl Iterator<Item = HoldKey> + '_ {
+        let known = self
+            .holds
+            .by_agent
+            .iter()
+            .flat_map(|(agent, ids)| ids.iter().map(|id| HoldKey { agent: *agent, id: *id }));
+        known.chain(self.holds.quarantined.iter().copied())
+    }
+
+    /// Rows of agents, frameworks, demand, tasks, offers and holds, composed anew.
     pub fn rows(&mut self, now: Now) -> Vec<Change> {
         let frameworks = &self.frameworks.table;
         let demand = frameworks.iter().flat_map(|(id, entry)| {
@@ -18,6 +27,7 @@ impl Master {
             .chain(demand)
             .chain(self.tasks.table.keys().cloned().map(RowKey::Task))
             .chain(self.offers.table.keys().copied().map(RowKey::Offer))
+            .chain(self.hold_keys().map(RowKey::Hold))
             .collect();
         keys.into_iter().map(|key| self.compose(key, now)).collect()
     }

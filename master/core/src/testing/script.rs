@@ -18,23 +18,27 @@
 //! | `decline FW SPAN` / `renew FW` | all its offers |
 //! | `kill FW TASK` / `ack FW AGENT THROUGH` / `snapshot FW` / `end FW` | calls |
 //! | `commit FW KEY=VALUE@EXPECTED…` / `list FW PREFIX` | its state store (`KEY=` deletes) |
-//! | `op gone\|drain\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
+//! | `agree FW` / `refuse FW WHY…` | answers all inverse offers that it knows |
+//! | `op drain AGENT [SPAN]`, `op gone\|deactivate\|activate AGENT`, `op end FW`, `op kill FW/TASK`, `op weight ROLE MILLI`, `op quota ROLE GUARANTEE LIMIT` (`-`: none) | operators |
+//! | `op maintain AGENT START DURATION LEAD` (START from now), `op window start\|end\|remove ID` | maintenance windows |
 //! | `hold` / `release` | writes wait / complete |
 //! | `wait SPAN` | time passes |
+//! | `clock +SPAN\|-SPAN` | the wall clock jumps |
 //! | `failover` | a new master takes over; every peer is cut |
 
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness, describe};
 use crate::{Command, Config, ReplyTo};
 use proffer_types::demand::DemandGroup;
+use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
 use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
-    DurationMs, Generation, LogIncarnation, OfferId, PrincipalName, Quantities, Resources,
-    RoleName, TaskKey, TaskState,
+    DurationMs, Generation, InverseOfferId, LogIncarnation, OfferId, PrincipalName, Quantities,
+    Resources, RoleName, TaskKey, TaskState, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -129,6 +133,11 @@ impl Script {
             ["hold"] => self.harness.hold_writes = true,
             ["release"] => self.harness.complete_writes(),
             ["wait", span] => self.harness.wait(DurationMs::parse(span).expect("a span")),
+            ["clock", jump] => {
+                let span = DurationMs::parse(&jump[1..]).expect("a span").0;
+                let wall = &mut self.harness.now.wall.0;
+                *wall = if jump.starts_with('-') { *wall - span } else { *wall + span };
+            }
             ["failover"] => self.fail_over(),
             [call, name, rest @ ..] => self.call(call, name, rest),
             _ => panic!("not a command: {line}"),
@@ -220,6 +229,10 @@ impl Script {
                 let refuse_for = DurationMs::parse(span).expect("a span");
                 vec![Call::Decline { offers: held, refuse_for }]
             }
+            ("agree", []) => vec![Call::AcceptInverseOffers { offers: asked(peer) }],
+            ("refuse", why) => {
+                vec![Call::DeclineInverseOffers { offers: asked(peer), reason: why.join(" ") }]
+            }
             ("renew", []) => vec![Call::Renew { offers: held }],
             ("kill", [task]) => {
                 vec![Call::Kill { task: task.parse().expect("legal"), policy: None }]
@@ -262,9 +275,32 @@ impl Script {
             ["gone", name, "force"] => {
                 OperatorCall::MarkAgentGone { agent: agent(name), force: true }
             }
-            ["drain", name] => OperatorCall::DrainAgent(agent(name)),
+            ["drain", name] => OperatorCall::DrainAgent { agent: agent(name), deadline: None },
+            ["drain", name, deadline] => OperatorCall::DrainAgent {
+                agent: agent(name),
+                deadline: Some(DurationMs::parse(deadline).expect("a span")),
+            },
             ["deactivate", name] => OperatorCall::DeactivateAgent(agent(name)),
             ["activate", name] => OperatorCall::ActivateAgent(agent(name)),
+            ["maintain", name, start, duration, lead] => {
+                let span = |text: &str| DurationMs::parse(text).expect("a span");
+                let start = WallTime(self.harness.now.wall.0 + span(start).0);
+                OperatorCall::AddMaintenance(MaintenanceWindow {
+                    agents: BTreeSet::from([agent(name)]),
+                    start,
+                    duration: span(duration),
+                    lead: span(lead),
+                    message: "new disks".to_owned(),
+                })
+            }
+            ["window", verb, id] => {
+                let id = id.parse().expect("a window's id");
+                match *verb {
+                    "start" => OperatorCall::StartMaintenance(id),
+                    "end" => OperatorCall::EndMaintenance(id),
+                    _ => OperatorCall::RemoveMaintenance(id),
+                }
+            }
             ["end", name] => OperatorCall::TeardownFramework(self.frameworks[*name].id),
             ["kill", task] => OperatorCall::KillTask(self.key(task)),
             ["weight", role, milli] => OperatorCall::SetRole {
@@ -294,6 +330,10 @@ impl Script {
             call,
         });
     }
+}
+
+fn asked(peer: &FrameworkPeer) -> Vec<InverseOfferId> {
+    peer.inverse_offers.keys().copied().collect()
 }
 
 fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> DemandGroup {

@@ -192,7 +192,7 @@ fn before_the_epoch_is_durable_every_call_is_refused() {
     };
     let effects = master.apply(Command::AgentFrame { connection, frame }, now);
     assert_eq!(lines(&effects), ["-> a0 s0: refused unavailable \"\""]);
-    let call = OperatorCall::DrainAgent(AgentId(1));
+    let call = drain(1);
     let effects = master.apply(Command::Operator { reply_to: ReplyTo(9), principal, call }, now);
     assert_eq!(lines(&effects), ["reply: refused unavailable \"\""]);
 }
@@ -497,6 +497,10 @@ fn an_agent_speaks_only_for_itself() {
     assert_eq!(harness.master.counters().unknown_statuses, 1);
 }
 
+fn drain(agent: u64) -> OperatorCall {
+    OperatorCall::DrainAgent { agent: AgentId(agent), deadline: None }
+}
+
 #[test]
 fn ids_that_were_given_are_never_given_again() {
     // K19
@@ -509,8 +513,8 @@ fn ids_that_were_given_are_never_given_again() {
     harness.turn(call(gone));
     harness.fail_over();
     harness.take_effects();
-    harness.turn(call(OperatorCall::DrainAgent(AgentId(1))));
-    harness.turn(call(OperatorCall::DrainAgent(AgentId(2))));
+    harness.turn(call(drain(1)));
+    harness.turn(call(drain(2)));
     harness.turn(call(OperatorCall::TeardownFramework(FrameworkId(1))));
     assert_eq!(
         lines(&harness.take_effects()),

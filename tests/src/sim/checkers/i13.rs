@@ -1,9 +1,11 @@
-//! I13: maintenance. No offer is made on an agent that operators drain. A service keeps as many
+//! I13: maintenance. No offer is made on an agent that operators drain, and no task there is killed before
+//! the deadline, or before its framework has had time to answer. A service keeps as many
 //! instances published as its rollout promises, except for what faults took; and never asks for more
 //! at once than its surge allows.
 
 use super::{holds, is_newest};
 use crate::sim::observe::{Checker, Seen};
+use crate::sim::plan::INVERSE_OFFER_TIMEOUT;
 use crate::sim::world::World;
 use proffer_master_core::{Command, Effect};
 use proffer_service_core::ServiceCall;
@@ -12,10 +14,12 @@ use proffer_service_core::instance::InstanceName;
 use proffer_service_core::plan::Phase;
 use proffer_service_core::spec::ServiceName;
 use proffer_service_core::spec::model::RolloutSpec;
+use proffer_types::agent::{AgentOrder, KillCause};
+use proffer_types::maintenance::WindowPhase;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorAnswer, OperatorCall};
 use proffer_types::scheduler::Call;
-use proffer_types::{AgentId, FrameworkEpoch, TaskName, TaskState};
+use proffer_types::{AgentId, DurationMs, FrameworkEpoch, Monotonic, TaskName, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A process, its life, and its epoch.
@@ -63,6 +67,14 @@ impl Promises {
     }
 }
 
+/// How an agent is drained.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    deadline: Option<DurationMs>,
+    /// On the clock of the leader that was asked, or of the next one: it starts the deadline in full.
+    since: Monotonic,
+}
+
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Maintenance {
@@ -70,6 +82,12 @@ pub(super) struct Maintenance {
     drained: BTreeSet<AgentId>,
     /// Whose calls these are.
     term: u64,
+    /// Drains that are known to be durable.
+    drains: BTreeMap<AgentId, Drain>,
+    /// The same of agents that something else was asked of meanwhile.
+    doubted: BTreeMap<AgentId, Drain>,
+    /// How far the windows of agents have come, as the list has it.
+    windows: BTreeMap<AgentId, WindowPhase>,
     /// Calls under way, by agent.
     open: BTreeMap<AgentId, u32>,
     asked: Asked,
@@ -80,7 +98,7 @@ pub(super) struct Maintenance {
 
 fn agent_of(call: &OperatorCall) -> Option<AgentId> {
     match call {
-        OperatorCall::DrainAgent(id)
+        OperatorCall::DrainAgent { agent: id, .. }
         | OperatorCall::DeactivateAgent(id)
         | OperatorCall::ActivateAgent(id)
         | OperatorCall::MarkAgentGone { agent: id, .. } => Some(*id),
@@ -89,11 +107,12 @@ fn agent_of(call: &OperatorCall) -> Option<AgentId> {
 }
 
 impl Maintenance {
-    fn operators(&mut self, command: &Command, effects: &[Effect], world: &World) {
+    fn operators(&mut self, node: usize, command: &Command, effects: &[Effect], world: &World) {
         if let Command::Operator { call, .. } = command
             && let Some(id) = agent_of(call)
         {
             self.drained.remove(&id);
+            self.doubted.extend(self.drains.remove(&id).map(|drain| (id, drain)));
             *self.open.entry(id).or_default() += 1;
         }
         for effect in effects {
@@ -102,9 +121,14 @@ impl Maintenance {
             let Some(id) = agent_of(call) else { continue };
             let open = self.open.entry(id).or_default();
             *open = open.saturating_sub(1);
-            let drains = matches!(call, OperatorCall::DrainAgent(_));
-            if *open == 0 && drains && matches!(answer, OperatorAnswer::Done { .. }) {
+            let OperatorCall::DrainAgent { deadline, .. } = call else { continue };
+            if *open == 0 && matches!(answer, OperatorAnswer::Done { .. }) {
                 self.drained.insert(id);
+                let since = world.master_clock(node).monotonic;
+                let drain = Drain { deadline: *deadline, since };
+                // Asked for once more, it goes on.
+                let same = self.doubted.remove(&id).filter(|old| old.deadline == *deadline);
+                self.drains.insert(id, same.unwrap_or(drain));
             }
         }
     }
@@ -113,13 +137,62 @@ impl Maintenance {
         for effect in effects {
             let Effect::Publish { changes, .. } = effect else { continue };
             for change in changes {
+                if let Change::Agent(row) = change {
+                    let phases = row.windows.iter().map(|window| window.phase);
+                    self.windows.insert(row.id, phases.max().unwrap_or(WindowPhase::Scheduled));
+                }
+            }
+            for change in changes {
                 if let Change::Offer(row) = change {
                     self.looked += 1;
                     let drained = self.drained.contains(&row.agent);
+                    let window = self.windows.get(&row.agent).copied();
+                    let in_window = window.is_some_and(|phase| phase > WindowPhase::Scheduled);
+                    holds(!in_window, || {
+                        format!("{} is on {}, whose window is {window:?}", row.id, row.agent)
+                    })?;
                     holds(!drained, || {
                         format!("{} is on {}, which is drained", row.id, row.agent)
                     })?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody's task is killed for a drain before its deadline, or before its framework had time to
+    /// answer when there is none.
+    fn kills(&mut self, node: usize, effects: &[Effect], world: &World) -> Result<(), String> {
+        let now = world.master_clock(node).monotonic;
+        for effect in effects {
+            let Effect::SendAgent { frame, .. } = effect else { continue };
+            let is_open = self.windows.get(&frame.agent).is_some_and(|phase| {
+                // At the deadline of the asking it is about to begin.
+                *phase > WindowPhase::Scheduled
+            });
+            for order in &frame.orders {
+                if let AgentOrder::Kill { task, cause: KillCause::Maintenance, .. } = order {
+                    self.looked += 1;
+                    holds(is_open, || {
+                        format!("{task} is killed for no window of {}", frame.agent)
+                    })?;
+                }
+            }
+            let Some(drain) = self.drains.get(&frame.agent) else { continue };
+            for order in &frame.orders {
+                let AgentOrder::Kill { framework, task, cause: KillCause::Drain, .. } = order
+                else {
+                    continue;
+                };
+                self.looked += 1;
+                let patience = drain.deadline.unwrap_or(INVERSE_OFFER_TIMEOUT);
+                let waited = now.since(drain.since);
+                holds(waited >= patience, || {
+                    let agent = frame.agent;
+                    format!(
+                        "{framework}/{task} is killed after {waited}: {agent} is drained {drain:?}"
+                    )
+                })?;
             }
         }
         Ok(())
@@ -230,8 +303,8 @@ impl Checker for Maintenance {
         match seen {
             Seen::Master { node, command, effects, .. } if is_newest(world, *node) => {
                 self.offers(effects)?;
-                self.operators(command, effects, world);
-                Ok(())
+                self.operators(*node, command, effects, world);
+                self.kills(*node, effects, world)
             }
             Seen::Asked { call: ServiceCall::Deploy { services, .. }, .. } => {
                 for (name, spec) in services {
@@ -244,11 +317,15 @@ impl Checker for Maintenance {
             Seen::FrameworkSent { node, frame } => {
                 frame.calls.iter().try_for_each(|call| self.launched(*node, call, world))
             }
-            Seen::Leased { term, .. } if *term != self.term => {
+            Seen::Leased { node, term, .. } if *term != self.term => {
                 self.term = *term;
                 // What an earlier leader was asked may not have been written.
                 self.drained.clear();
                 self.open.clear();
+                self.doubted.clear();
+                // The next leader knows of them, and begins later than now.
+                let since = world.master_clock(*node).monotonic;
+                self.drains.values_mut().for_each(|drain| drain.since = since);
                 Ok(())
             }
             _ => Ok(()),

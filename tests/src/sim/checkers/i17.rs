@@ -47,6 +47,7 @@ impl Observable {
         compare(&world.view.frameworks, &own.frameworks)?;
         compare(&world.view.tasks, &own.tasks)?;
         compare(&world.view.offers, &own.offers)?;
+        compare(&world.view.holds, &own.holds)?;
         compare(&world.view.demand, &own.demand)
     }
 

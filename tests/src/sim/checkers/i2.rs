@@ -1,7 +1,8 @@
 //! I2: no double launch. A launch has at most one process tree, ever, anywhere; a task's name at most
 //! one at a time, except where an operator gave an agent up; a service's slot has at most one published
 //! instance of each revision and restart, and at most two in all: an old and a new one, side by side
-//! until the new one has been ready for `min_available_time`. One more, back with its agent after it was
+//! until the new one has been ready for `min_available_time`; so does one whose agent is to be emptied,
+//! beside its replacement of the same revision. One more, back with its agent after it was
 //! replaced, may serve on as long as ending it would break the promise of `min_ready`.
 
 use super::{given_up, holds, id_of};
@@ -9,6 +10,7 @@ use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Command;
 use proffer_service_core::instance::InstanceName;
+use proffer_service_core::spec::ServiceName;
 use proffer_types::{AgentId, ContainerId, FrameworkId, TaskName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +23,8 @@ pub(super) struct NoDoubleLaunch {
     started: BTreeSet<ContainerId>,
     running: BTreeMap<(FrameworkId, TaskName), BTreeMap<ContainerId, Option<AgentId>>>,
     gone: BTreeSet<AgentId>,
+    /// Slots in which an instance that is to leave its agent, or was, serves beside its replacement.
+    replaced: BTreeSet<(ServiceName, u32)>,
     looked: u64,
 }
 
@@ -66,11 +70,17 @@ impl Checker for NoDoubleLaunch {
                     let is_needed = published().count() <= needed;
                     let mut slots = BTreeSet::new();
                     let mut in_slot: BTreeMap<u32, u32> = BTreeMap::new();
+                    let leaving = published().filter(|it| it.leaves.is_some()).map(|it| it.slot);
+                    let leaving: BTreeSet<u32> = leaving.collect();
                     for instance in published() {
                         self.looked += 1;
                         let restart = InstanceName::parse(&instance.name).map(|it| it.restart);
                         let is_first = slots.insert((instance.slot, instance.revision, restart));
-                        holds(is_first || is_needed, || {
+                        let place = (name.clone(), instance.slot);
+                        if leaving.contains(&instance.slot) {
+                            self.replaced.insert(place.clone());
+                        }
+                        holds(is_first || is_needed || self.replaced.contains(&place), || {
                             format!("slot {} of {name} is published twice", instance.slot)
                         })?;
                         let all = in_slot.entry(instance.slot).or_default();
@@ -79,6 +89,9 @@ impl Checker for NoDoubleLaunch {
                             format!("slot {} of {name} has {all} published", instance.slot)
                         })?;
                     }
+                    self.replaced.retain(|(service, slot)| {
+                        service != name || in_slot.get(slot).is_some_and(|all| *all > 1)
+                    });
                 }
             }
             _ => {}

@@ -6,6 +6,7 @@ use crate::sim::observe::{Checker, Seen};
 use crate::sim::world::World;
 use proffer_master_core::Effect;
 use proffer_types::operator::Change;
+use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::{AgentId, Resources};
 use std::collections::BTreeSet;
 
@@ -15,14 +16,28 @@ pub(super) struct NoOversubscription {
     looked: u64,
 }
 
+/// What it takes of the machine, whoever it is reserved for. A shared volume is counted with its disk
+/// by who has made it, not by who uses it.
+fn of_machine(resources: &Resources) -> Resources {
+    let entries = resources.entries().iter().filter(|entry| !entry.key.shared);
+    let plain = entries.map(|entry| Resource {
+        key: ResourceKey::plain(entry.key.name.clone()),
+        quantity: entry.quantity.clone(),
+    });
+    Resources::from_entries(plain.collect()).unwrap_or_default()
+}
+
 impl NoOversubscription {
     fn check_view(&mut self, agent: AgentId, world: &World) -> Result<(), String> {
         let Some(node) = machine_of(world, agent) else { return Ok(()) };
         let offers = world.view.offers.values().filter(|offer| offer.agent == agent);
-        let held = alive_on(world, agent)
+        let held: Vec<Resources> = alive_on(world, agent)
             .map(|row| &row.resources)
-            .chain(offers.map(|offer| &offer.resources));
-        let sum = Resources::sum(held).map_err(|error| format!("{agent}: given twice: {error}"))?;
+            .chain(offers.map(|offer| &offer.resources))
+            .map(of_machine)
+            .collect();
+        let sum =
+            Resources::sum(&held).map_err(|error| format!("{agent}: given twice: {error}"))?;
         self.looked += 1;
         let total = &world.agents[node].resources;
         holds(total.contains(&sum), || format!("{agent}: {sum} of {total} are given out"))
@@ -31,7 +46,8 @@ impl NoOversubscription {
     fn check_disk(&mut self, node: usize, world: &World) -> Result<(), String> {
         let disk = world.agents[node].machine.checkpoint();
         let alive = disk.tasks.values().filter(|task| !task.status.state.is_terminal());
-        let sum = Resources::sum(alive.map(|task| &task.launch.resources))
+        let taken: Vec<Resources> = alive.map(|task| of_machine(&task.launch.resources)).collect();
+        let sum = Resources::sum(&taken)
             .map_err(|error| format!("agent {node} has taken twice: {error}"))?;
         self.looked += 1;
         let total = &world.agents[node].resources;

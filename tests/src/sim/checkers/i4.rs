@@ -7,7 +7,7 @@ use crate::sim::world::World;
 use proffer_allocator::Allocator;
 use proffer_master_core::Effect;
 use proffer_types::operator::{AgentCondition, Change};
-use proffer_types::{AgentId, MasterEpoch, OfferId};
+use proffer_types::{AgentId, MasterEpoch, OfferId, Resources};
 use std::collections::BTreeSet;
 
 /// See the module's description.
@@ -42,10 +42,12 @@ impl Conservation {
         if matches!(row.condition, AgentCondition::Awaited | AgentCondition::Unreachable) {
             return Ok(());
         }
-        let rest = row.info.resources.checked_sub(&row.allocated);
+        let rest = row.total.checked_sub(&row.allocated);
         let Ok(free) = rest.and_then(|rest| rest.checked_sub(&row.offered)) else { return Ok(()) };
         self.looked += 1;
-        let known = self.twin.free(agent);
+        // What is reserved is compared where it is offered.
+        let plain = |resources: &Resources| resources.filtered(|entry| entry.key.is_plain());
+        let (free, known) = (plain(&free), plain(&self.twin.free(agent)));
         holds(free == known, || {
             format!("{agent}: {free} are free, the second allocator says {known}")
         })

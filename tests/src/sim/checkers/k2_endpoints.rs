@@ -140,7 +140,8 @@ impl CompleteEndpoints {
     fn master(&mut self, command: &Command, effects: &[Effect], world: &World) {
         if let Command::Operator { call, .. } = command {
             let emptied = match call {
-                OperatorCall::DrainAgent(agent) => Some(*agent),
+                OperatorCall::DrainAgent { agent, .. } => Some(*agent),
+                OperatorCall::AddMaintenance(window) => window.agents.first().copied(),
                 OperatorCall::KillTask(key) => {
                     self.forget(|task, _, _| *task == key.name);
                     None

@@ -13,6 +13,13 @@ impl World {
         it.called_at_ms = None;
         it.flushing = false;
         it.config.info.boot_id = format!("boot-{node}-{}", it.boot);
+        let some = it.machine.volumes().keys().next().copied();
+        if let Some(volume) = some
+            && self.strikes(Planted::EmptiedVolume)
+        {
+            self.agents[node].machine.lose_volume(volume);
+        }
+        let it = &mut self.agents[node];
         let (checkpoint, found) = it.machine.crash(0);
         let config = it.config.clone();
         it.unwritten.clear();
@@ -130,6 +137,8 @@ impl World {
                 | agent::Effect::Destroy { .. }
                 | agent::Effect::Grant { .. }
                 | agent::Effect::RemoveSandbox { .. }
+                | agent::Effect::MakeVolume { .. }
+                | agent::Effect::WipeVolume { .. }
                 | agent::Effect::SetCapabilityKey { .. } => self.perform_machine(life, &effect),
             }
         }
@@ -141,6 +150,12 @@ impl World {
         if let agent::Effect::Checkpoint { writes, .. } = &mut effect {
             let puts = |write: &agent::Write| matches!(write, agent::Write::PutTask(_));
             if writes.iter().any(puts) && self.strikes(Planted::LostCheckpoint) {
+                writes.retain(|write| !puts(write));
+            }
+        }
+        if let agent::Effect::Checkpoint { writes, .. } = &mut effect {
+            let puts = |write: &agent::Write| matches!(write, agent::Write::PutHold(_));
+            if writes.iter().any(puts) && self.strikes(Planted::LostHold) {
                 writes.retain(|write| !puts(write));
             }
         }

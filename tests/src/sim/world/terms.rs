@@ -3,6 +3,7 @@
 
 use super::store::{Answer, Ask};
 use super::*;
+use crate::sim::plan::INVERSE_OFFER_TIMEOUT;
 
 /// What a master that was elected has read so far.
 pub(super) struct Recovery {
@@ -113,6 +114,7 @@ impl World {
             // Often enough that a record of who has tasks where is trimmed before the last look (I15).
             occupancy_sweep: DurationMs::from_secs(10),
             offer_ttl: DurationMs(self.plan.offer_ttl_ms),
+            inverse_offer_timeout: INVERSE_OFFER_TIMEOUT,
             // Below what frameworks check by themselves, so that the master has to refuse (K9).
             state_budget: StateBudget { value_max: 32 << 10, ..StateBudget::default() },
             offers_held_max: if endless { u32::MAX } else { self.plan.offers_held_max },

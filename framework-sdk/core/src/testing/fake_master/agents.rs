@@ -2,9 +2,10 @@
 
 use super::{FakeMaster, Known};
 use crate::testing::fake_agent::Standing;
+use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::scheduler::{Absence, Event, TaskRecord};
 use proffer_types::task::{StatusReason, TaskStatus};
-use proffer_types::{AgentId, LaunchToken, TaskName, TaskState};
+use proffer_types::{AgentId, DurationMs, InverseOfferId, LaunchToken, TaskName, TaskState};
 use std::collections::BTreeSet;
 
 impl FakeMaster {
@@ -30,6 +31,27 @@ impl FakeMaster {
                 record.status.at = self.now;
                 self.learn(record);
             }
+        }
+    }
+
+    /// No more offers on the agent; the framework is asked to move what it has there.
+    pub fn drain(&mut self, agent: AgentId, deadline: Option<DurationMs>) -> InverseOfferId {
+        self.last_offer += 1;
+        let id = InverseOfferId { epoch: self.epoch, sequence: self.last_offer };
+        let agent_name = self.agents[&agent].name.clone();
+        let reason = VacateReason::Drain;
+        let offer = InverseOffer { id, agent, agent_name, tasks: Vec::new(), reason, deadline };
+        self.drained.insert(agent, offer.clone());
+        self.rescind_of(agent);
+        self.say(Event::InverseOffers { offers: vec![offer] });
+        id
+    }
+
+    /// The agent takes tasks again.
+    pub fn activate_agent(&mut self, agent: AgentId) {
+        if let Some(offer) = self.drained.remove(&agent) {
+            let (offers, reason) = (vec![offer.id], "cancelled".to_owned());
+            self.say(Event::InverseOffersRescinded { offers, reason });
         }
     }
 

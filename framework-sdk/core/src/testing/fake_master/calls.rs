@@ -21,7 +21,7 @@ impl FakeMaster {
             Call::Accept(accept) => {
                 let number = accept.accept;
                 let refusal = self.accept(&accept).err();
-                self.say(Event::Accepted { accept: number, refusal });
+                self.say(Event::Accepted { accept: number, refusal, holds: Vec::new() });
             }
             Call::Decline { offers, .. } => {
                 for offer in offers {
@@ -58,6 +58,8 @@ impl FakeMaster {
                 self.active = None;
             }
             Call::Subscribe { .. }
+            | Call::AcceptInverseOffers { .. }
+            | Call::DeclineInverseOffers { .. }
             | Call::Renew { .. }
             | Call::Suppress { .. }
             | Call::Revive { .. }

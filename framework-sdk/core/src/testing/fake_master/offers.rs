@@ -63,7 +63,7 @@ impl FakeMaster {
 
     pub(super) fn free(&self, id: AgentId) -> Resources {
         let agent = &self.agents[&id];
-        if agent.standing != Standing::Registered {
+        if agent.standing != Standing::Registered || self.drained.contains_key(&id) {
             return Resources::new();
         }
         let used = self
@@ -101,6 +101,7 @@ impl FakeMaster {
             group,
             count,
             expires_in: OFFER_TTL,
+            unavailability: None,
         };
         self.offers.insert(offer.id, offer.clone());
         offer
