@@ -233,6 +233,29 @@ fn an_awaited_agent_that_is_given_up_frees_its_names() {
     assert!(bench.take_calls().iter().any(gone), "that it is gone is acknowledged");
 }
 
+/// Its epochs begin at one again: that is no resumption.
+#[test]
+fn i7_another_framework_of_the_same_name_starts_from_nothing() {
+    let mut bench = bench(&["a"]);
+    bench.settle();
+    bench.run_all();
+    let before = bench.context().framework_id();
+    let epoch = bench.context().epoch();
+    bench.cut();
+    bench.master().replace_framework();
+    bench.mend();
+    bench.advance(DurationMs(20_000));
+    assert_ne!(bench.context().framework_id(), before);
+    assert_eq!(bench.context().epoch(), epoch);
+    use TaskState::{Running, Staging, Taken};
+    assert_eq!(bench.framework().states_of("a"), [Staging, Taken, Running, Staging, Taken]);
+    assert_eq!(bench.master().launched().len(), 2);
+    assert_eq!(bench.framework().violations, [""; 0]);
+    bench.task_becomes("a", TaskState::Finished);
+    assert_eq!(bench.framework().ends(), ["a"]);
+    assert_eq!(bench.master().tasks().len(), 0, "and it is acknowledged");
+}
+
 #[test]
 fn a_launch_that_never_ran_is_asked_for_again() {
     let mut bench = bench(&[]);

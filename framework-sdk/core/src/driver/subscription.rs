@@ -64,9 +64,14 @@ impl<F: Framework> Driver<F> {
 
     /// Another replica is active: everything known here is void.
     pub(super) fn stand_by(&mut self, active: ReplicaId) {
+        self.link.presented = FrameworkEpoch(0);
+        self.forget();
+        self.context.tell(Notice::Standby { active });
+    }
+
+    fn forget(&mut self) {
         self.assembly = None;
         self.early.clear();
-        self.link.presented = FrameworkEpoch(0);
         let context = &mut self.context;
         context.is_active = false;
         context.active_epoch = None;
@@ -83,7 +88,6 @@ impl<F: Framework> Driver<F> {
         context.acknowledgements.clear();
         context.leases.drain();
         context.ended_without_log.clear();
-        context.tell(Notice::Standby { active });
     }
 
     /// The master behind the connection does not lead any more. If it says who does, that is
@@ -105,6 +109,12 @@ impl<F: Framework> Driver<F> {
             context.counters.events_out_of_place += 1;
             return;
         }
+        // The one of this name was torn down while nobody listened: its epochs, tasks and state say
+        // nothing about the one that begins.
+        if context.framework.as_ref().is_some_and(|known| *known != framework) {
+            self.forget();
+        }
+        let context = &mut self.context;
         self.link.admitted(Phase::Subscribed);
         self.is_new_epoch = context.active_epoch != Some(epoch);
         self.link.presented = epoch;

@@ -20,8 +20,6 @@ use proffer_types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The one framework of a fake master.
-const FRAMEWORK: FrameworkId = FrameworkId(1);
 /// How often both sides must say something.
 pub const HEARTBEAT: DurationMs = DurationMs(1_000);
 /// How long an offer is held.
@@ -49,6 +47,7 @@ impl Known {
 pub struct FakeMaster {
     now: WallTime,
     epoch: MasterEpoch,
+    framework: FrameworkId,
     framework_epoch: FrameworkEpoch,
     info: Option<FrameworkInfo>,
     /// Stream and replica that are active.
@@ -103,6 +102,7 @@ impl FakeMaster {
         Self {
             now: WallTime(0),
             epoch: MasterEpoch(1),
+            framework: FrameworkId(1),
             framework_epoch: FrameworkEpoch(0),
             info: None,
             active: None,
@@ -170,6 +170,22 @@ impl FakeMaster {
     #[must_use]
     pub fn launched(&self) -> &[(TaskName, LaunchToken)] {
         &self.launched
+    }
+
+    /// The framework is torn down by an operator while none of its replicas is connected: the next one
+    /// that subscribes begins another framework of the same name.
+    pub fn replace_framework(&mut self) {
+        self.end_session();
+        self.framework = FrameworkId(self.framework.0 + 1);
+        self.framework_epoch = FrameworkEpoch(0);
+        self.resumable = None;
+        self.occupied.clear();
+        self.known.clear();
+        self.unsent.clear();
+        self.state.clear();
+        for agent in self.agents.values_mut() {
+            agent.tasks.clear();
+        }
     }
 
     /// What the framework did that it must never do; empty when all is well.
@@ -354,7 +370,7 @@ impl FakeMaster {
         self.resumable = Some(replica.clone());
         self.active = Some((stream, replica));
         self.say(Event::Subscribed {
-            framework: FRAMEWORK,
+            framework: self.framework,
             epoch: self.framework_epoch,
             incarnation: Incarnation(1),
             heartbeat: HEARTBEAT,

@@ -1,6 +1,6 @@
 //! What a framework says to the fake master, and the answers.
 
-use super::{FRAMEWORK, FakeMaster, Known, STATE_PAGE};
+use super::{FakeMaster, Known, STATE_PAGE};
 use crate::testing::fake_agent::Standing;
 use proffer_types::demand::DemandGroup;
 use proffer_types::offer::{Accept, Operation};
@@ -146,7 +146,7 @@ impl FakeMaster {
         Ok(TaskRecord {
             status: TaskStatus {
                 id: None,
-                framework: FRAMEWORK,
+                framework: self.framework,
                 task: launch.name.clone(),
                 token: launch.token,
                 agent,

@@ -1,6 +1,6 @@
 //! The fake master's offers: for demand, else classical.
 
-use super::{FRAMEWORK, FakeMaster, OFFER_TTL};
+use super::{FakeMaster, OFFER_TTL};
 use crate::request::port_resource;
 use crate::testing::fake_agent::Standing;
 use proffer_types::demand::DemandGroup;
@@ -90,7 +90,7 @@ impl FakeMaster {
         let roles = &self.info.as_ref().expect("it is subscribed").roles;
         let offer = Offer {
             id: OfferId { epoch: self.epoch, sequence: self.last_offer },
-            framework: FRAMEWORK,
+            framework: self.framework,
             role: roles.first().expect("a framework has a role").clone(),
             agent: id,
             agent_name: agent.name.clone(),
