@@ -80,6 +80,7 @@ impl Allocator {
 
     pub(crate) fn remove_agent(&mut self, id: AgentId) -> Result<(), DeltaError> {
         let slot = self.slot(id)?;
+        self.end_claims_on(slot)?;
         for lease in self.agents[slot].leases.clone() {
             self.end_lease(lease)?;
         }

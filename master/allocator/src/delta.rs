@@ -4,7 +4,9 @@ use crate::policy::Policy;
 use proffer_types::attributes::Attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
-use proffer_types::{AgentId, AgentName, FrameworkId, GroupName, Monotonic, Resources, RoleName};
+use proffer_types::{
+    AgentId, AgentName, Claim, ClaimId, FrameworkId, GroupName, Monotonic, Resources, RoleName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,6 +60,8 @@ pub struct Decision {
     pub group: Option<GroupName>,
     /// How many tasks of the group it holds; 1 for a classical offer.
     pub count: u32,
+    /// The claim that it answers, and that ends with it.
+    pub claim: Option<ClaimId>,
 }
 
 /// One change of what the allocator knows. A second instance that is fed the same changes, and
@@ -87,8 +91,8 @@ pub enum Delta {
         /// What it is now.
         attributes: Attributes,
     },
-    /// An agent is no longer counted. Leases and uses on it end with it: they are neither returned
-    /// nor released afterwards.
+    /// An agent is no longer counted. Leases, uses and claims on it end with it: they are neither
+    /// returned nor released nor ended afterwards.
     AgentRemoved {
         /// Which.
         agent: AgentId,
@@ -185,6 +189,18 @@ pub enum Delta {
     },
     /// A lease that another instance decided; never sent back to the one that decided it.
     Offered(Decision),
+    /// Room is to be made for one task of a group on an agent (K11).
+    Claimed {
+        /// Where.
+        agent: AgentId,
+        /// For what.
+        claim: Claim,
+    },
+    /// It is not, any more. One that was answered has ended by that.
+    ClaimEnded {
+        /// Which.
+        claim: ClaimId,
+    },
     /// A lease has ended: accepted (uses follow as [`Delta::Allocated`] in the same transition),
     /// declined, expired or rescinded.
     Returned {
@@ -224,6 +240,12 @@ pub enum DeltaError {
     /// The lease was never made or has ended.
     #[error("{0} is not held")]
     UnknownLease(LeaseId),
+    /// There is a claim of that id already.
+    #[error("claim {0} is known to the allocator already")]
+    ClaimExists(ClaimId),
+    /// The claim was never made or has ended.
+    #[error("claim {0} is not known to the allocator")]
+    UnknownClaim(ClaimId),
     /// A lease of that number is held already.
     #[error("{0} is held already")]
     LeaseExists(LeaseId),

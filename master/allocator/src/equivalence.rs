@@ -9,8 +9,8 @@ use proffer_types::demand::DemandGroup;
 use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
-    Quantities, ResourceName, Resources, RoleName, attributes,
+    AgentId, AgentName, Claim, ClaimId, Constraint, ConstraintRule, FrameworkId, Generation,
+    GroupName, MasterEpoch, Monotonic, Quantities, ResourceName, Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -138,6 +138,16 @@ enum Op {
         group: usize,
         tasks: u8,
     },
+    /// Room is to be made for a group as it is stated, or for something else of its name.
+    Claim {
+        agent: u8,
+        framework: u8,
+        group: usize,
+        other: Option<Shape>,
+    },
+    EndClaim {
+        which: u8,
+    },
     Advance {
         ms: u8,
     },
@@ -256,6 +266,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<u8>().prop_map(|which| Op::Release { which }),
         1 => (1u8..5, 0usize..3, 0u8..4)
             .prop_map(|(framework, group, tasks)| Op::OutOfReach { framework, group, tasks }),
+        4 => (any::<u8>(), 1u8..5, 0usize..3, prop::option::weighted(0.1, needs())).prop_map(
+            |(agent, framework, group, other)| Op::Claim { agent, framework, group, other }
+        ),
+        1 => any::<u8>().prop_map(|which| Op::EndClaim { which }),
         2 => any::<u8>().prop_map(|ms| Op::Advance { ms }),
         5 => (1u8..8, any::<bool>()).prop_map(|(decisions, obey_rescinds)| {
             Op::Decide { decisions, obey_rescinds }
@@ -362,6 +376,7 @@ fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
         spread: stated.spread,
         gang_size: 1,
         deadline: None,
+        min_available: 0,
     };
     group.validate().is_ok().then_some(group)
 }
@@ -379,6 +394,8 @@ struct Pair {
     frameworks: BTreeMap<FrameworkId, Vec<RoleName>>,
     stated: BTreeMap<FrameworkId, Vec<DemandGroup>>,
     leases: BTreeMap<LeaseId, Decision>,
+    claims: BTreeMap<ClaimId, AgentId>,
+    claim_next: u64,
     uses: Vec<Use>,
     roles: BTreeMap<RoleName, RoleConfig>,
     seen: Seen,
@@ -391,6 +408,7 @@ struct Seen {
     spread: u64,
     classical: u64,
     rescinds: u64,
+    claims_met: u64,
     accepts: u64,
     contested: u64,
     /// Under a role with a guarantee, and under one with a limit.
@@ -449,6 +467,7 @@ impl Pair {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.agents.remove(&agent);
                 self.leases.retain(|_, lease| lease.agent != agent);
+                self.claims.retain(|_, at| *at != agent);
                 self.uses.retain(|held| held.agent != agent);
                 self.tell(&Delta::AgentRemoved { agent });
             }
@@ -570,6 +589,33 @@ impl Pair {
                     self.tell(&Delta::Released(held));
                 }
             }
+            Op::Claim { agent, framework, group, other } => {
+                let known = self.known(*framework).zip(self.agent(*agent));
+                let Some((framework, agent)) = known else { return Ok(()) };
+                let stated = self.stated.get(&framework).into_iter().flatten();
+                let stated = stated.collect::<Vec<_>>();
+                let Some(group) = stated.get(*group % stated.len().max(1)) else { return Ok(()) };
+                self.claim_next += 1;
+                let id = ClaimId { epoch: MasterEpoch(1), sequence: self.claim_next };
+                let shape = other.as_ref().map(|other| resources(other, 100));
+                let claim = Claim {
+                    id,
+                    framework,
+                    group: group.name.clone(),
+                    role: group.role.clone(),
+                    resources: shape.unwrap_or_else(|| group.shape.clone()),
+                    fixed_ports: group.fixed_ports,
+                    creditor: None,
+                };
+                self.claims.insert(id, agent);
+                self.tell(&Delta::Claimed { agent, claim });
+            }
+            Op::EndClaim { which } => {
+                let at = usize::from(*which) % self.claims.len().max(1);
+                let Some(id) = self.claims.keys().nth(at).copied() else { return Ok(()) };
+                self.claims.remove(&id);
+                self.tell(&Delta::ClaimEnded { claim: id });
+            }
             Op::Advance { ms } => self.now.0 += u64::from(*ms),
             Op::Decide { decisions, obey_rescinds } => {
                 for _ in 0..*decisions {
@@ -635,6 +681,10 @@ impl Pair {
         prop_assert_eq!(&unnamed, &expected, "the next decision");
         let is_any = decided.is_some();
         if let Some(decision) = decided {
+            if let Some(claim) = &decision.claim {
+                self.claims.remove(claim);
+                self.seen.claims_met += 1;
+            }
             self.note(&decision);
             let offered = Delta::Offered(decision.clone());
             self.reference.on_change(&offered);
@@ -712,8 +762,11 @@ impl Pair {
         for (agent, total) in &self.agents {
             let leased = self.leases.values().filter(|l| l.agent == *agent).map(|l| &l.resources);
             let used = self.uses.iter().filter(|u| u.agent == *agent).map(|u| &u.resources);
-            // Uses told by agents may overlap (K12); then there is no sum to compare with.
-            if let Ok(held) = Resources::sum(leased.chain(used))
+            // Uses told by agents may overlap (K12); then there is no sum to compare with. Nor while
+            // claims hold something.
+            let is_claimed = self.claims.values().any(|at| at == agent);
+            if !is_claimed
+                && let Ok(held) = Resources::sum(leased.chain(used))
                 && let Ok(rest) = total.checked_sub(&held)
             {
                 prop_assert_eq!(&self.indexed.free(*agent), &rest, "free on {}", agent);
@@ -750,6 +803,9 @@ fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
     while pair.decide(true)? {
         decisions += 1;
         prop_assert!(decisions < 2_000, "decisions come to an end");
+    }
+    for claim in std::mem::take(&mut pair.claims).into_keys() {
+        pair.tell(&Delta::ClaimEnded { claim });
     }
     let ids: Vec<LeaseId> = pair.leases.keys().copied().collect();
     for id in ids {
@@ -789,6 +845,7 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.spread += seen.spread;
         sum.classical += seen.classical;
         sum.rescinds += seen.rescinds;
+        sum.claims_met += seen.claims_met;
         sum.accepts += seen.accepts;
         sum.contested += seen.contested;
         sum.guaranteed += seen.guaranteed;
@@ -800,6 +857,7 @@ fn the_sequences_reach_every_kind_of_decision() {
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
+    assert!(sum.claims_met > 10, "{sum:?}");
     assert!(sum.rescinds > 1 && sum.accepts > 50 && sum.contested > 200, "{sum:?}");
     assert!(
         sum.guaranteed > 100

@@ -23,6 +23,7 @@
 //! | [`uses`] | bookings of tasks and leases |
 //! | [`reserved`] | what is reserved for roles |
 //! | [`turn`], [`place`], [`rescind`] | decisions |
+//! | [`claims`] | room that is being made by ending tasks of others |
 //! | [`explain`] | why something waits |
 
 #![warn(missing_docs)]
@@ -32,6 +33,7 @@ mod amounts;
 mod apply;
 mod apply_agents;
 mod apply_frameworks;
+mod claims;
 mod delta;
 mod demand;
 #[cfg(test)]
@@ -56,6 +58,7 @@ mod state;
 mod turn;
 mod uses;
 
+pub use claims::Starving;
 pub use delta::{Decision, Delta, DeltaError, LeaseId, Turn, Use};
 pub use policy::Policy;
 pub use report::BeyondLimit;

@@ -10,7 +10,8 @@ use crate::policy::Policy;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, Attributes, FrameworkId, GroupName, Monotonic, ResourceName, Resources, RoleName,
+    AgentId, Attributes, Claim, ClaimId, FrameworkId, GroupName, Monotonic, ResourceName,
+    Resources, RoleName,
 };
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,20 @@ struct Filter {
     until: Monotonic,
 }
 
+/// Room that is being made, and what is held for it.
+#[derive(Clone, Debug)]
+struct Claimed {
+    agent: AgentId,
+    claim: Claim,
+    held: BTreeMap<ResourceName, u64>,
+}
+
+impl Claimed {
+    fn resources(&self) -> Resources {
+        Resources::scalars(self.held.clone())
+    }
+}
+
 /// All that is known, in the form in which it was told.
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
@@ -51,6 +66,7 @@ pub struct Reference {
     filters: Vec<Filter>,
     uses: Vec<Use>,
     leases: BTreeMap<LeaseId, Decision>,
+    claims: BTreeMap<ClaimId, Claimed>,
     out_of_reach: BTreeMap<(FrameworkId, GroupName), u32>,
     /// Grants so far of clients, of a role's own frameworks, and of whole roles.
     client_grants: BTreeMap<Key, u64>,
@@ -92,6 +108,7 @@ impl Reference {
                 self.agents.remove(&agent);
                 self.filters.retain(|filter| filter.agent != agent);
                 self.leases.retain(|_, lease| lease.agent != agent);
+                self.claims.retain(|_, claimed| claimed.agent != agent);
                 self.uses.retain(|held| held.agent != agent);
             }
             Delta::AgentUsable { agent, usable } => {
@@ -149,8 +166,70 @@ impl Reference {
             Delta::Returned { lease } => {
                 self.leases.remove(&lease);
             }
+            Delta::Claimed { agent, claim } => {
+                let held = BTreeMap::new();
+                self.claims.insert(claim.id, Claimed { agent, claim, held });
+            }
+            Delta::ClaimEnded { claim } => {
+                self.claims.remove(&claim);
+            }
         }
         self.forget();
+        self.grow_claims();
+    }
+
+    /// Claims hold what is free and what limits leave, the oldest first.
+    fn grow_claims(&mut self) {
+        for id in self.claims.keys().copied().collect::<Vec<_>>() {
+            let Claimed { agent, claim, held } = self.claims[&id].clone();
+            let key = (claim.framework, claim.role.clone());
+            let free = self.free(agent).0;
+            for name in names(&claim.resources).filter(|name| **name != ResourceName::Ports) {
+                let have = held.get(name).copied().unwrap_or(0);
+                let missing = claim.resources.scalar(name) - have;
+                let room = self.limit_room(&key, name, &Resources::new());
+                let more = missing.min(free.get(name).copied().unwrap_or(0)).min(room);
+                let entry = self.claims.get_mut(&id).expect("one of them");
+                entry.held.insert(name.clone(), have + more);
+            }
+        }
+    }
+
+    /// The first claim of which nothing is missing.
+    fn claim_step(&self, now: Monotonic) -> Option<Decision> {
+        self.claims.values().find_map(|claimed| {
+            let Claimed { agent, claim, held } = claimed;
+            let key = (claim.framework, claim.role.clone());
+            let stated = self.frameworks.get(&claim.framework)?.groups.as_ref()?;
+            let group = stated.iter().find(|group| group.name == claim.group)?;
+            let is_same = group.role == claim.role
+                && group.shape == claim.resources
+                && group.fixed_ports == claim.fixed_ports;
+            let is_held = names(&group.shape)
+                .filter(|name| **name != ResourceName::Ports)
+                .all(|name| held.get(name).copied().unwrap_or(0) == group.shape.scalar(name));
+            let is_wanted = self.unmet(claim.framework, group) > 0 && self.is_present(&key);
+            let is_beyond = names(&group.shape).any(|name| {
+                group.shape.scalar(name) > 0 && self.is_beyond_limit(&claim.role, name)
+            });
+            if is_beyond || !is_same || !is_held || !is_wanted {
+                return None;
+            }
+            let ports = self.pick(group, *agent)?;
+            if !self.has_leave(claim.framework, group, *agent, now) {
+                return None;
+            }
+            Some(Decision {
+                lease: LeaseId(0),
+                framework: claim.framework,
+                role: claim.role.clone(),
+                agent: *agent,
+                resources: plain_set(held.clone(), ports),
+                group: Some(claim.group.clone()),
+                count: 1,
+                claim: Some(claim.id),
+            })
+        })
     }
 
     fn filter(&mut self, new: Filter) {
@@ -166,6 +245,9 @@ impl Reference {
     }
 
     fn grant(&mut self, decision: Decision) {
+        if let Some(claim) = decision.claim {
+            self.claims.remove(&claim);
+        }
         let grants = if decision.group.is_some() { u64::from(decision.count) } else { 1 };
         let key = (decision.framework, decision.role.clone());
         *self.client_grants.entry(key).or_default() += grants;
@@ -190,7 +272,8 @@ impl Reference {
         let held = self.uses.iter().filter(|held| !held.resources.is_empty());
         let held = held.map(|held| (held.framework, held.role.clone()));
         let leased = self.leases.values().map(|lease| (lease.framework, lease.role.clone()));
-        subscribed.chain(stated).chain(held).chain(leased).collect()
+        let claimed = self.claims.values().map(|it| (it.claim.framework, it.claim.role.clone()));
+        subscribed.chain(stated).chain(held).chain(leased).chain(claimed).collect()
     }
 
     /// Grants and refusals end with the client, grants of a role with the last client, configuration or
@@ -225,8 +308,10 @@ impl Reference {
         };
         let used = self.uses.iter().filter(|held| within(held.framework, &held.role));
         let leased = self.leases.values().filter(|lease| within(lease.framework, &lease.role));
+        let claimed = self.claims.values().filter(|it| within(it.claim.framework, &it.claim.role));
         let all = used.map(|held| &held.resources).chain(leased.map(|lease| &lease.resources));
-        all.map(|held| held.filtered(|entry| !entry.key.shared && !entry.key.revocable)).collect()
+        let all = all.map(|held| held.filtered(|entry| !entry.key.shared && !entry.key.revocable));
+        all.chain(claimed.map(Claimed::resources)).collect()
     }
 
     /// The dominant share as a fraction.
@@ -319,12 +404,19 @@ impl Reference {
     /// Scalars and ports that nobody holds.
     fn free(&self, id: AgentId) -> (BTreeMap<ResourceName, u64>, BTreeSet<u64>) {
         let total = &self.agents[&id].total;
+        let claimed: Vec<Resources> = self
+            .claims
+            .values()
+            .filter(|claimed| claimed.agent == id)
+            .map(Claimed::resources)
+            .collect();
         let held: Vec<&Resources> = self
             .uses
             .iter()
             .filter(|held| held.agent == id)
             .map(|held| &held.resources)
             .chain(self.leases.values().filter(|l| l.agent == id).map(|l| &l.resources))
+            .chain(&claimed)
             .collect();
         let mut scalars = BTreeMap::new();
         let plain = total.entries().iter().filter(|entry| entry.key.is_plain());
@@ -374,6 +466,38 @@ impl Reference {
         })
     }
 
+    /// Whether the group may go there, room or not.
+    fn has_leave(
+        &self,
+        framework: FrameworkId,
+        group: &DemandGroup,
+        id: AgentId,
+        now: Monotonic,
+    ) -> bool {
+        let agent = &self.agents[&id];
+        let client = (framework, group.role.clone());
+        agent.usable
+            && (!self.policy.scarce_for_need_only || !self.wastes(id, &group.shape))
+            && group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
+            && group
+                .per_agent_max
+                .is_none_or(|most| self.on_agent(framework, &group.name, id) < most)
+            && !self.refuses_shape(&client, id, &group.shape, now)
+    }
+
+    /// The ports that one task of the group would get on the agent.
+    fn pick(&self, group: &DemandGroup, id: AgentId) -> Option<Vec<u64>> {
+        let (_, ports) = self.free(id);
+        let wanted = group.shape.ports();
+        let picked: Vec<u64> = if group.fixed_ports {
+            wanted.iter().collect()
+        } else {
+            ports.iter().copied().take(usize::try_from(wanted.count()).ok()?).collect()
+        };
+        let is_there = picked.iter().all(|port| ports.contains(port));
+        (is_there && picked.len() as u64 == wanted.count()).then_some(picked)
+    }
+
     /// What one task of the group would get on the agent, if it may go there. `owed`: what others are
     /// owed does not stand in its way.
     fn fit(
@@ -384,32 +508,16 @@ impl Reference {
         owed: bool,
         now: Monotonic,
     ) -> Option<Resources> {
-        let agent = &self.agents[&id];
         if let Some(cut) = self.reserved_fit(framework, group, id, owed, now) {
             return Some(cut);
         }
-        let (scalars, ports) = self.free(id);
-        let wanted_ports = group.shape.ports();
-        let picked: Vec<u64> = if group.fixed_ports {
-            wanted_ports.iter().collect()
-        } else {
-            ports.iter().copied().take(usize::try_from(wanted_ports.count()).ok()?).collect()
-        };
+        let (scalars, _) = self.free(id);
+        let picked = self.pick(group, id)?;
         let client = (framework, group.role.clone());
-        let refused = self.refuses_shape(&client, id, &group.shape, now);
-        let may_waste = !self.policy.scarce_for_need_only || !self.wastes(id, &group.shape);
-        let fits = agent.usable
-            && may_waste
-            && group.constraints.iter().all(|rule| rule.holds(&agent.attributes))
+        let fits = self.has_leave(framework, group, id, now)
             && names(&group.shape)
                 .filter(|name| **name != ResourceName::Ports)
                 .all(|name| scalars.get(name).copied().unwrap_or(0) >= group.shape.scalar(name))
-            && picked.len() as u64 == wanted_ports.count()
-            && picked.iter().all(|port| ports.contains(port))
-            && group
-                .per_agent_max
-                .is_none_or(|most| self.on_agent(framework, &group.name, id) < most)
-            && !refused
             && self.is_within_limits(&client, &group.shape)
             && (owed || !self.is_kept_back(&client, &group.shape, id));
         fits.then(|| {
@@ -458,6 +566,7 @@ impl Reference {
                     resources,
                     group: Some(group.name.clone()),
                     count: 1,
+                    claim: None,
                 })
             })
         })
@@ -509,6 +618,7 @@ impl Reference {
                     resources: offered,
                     group: None,
                     count: 1,
+                    claim: None,
                 })
             })
         })
@@ -529,6 +639,9 @@ impl Reference {
     /// The next decision, one task or one agent at a time, under lease 0. Books nothing.
     #[must_use]
     pub fn next(&self, now: Monotonic) -> Option<Decision> {
+        if let Some(met) = self.claim_step(now) {
+            return Some(met);
+        }
         let owed = self
             .demand_step(true, now, |key, group| self.is_owed(key, &group.shape))
             .or_else(|| self.classical_step(true, now));

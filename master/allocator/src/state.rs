@@ -2,6 +2,7 @@
 
 use crate::agents::{Agent, Classes};
 use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
+use crate::claims::ClaimEntry;
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
@@ -12,7 +13,7 @@ use crate::limits::AtLimit;
 use crate::policy::Policy;
 use crate::slab::Slab;
 use crate::slot_set::SlotSet;
-use proffer_types::{AgentId, FrameworkId, GroupName, Resources, RoleName};
+use proffer_types::{AgentId, ClaimId, FrameworkId, GroupName, Resources, RoleName};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,7 @@ pub struct Allocator {
     pub(crate) refused: RefusedSets,
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) lease_next: u64,
+    pub(crate) claims: BTreeMap<ClaimId, ClaimEntry>,
     /// Classical leases by agent slot.
     pub(crate) classical: BTreeSet<(u32, LeaseId)>,
     /// Agents that gained something which waiting groups have not been told of.
@@ -84,7 +86,7 @@ pub(crate) struct Client {
     pub(crate) is_at_limit: bool,
     /// Whether it refused anything in this epoch.
     pub(crate) has_refused: bool,
-    /// Leases and agents with tasks that hold it in the tables.
+    /// Leases, claims and agents with tasks that hold it in the tables.
     pub(crate) holds: u32,
     /// Stated groups that name this role.
     pub(crate) groups: BTreeSet<u32>,
@@ -124,6 +126,7 @@ impl Default for Allocator {
             refused: RefusedSets::default(),
             leases: BTreeMap::new(),
             lease_next: 1,
+            claims: BTreeMap::new(),
             classical: BTreeSet::new(),
             dirty: Vec::new(),
             worth: SlotSet::default(),

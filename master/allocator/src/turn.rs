@@ -1,6 +1,7 @@
 //! The work list (K7): a turn spends a counted number of steps and can be resumed anywhere.
 //!
 //! The next decision is a function of the state alone:
+//! 0. a claim of which nothing is missing ([`crate::claims`]), lowest id first; then
 //! 1. what is owed, while anything is ([`crate::headroom`]): the first client in fair order that has a
 //!    group, of the highest priority and then by name, of which one more task lies within what the client
 //!    is owed, within limits, and has a place; else the lowest slot and the first classical client in fair
@@ -23,7 +24,7 @@ use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
 use crate::reserved::TaskCut;
 use crate::state::Allocator;
-use proffer_types::{Monotonic, Resources};
+use proffer_types::{ClaimId, Monotonic, Resources};
 use std::cmp::Ordering;
 
 /// What is decided next.
@@ -33,6 +34,8 @@ enum Next {
     Task { group: u32, slot: u32, cut: Box<TaskCut> },
     /// A part of what is free in a slot, for a client.
     Part { client: u32, slot: u32, cut: Box<Cut> },
+    /// The claim that is met, of a group.
+    Claim { claim: ClaimId, group: u32 },
     /// There is nothing to decide.
     Nothing,
     /// The budget ended first.
@@ -85,6 +88,7 @@ impl Allocator {
                 Next::Part { client, slot, cut } => {
                     self.decide_part(&mut progress, client, slot, *cut);
                 }
+                Next::Claim { claim, group } => self.decide_claim(&mut progress, claim, group),
                 Next::Nothing => break,
                 Next::Budget => {}
             }
@@ -100,6 +104,7 @@ impl Allocator {
             || self.fair.has_news()
             || self.headroom.has_grown(&self.fair)
             || self.refused.first_end().is_some_and(|until| until <= now)
+            || self.complete_claim(now).is_some()
             || (self.may_serve_demand() && !self.fair.is_empty(Queue::Demand))
             || (!self.pool.is_empty() && !self.fair.is_empty(Queue::Classical))
             || (!self.owed_pool.is_empty() && !self.fair.is_empty(Queue::OwedClassical))
@@ -148,10 +153,16 @@ impl Allocator {
     }
 
     fn next(&mut self, progress: &mut Progress) -> Next {
+        if let Some((claim, group)) = self.complete_claim(progress.now) {
+            return Next::Claim { claim, group };
+        }
         if self.fair.is_owing() {
             match self.next_owed(progress) {
                 Next::Nothing => {}
-                owed @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => return owed,
+                owed @ (Next::Task { .. }
+                | Next::Part { .. }
+                | Next::Claim { .. }
+                | Next::Budget) => return owed,
             }
         }
         let first = self.next_demand(progress, Self::first_waiting);
@@ -169,14 +180,19 @@ impl Allocator {
         }
         match self.next_demand(progress, Self::first_entitled) {
             Next::Nothing => classical,
-            entitled @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => entitled,
+            entitled @ (Next::Task { .. }
+            | Next::Part { .. }
+            | Next::Claim { .. }
+            | Next::Budget) => entitled,
         }
     }
 
     fn next_owed(&mut self, progress: &mut Progress) -> Next {
         match self.next_demand(progress, Self::first_owed) {
             Next::Nothing => self.next_owed_part(progress),
-            owed @ (Next::Task { .. } | Next::Part { .. } | Next::Budget) => owed,
+            owed @ (Next::Task { .. } | Next::Part { .. } | Next::Claim { .. } | Next::Budget) => {
+                owed
+            }
         }
     }
 
@@ -397,7 +413,22 @@ impl Allocator {
             resources,
             group: None,
             count: 1,
+            claim: None,
         });
+    }
+
+    /// What was held becomes a lease, with ranges that are picked now.
+    fn decide_claim(&mut self, progress: &mut Progress, claim: ClaimId, group: u32) {
+        self.close(progress);
+        progress.steps += 1;
+        let Some(slot) = self.take_claim(claim) else { return };
+        let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
+        let cut = self.task_cut(spec.bucket, slot);
+        self.decide_task(progress, group, slot, cut);
+        self.close(progress);
+        if let Some(decision) = progress.turn.decisions.last_mut() {
+            decision.claim = Some(claim);
+        }
     }
 
     /// Makes a decision of the steps that were taken for one group on one agent.
@@ -413,6 +444,7 @@ impl Allocator {
             resources: self.lease_resources(id),
             group: Some(self.groups[group].name.clone()),
             count: lease.count,
+            claim: None,
         });
     }
 

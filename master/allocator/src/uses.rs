@@ -15,18 +15,18 @@ fn kept_of(parts: &Parts) -> Resources {
 }
 
 /// What is taken from an agent, and what of it counts.
-struct Booking<'a> {
-    plain: &'a Amounts,
+pub(crate) struct Booking<'a> {
+    pub(crate) plain: &'a Amounts,
     /// Charged to roles. Counts of ranges may be in it: they have no total, so no share.
-    charge: &'a Amounts,
-    spans: &'a [(usize, Spans)],
-    kept: &'a Resources,
-    grants: u64,
+    pub(crate) charge: &'a Amounts,
+    pub(crate) spans: &'a [(usize, Spans)],
+    pub(crate) kept: &'a Resources,
+    pub(crate) grants: u64,
 }
 
 impl Allocator {
     /// Takes from an agent and charges a client. All bookings pass here.
-    fn book(&mut self, slot: u32, client: u32, booking: &Booking<'_>) {
+    pub(crate) fn book(&mut self, slot: u32, client: u32, booking: &Booking<'_>) {
         let Booking { plain, charge, spans, kept, grants } = *booking;
         let dimensions = &self.dimensions;
         self.agents[slot].take(plain, spans, kept, |dimension| dimensions.kind(dimension));
@@ -282,6 +282,9 @@ impl Allocator {
             return Err(DeltaError::TooMuch(decision.agent));
         }
         let client = self.client(decision.framework, &decision.role);
+        if let Some(claim) = decision.claim {
+            self.take_claim(claim);
+        }
         let group = decision.group.as_ref().map(|name| self.group(decision.framework, name));
         let sets = kept_of(&parts);
         let lease = Lease {

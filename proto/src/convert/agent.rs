@@ -1,7 +1,10 @@
 //! agent.proto: frames, messages and orders between an agent and the master.
 
 use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
-use super::field::{bounded, from_ref, known, list, name, numbers, part, required};
+use super::field::{
+    bounded, from_ref, known, list, name, numbers, optional_name, part, required,
+};
+use super::resources::{resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::agent::{
@@ -9,7 +12,7 @@ use proffer_types::agent::{
 };
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentSession, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal,
+    AgentId, AgentSession, Claim, ClaimMark, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal, TaskKey,
 };
 
 impl From<AgentUp> for pb::AgentUp {
@@ -99,14 +102,77 @@ fn message_from_kind(kind: pb::agent_message::Kind) -> Result<AgentMessage, Refu
 
 impl From<AgentTask> for pb::AgentTask {
     fn from(task: AgentTask) -> Self {
-        Self { record: Some(task.record.into()), acknowledged: task.acknowledged }
+        Self {
+            record: Some(task.record.into()),
+            acknowledged: task.acknowledged,
+            claim: task.claim.map(pb::ClaimMark::from),
+        }
     }
 }
 
 impl TryFrom<pb::AgentTask> for AgentTask {
     type Error = Refusal;
     fn try_from(task: pb::AgentTask) -> Result<Self, Refusal> {
-        Ok(Self { record: part(task.record, "record")?, acknowledged: task.acknowledged })
+        Ok(Self {
+            record: part(task.record, "record")?,
+            acknowledged: task.acknowledged,
+            claim: task.claim.map(|claim| part(Some(claim), "claim")).transpose()?,
+        })
+    }
+}
+
+impl From<Claim> for pb::Claim {
+    fn from(claim: Claim) -> Self {
+        Self {
+            id: claim.id.to_string(),
+            framework: claim.framework.0,
+            group: claim.group.into(),
+            role: claim.role.into(),
+            resources: resources_to_pb(claim.resources),
+            fixed_ports: claim.fixed_ports,
+            creditor: claim.creditor.map(String::from),
+        }
+    }
+}
+
+impl TryFrom<pb::Claim> for Claim {
+    type Error = Refusal;
+    fn try_from(claim: pb::Claim) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: name(&claim.id, "id")?,
+            framework: FrameworkId(claim.framework),
+            group: name(&claim.group, "group")?,
+            role: name(&claim.role, "role")?,
+            resources: resources_from_pb(claim.resources, "resources")?,
+            fixed_ports: claim.fixed_ports,
+            creditor: optional_name(claim.creditor.as_deref(), "creditor")?,
+        })
+    }
+}
+
+impl From<ClaimMark> for pb::ClaimMark {
+    fn from(mark: ClaimMark) -> Self {
+        Self { claim: Some(mark.claim.into()), left_ms: mark.left.0 }
+    }
+}
+
+impl TryFrom<pb::ClaimMark> for ClaimMark {
+    type Error = Refusal;
+    fn try_from(mark: pb::ClaimMark) -> Result<Self, Refusal> {
+        Ok(Self { claim: part(mark.claim, "claim")?, left: DurationMs(mark.left_ms) })
+    }
+}
+
+impl From<TaskKey> for pb::PreemptedTask {
+    fn from(key: TaskKey) -> Self {
+        Self { framework: key.framework.0, task: key.name.into() }
+    }
+}
+
+impl TryFrom<pb::PreemptedTask> for TaskKey {
+    type Error = Refusal;
+    fn try_from(key: pb::PreemptedTask) -> Result<Self, Refusal> {
+        Ok(Self { framework: FrameworkId(key.framework), name: name(&key.task, "task")? })
     }
 }
 
@@ -204,6 +270,14 @@ impl From<AgentOrder> for pb::AgentOrder {
             AgentOrder::RemoveHold { id, op } => {
                 Kind::RemoveHold(agent_order::RemoveHold { id: id.to_string(), op })
             }
+            AgentOrder::Preempt { claim, tasks, grace } => Kind::Preempt(agent_order::Preempt {
+                claim: Some(claim.into()),
+                tasks: tasks.into_iter().map(pb::PreemptedTask::from).collect(),
+                grace_ms: grace.0,
+            }),
+            AgentOrder::DropClaim { claim } => {
+                Kind::DropClaim(agent_order::DropClaim { id: claim.to_string() })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -251,6 +325,14 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
         Kind::RemoveHold(order) => {
             AgentOrder::RemoveHold { id: name(&order.id, "remove_hold.id")?, op: order.op }
         }
+        Kind::Preempt(order) => AgentOrder::Preempt {
+            claim: part(order.claim, "claim").map_err(below("preempt"))?,
+            tasks: list(order.tasks, "tasks", ITEMS_MAX).map_err(below("preempt"))?,
+            grace: DurationMs(order.grace_ms),
+        },
+        Kind::DropClaim(order) => {
+            AgentOrder::DropClaim { claim: name(&order.id, "drop_claim.id")? }
+        }
     })
 }
 
@@ -261,6 +343,7 @@ impl From<KillCause> for pb::KillCause {
             KillCause::Operator => Self::Operator,
             KillCause::Drain => Self::Drain,
             KillCause::Maintenance => Self::Maintenance,
+            KillCause::Preemption => Self::Preemption,
         }
     }
 }
@@ -271,6 +354,7 @@ fn cause_from_pb(number: i32, by_operator: bool) -> KillCause {
         Ok(pb::KillCause::Framework) => KillCause::Framework,
         Ok(pb::KillCause::Drain) => KillCause::Drain,
         Ok(pb::KillCause::Maintenance) => KillCause::Maintenance,
+        Ok(pb::KillCause::Preemption) => KillCause::Preemption,
         Ok(pb::KillCause::Operator) => KillCause::Operator,
         Ok(pb::KillCause::Unspecified) | Err(_) if by_operator => KillCause::Operator,
         Ok(pb::KillCause::Unspecified) | Err(_) => KillCause::Framework,

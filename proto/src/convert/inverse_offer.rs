@@ -1,11 +1,11 @@
 //! Inverse offers, the answers to them, and how far an agent is emptied.
 
 use super::bounds::ITEMS_MAX;
-use super::field::{list, name, names, required};
+use super::field::{list, name, names, part, required};
 use crate::pb;
 use proffer_types::inverse_offer::{InverseAnswer, InverseOffer, VacateReason};
 use proffer_types::operator::{VacateHolder, Vacating};
-use proffer_types::{AgentId, DurationMs, InverseOfferId, MasterEpoch, Refusal, WallTime};
+use proffer_types::{AgentId, DurationMs, FrameworkId, InverseOfferId, MasterEpoch, Refusal, WallTime};
 
 impl From<InverseOfferId> for pb::InverseOfferId {
     fn from(id: InverseOfferId) -> Self {
@@ -21,7 +21,7 @@ impl From<pb::InverseOfferId> for InverseOfferId {
 
 impl From<VacateReason> for pb::VacateReason {
     fn from(reason: VacateReason) -> Self {
-        use pb::vacate_reason::{Kind, Maintenance};
+        use pb::vacate_reason::{Kind, Maintenance, Preemption};
         Self {
             kind: Some(match reason {
                 VacateReason::Drain => Kind::Drain(pb::Unit {}),
@@ -32,23 +32,37 @@ impl From<VacateReason> for pb::VacateReason {
                         message,
                     })
                 }
+                VacateReason::Preemption { framework, group, role } => {
+                    Kind::Preemption(Preemption {
+                        framework: framework.0,
+                        group: group.into(),
+                        role: role.into(),
+                    })
+                }
             }),
         }
     }
 }
 
-impl From<pb::VacateReason> for VacateReason {
+impl TryFrom<pb::VacateReason> for VacateReason {
+    type Error = Refusal;
+
     /// An unknown reason is taken for a drain: the agent is emptied all the same (K5).
-    fn from(reason: pb::VacateReason) -> Self {
+    fn try_from(reason: pb::VacateReason) -> Result<Self, Refusal> {
         use pb::vacate_reason::Kind;
-        match reason.kind {
+        Ok(match reason.kind {
             Some(Kind::Maintenance(window)) => Self::Maintenance {
                 start: WallTime(window.start_ms),
                 duration: DurationMs(window.duration_ms),
                 message: window.message,
             },
+            Some(Kind::Preemption(served)) => Self::Preemption {
+                framework: FrameworkId(served.framework),
+                group: name(&served.group, "preemption.group")?,
+                role: name(&served.role, "preemption.role")?,
+            },
             Some(Kind::Drain(_)) | None => Self::Drain,
-        }
+        })
     }
 }
 
@@ -73,7 +87,7 @@ impl TryFrom<pb::InverseOffer> for InverseOffer {
             agent: AgentId(offer.agent),
             agent_name: name(&offer.agent_name, "agent_name")?,
             tasks: names(&offer.tasks, "tasks", ITEMS_MAX)?,
-            reason: required(offer.reason, "reason")?.into(),
+            reason: part(offer.reason, "reason")?,
             deadline: offer.deadline_ms.map(DurationMs),
         })
     }
@@ -94,7 +108,7 @@ impl TryFrom<pb::Vacating> for Vacating {
     type Error = Refusal;
     fn try_from(vacating: pb::Vacating) -> Result<Self, Refusal> {
         Ok(Self {
-            reason: required(vacating.reason, "reason")?.into(),
+            reason: part(vacating.reason, "reason")?,
             deadline: vacating.deadline_ms.map(DurationMs),
             is_binding: vacating.is_binding,
             holders: list(vacating.holders, "holders", ITEMS_MAX)?,

@@ -159,6 +159,7 @@ impl From<TaskRecord> for pb::TaskRow {
                 agent: id.agent.to_string(),
             }),
             name: status.task.into(),
+            priority: record.priority,
         }
     }
 }
@@ -194,6 +195,7 @@ impl TryFrom<pb::TaskRow> for TaskRecord {
             group: optional_name(row.group.as_deref(), "group")?,
             agent_name: name(&row.agent_name, "agent_name")?,
             address: row.address,
+            priority: row.priority,
         })
     }
 }

@@ -186,6 +186,7 @@ impl From<TaskLaunch> for pb::TaskLaunch {
             variables: launch.variables,
             labels: launch.labels,
             group: launch.group.map(String::from),
+            priority: launch.priority,
         }
     }
 }
@@ -201,6 +202,7 @@ impl TryFrom<pb::TaskLaunch> for TaskLaunch {
             variables: labels(launch.variables, "variables")?,
             labels: labels(launch.labels, "labels")?,
             group: optional_name(launch.group.as_deref(), "group")?,
+            priority: launch.priority,
         })
     }
 }

@@ -158,7 +158,7 @@ enumeration!(StatusReason, StatusReason, other: Other, {
     KilledByFramework = KilledByFramework, KilledByOperator = KilledByOperator,
     KilledAfterGrace = KilledAfterGrace, CheckFailed = CheckFailed,
     StartupTimeout = StartupTimeout, StoppedWhileDisconnected = StoppedWhileDisconnected,
-    Drained = Drained, Maintenance = Maintenance, AgentRefused = AgentRefused, LaunchLost = LaunchLost, AgentUnreachable = AgentUnreachable,
+    Drained = Drained, Maintenance = Maintenance, Preempted = Preempted, AgentRefused = AgentRefused, LaunchLost = LaunchLost, AgentUnreachable = AgentUnreachable,
     AgentGone = AgentGone, AgentRebooted = AgentRebooted, CheckChanged = CheckChanged,
     Other = Other,
 });
@@ -255,6 +255,7 @@ impl From<TaskRecord> for pb::TaskRecord {
             group: record.group.map(String::from),
             agent_name: record.agent_name.into(),
             address: record.address,
+            priority: record.priority,
         }
     }
 }
@@ -272,6 +273,7 @@ impl TryFrom<pb::TaskRecord> for TaskRecord {
             group: optional_name(record.group.as_deref(), "group")?,
             agent_name: name(&record.agent_name, "agent_name")?,
             address: record.address,
+            priority: record.priority,
         })
     }
 }
@@ -373,6 +375,7 @@ impl From<DemandGroup> for pb::DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline_ms: group.deadline.map(|deadline| deadline.0),
+            min_available: group.min_available,
         }
     }
 }
@@ -393,6 +396,7 @@ impl TryFrom<pb::DemandGroup> for DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline: group.deadline_ms.map(DurationMs),
+            min_available: group.min_available,
         })
     }
 }

@@ -2,10 +2,11 @@
 //! epoch, so that many agents can share a connection and late frames are dropped (K1, K8, K16).
 
 use crate::attributes::Attributes;
+use crate::claim::{Claim, ClaimMark};
 use crate::hold::{AgentHold, Hold, HoldId};
 use crate::ids::{
-    AgentId, AgentName, AgentSession, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
-    TemplateDigest,
+    AgentId, AgentName, AgentSession, ClaimId, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskKey,
+    TaskName, TemplateDigest,
 };
 use crate::refusal::Refusal;
 use crate::resources::Resources;
@@ -74,6 +75,8 @@ pub struct AgentTask {
     pub record: TaskRecord,
     /// Whether the framework has acknowledged the status in it.
     pub acknowledged: bool,
+    /// It is to make room.
+    pub claim: Option<ClaimMark>,
 }
 
 impl AgentTask {
@@ -150,6 +153,8 @@ pub enum KillCause {
     Drain,
     /// A maintenance window of its agent has begun.
     Maintenance,
+    /// Room is made for another demand (K11).
+    Preemption,
 }
 
 impl KillCause {
@@ -161,6 +166,7 @@ impl KillCause {
             Self::Operator => StatusReason::KilledByOperator,
             Self::Drain => StatusReason::Drained,
             Self::Maintenance => StatusReason::Maintenance,
+            Self::Preemption => StatusReason::Preempted,
         }
     }
 
@@ -246,5 +252,19 @@ pub enum AgentOrder {
         id: HoldId,
         /// Number of this change.
         op: u64,
+    },
+    /// Tasks are to make room, and are killed once their time is over (K11). A repeat changes nothing.
+    Preempt {
+        /// For what.
+        claim: Claim,
+        /// Which.
+        tasks: Vec<TaskKey>,
+        /// Their time.
+        grace: DurationMs,
+    },
+    /// They need not.
+    DropClaim {
+        /// Which claim.
+        claim: ClaimId,
     },
 }

@@ -426,6 +426,11 @@ offer_id!(
     InverseOfferId,
     'i'
 );
+offer_id!(
+    /// A claim: the master epoch that made it and a number within it.
+    ClaimId,
+    'p'
+);
 
 /// SHA-256 over the canonical form of a pod template.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

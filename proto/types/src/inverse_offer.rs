@@ -1,11 +1,11 @@
 //! Inverse offers: the master asks a framework to give up what it holds on an agent, for a reason and
 //! until a deadline, after which nobody is asked any more.
 
-use crate::ids::{AgentId, AgentName, InverseOfferId, TaskName};
+use crate::ids::{AgentId, AgentName, FrameworkId, GroupName, InverseOfferId, RoleName, TaskName};
 use crate::units::{DurationMs, WallTime};
 use serde::{Deserialize, Serialize};
 
-/// Why an agent is emptied.
+/// Why an agent is emptied, or some tasks on it are to go.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VacateReason {
@@ -19,6 +19,15 @@ pub enum VacateReason {
         duration: DurationMs,
         /// What its operator says about it.
         message: String,
+    },
+    /// Room is made for another demand (K11).
+    Preemption {
+        /// Who gets it.
+        framework: FrameworkId,
+        /// For which of its groups.
+        group: GroupName,
+        /// The role that pays for it.
+        role: RoleName,
     },
 }
 

@@ -29,6 +29,7 @@
 
 pub mod agent;
 pub mod attributes;
+pub mod claim;
 pub mod cursor;
 pub mod demand;
 pub mod executor;
@@ -54,6 +55,7 @@ pub mod weight;
 mod words;
 
 pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
+pub use claim::{Claim, ClaimMark};
 pub use cursor::Cursor;
 pub use hold::{Hold, HoldId, HoldKey};
 pub use ids::*;

@@ -184,6 +184,8 @@ pub struct TaskRecord {
     pub agent_name: AgentName,
     /// Where it is reached.
     pub address: String,
+    /// As in its launch.
+    pub priority: i32,
 }
 
 /// Why an agent that may hold tasks of the framework has not answered (K2).

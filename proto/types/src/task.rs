@@ -129,6 +129,8 @@ pub enum StatusReason {
     Drained,
     /// A maintenance window of its agent began, and it was still there.
     Maintenance,
+    /// Room was made for a guarantee, or for a higher priority (K11).
+    Preempted,
     /// It ignored the signal until its grace was over.
     KilledAfterGrace,
     /// Its alive check failed.
@@ -253,6 +255,7 @@ crate::words::words!(StatusReason {
     KilledByOperator = "killed_by_operator",
     Drained = "drained",
     Maintenance = "maintenance",
+    Preempted = "preempted",
     KilledAfterGrace = "killed_after_grace",
     CheckFailed = "check_failed",
     StartupTimeout = "startup_timeout",

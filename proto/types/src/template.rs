@@ -293,6 +293,9 @@ pub struct TaskLaunch {
     pub labels: BTreeMap<String, String>,
     /// The demand group that it serves (K10).
     pub group: Option<GroupName>,
+    /// Tasks of lower priority make room for those of higher ones of the same top role (K11).
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// Replaces the placeholders of one launch. What comes of them is bounded: a small template and small

@@ -4,7 +4,9 @@
 
 use crate::agent::{AgentLaunch, AgentOrder};
 use crate::attributes::{Attribute, Attributes};
+use crate::claim::Claim;
 use crate::hold::{Hold, HoldKind};
+use crate::ids::TaskKey;
 use crate::inverse_offer::{InverseOffer, VacateReason};
 use crate::offer::Offer;
 use crate::refusal::Refusal;
@@ -102,6 +104,7 @@ impl Weight for TaskRecord {
             + group
             + text(self.agent_name.as_str())
             + text(&self.address)
+            + NUMBER
     }
 }
 
@@ -125,6 +128,9 @@ impl Weight for InverseOffer {
         let reason = match &self.reason {
             VacateReason::Drain => PART,
             VacateReason::Maintenance { message, .. } => PART + 2 * NUMBER + text(message),
+            VacateReason::Preemption { group, role, .. } => {
+                PART + NUMBER + text(group.as_str()) + text(role.as_str())
+            }
         };
         let tasks: usize = self.tasks.iter().map(|task| text(task.as_str())).sum();
         3 * PART + 4 * NUMBER + text(self.agent_name.as_str()) + tasks + reason
@@ -191,7 +197,7 @@ impl Weight for TaskLaunch {
     fn weight(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
         2 * PART
-            + 2 * NUMBER
+            + 3 * NUMBER
             + DIGEST
             + text(self.name.as_str())
             + self.resources.weight()
@@ -242,6 +248,22 @@ impl Weight for AgentOrder {
                 Self::Acknowledge { except, .. } => except.len() * NUMBER,
                 Self::ApplyHold { hold } => hold.weight(),
                 Self::RemoveHold { id, .. } => text(&id.to_string()),
+                Self::Preempt { claim, tasks, .. } => {
+                    let task = |key: &TaskKey| PART + NUMBER + text(key.name.as_str());
+                    claim.weight() + tasks.iter().map(task).sum::<usize>()
+                }
+                Self::DropClaim { claim } => text(&claim.to_string()),
             }
+    }
+}
+
+impl Weight for Claim {
+    fn weight(&self) -> usize {
+        PART + 2 * NUMBER
+            + text(&self.id.to_string())
+            + text(self.group.as_str())
+            + text(self.role.as_str())
+            + self.resources.weight()
+            + self.creditor.as_ref().map_or(0, |role| text(role.as_str()))
     }
 }

@@ -396,6 +396,47 @@ impl FairTree {
         found
     }
 
+    /// The lowest role above a client that is itself guaranteed some of `amounts` and lacks as much.
+    pub(crate) fn creditor(&self, client: u32, amounts: &Amounts) -> Option<&RoleName> {
+        if self.quotas.guarantees == 0 {
+            return None;
+        }
+        self.roles_above(client).find_map(|index| {
+            let node = &self.nodes[index];
+            let Place::Role(name) = &node.place else { return None };
+            let guarantee = &node.quota.as_deref()?.guarantee;
+            let wanted = guarantee.iter().map(|(d, most)| (*d, *most, amounts.get(*d)));
+            let mut wanted = wanted.filter(|(_, _, wanted)| *wanted > 0).peekable();
+            let is_owed = wanted.peek().is_some()
+                && wanted.all(|(d, most, wanted)| node.consumed(d).saturating_add(wanted) <= most);
+            is_owed.then_some(name)
+        })
+    }
+
+    /// What a role is guaranteed: dimension, guarantee and what it consumes of it.
+    pub(crate) fn guarantees_of(
+        &self,
+        role: &RoleName,
+    ) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
+        let node = self.roles.get(role).map(|index| &self.nodes[*index]);
+        node.into_iter().flat_map(|node| {
+            let guarantees = node.quota.iter().flat_map(|quota| &quota.guarantee);
+            guarantees.map(|(d, guarantee)| (*d, *guarantee, node.consumed(*d)))
+        })
+    }
+
+    /// Whether a role above a client consumes more of something in `amounts` than its limit, set lower
+    /// since, allows.
+    pub(crate) fn is_beyond_limit(&self, client: u32, amounts: &Amounts) -> bool {
+        self.quotas.limits > 0
+            && self.roles_above(client).any(|index| {
+                let node = &self.nodes[index];
+                let limits = node.quota.iter().flat_map(|quota| &quota.limit);
+                let mut named = limits.filter(|(dimension, _)| amounts.get(*dimension) > 0);
+                named.any(|(dimension, limit)| node.consumed(*dimension) > *limit)
+            })
+    }
+
     /// The first role above a client whose limit has no room for `amounts` more.
     pub(crate) fn limiting(&self, client: u32, amounts: &Amounts) -> Option<u32> {
         if self.quotas.limits == 0 {

@@ -60,7 +60,7 @@ impl Reference {
     }
 
     /// How much limits leave; `u64::MAX` without one.
-    fn limit_room(&self, key: &Key, name: &ResourceName, reserved: &Resources) -> u64 {
+    pub(super) fn limit_room(&self, key: &Key, name: &ResourceName, reserved: &Resources) -> u64 {
         let limits = Self::roles_above(key).filter_map(|role| {
             let limit = self.roles.get(&role)?.limit.get(name)?;
             let more = reserved.filtered(|entry| {
@@ -70,6 +70,14 @@ impl Reference {
             Some(limit.saturating_sub(self.consumed(&role, name) + more.scalar(name)))
         });
         limits.min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether the role, or one above it, consumes more than its limit.
+    pub(super) fn is_beyond_limit(&self, role: &RoleName, name: &ResourceName) -> bool {
+        std::iter::successors(Some(role.clone()), RoleName::parent).any(|role| {
+            let limit = self.roles.get(&role).and_then(|config| config.limit.get(name));
+            limit.is_some_and(|limit| self.consumed(&role, name) > limit)
+        })
     }
 
     pub(super) fn is_within_limits(&self, key: &Key, shape: &Resources) -> bool {

@@ -350,6 +350,7 @@ fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> D
         spread: false,
         gang_size: 1,
         deadline: None,
+        min_available: 0,
     }
 }
 
