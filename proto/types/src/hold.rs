@@ -328,6 +328,8 @@ pub enum Use {
     Offered,
     /// Nobody gets it, nor what it takes.
     Withheld,
+    /// The same, and what it takes is of holds that are withheld too.
+    WithheldWithin,
 }
 
 impl Standing {
@@ -338,7 +340,7 @@ impl Standing {
         let mut holds: Vec<(&Hold, Use)> = holds.into_iter().collect();
         holds.sort_by_key(|(hold, _)| (hold.levels().len(), hold.id));
         let (mut total, mut unfit) = (reported.clone(), Vec::new());
-        let mut withheld = Vec::new();
+        let (mut withheld, mut within) = (Vec::new(), Resources::new());
         for (hold, used) in holds {
             let held = hold.held();
             let made = total.checked_sub(&hold.resources).and_then(|rest| rest.checked_add(&held));
@@ -349,12 +351,20 @@ impl Standing {
                     continue;
                 }
             }
-            if used == Use::Withheld {
-                withheld.push(held);
+            match used {
+                Use::Offered => {}
+                Use::Withheld => withheld.push(held),
+                Use::WithheldWithin => {
+                    withheld.push(held);
+                    within = within.checked_add(&hold.resources).unwrap_or(within);
+                }
             }
         }
         for held in withheld.iter().rev() {
-            total = without(&total, held);
+            // What others take of it is taken with them, and not of what is like it.
+            let rest = without(held, &within);
+            within = without(&within, held);
+            total = without(&total, &rest);
         }
         Self { total, unfit }
     }

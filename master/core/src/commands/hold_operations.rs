@@ -5,6 +5,7 @@
 use crate::limits;
 use crate::master::Master;
 use crate::registry::HoldIntent;
+use crate::state::holds::Writing;
 use proffer_types::hold::{Hold, HoldId, HoldKind, ReclaimPolicy, check_volumes, without};
 use proffer_types::offer::Operation;
 use proffer_types::resources::{Resource, ResourceError};
@@ -38,18 +39,20 @@ impl Master {
                 check_role(&purse.role, role)?;
                 check_principal(by, principal.as_ref())?;
                 self.check_limits(role, resources, Some(&purse.role))?;
-                spend(purse, resources)?;
+                let made = spend(purse, resources)?;
                 let kind = HoldKind::Reservation { role: role.clone(), labels: labels.clone() };
                 let id = HoldId::Reservation(ReservationId(self.next_number(before)));
-                vec![self.plan_made(by, *agent, (id, kind, *reclaim), resources, purse)?]
+                let plan = self.plan_made(by, *agent, (id, kind, *reclaim), resources, purse)?;
+                vec![HoldPlan { on: rests_on(resources, &made, before), ..plan }]
             }
             Operation::CreateVolume { agent, resources, container_path, shared, reclaim } => {
                 let purse = purse(purses, *agent)?;
-                spend(purse, resources)?;
+                let made = spend(purse, resources)?;
                 let container_path = container_path.clone();
                 let kind = HoldKind::Volume { container_path, shared: *shared };
                 let id = HoldId::Volume(VolumeId(self.next_number(before)));
-                vec![self.plan_made(by, *agent, (id, kind, *reclaim), resources, purse)?]
+                let plan = self.plan_made(by, *agent, (id, kind, *reclaim), resources, purse)?;
+                vec![HoldPlan { on: rests_on(resources, &made, before), ..plan }]
             }
             Operation::Unreserve { agent, resources } => {
                 spend(purse(purses, *agent)?, resources)?;
@@ -193,8 +196,24 @@ fn purse(purses: &mut Purses, agent: AgentId) -> Result<&mut Purse, Refusal> {
     purses.get_mut(&agent).ok_or_else(missing)
 }
 
-/// Takes it off what earlier operations make, and the rest off the leases.
-fn spend(purse: &mut Purse, resources: &Resources) -> Result<(), Refusal> {
+/// The holds of earlier operations that one rests on, if on nothing else.
+fn rests_on(resources: &Resources, made: &Resources, before: &[HoldPlan]) -> Vec<HoldId> {
+    if made != resources {
+        return Vec::new();
+    }
+    let gives = |plan: &&HoldPlan| match &plan.writing {
+        Writing::Put(record) => {
+            let held = record.hold.held();
+            let mut keys = held.entries().iter().map(|entry| &entry.key);
+            keys.any(|key| resources.get(key).is_some())
+        }
+        Writing::Delete => false,
+    };
+    before.iter().filter(gives).map(|plan| plan.key.id).collect()
+}
+
+/// Takes it off what earlier operations make, and the rest off the leases; returns the former.
+fn spend(purse: &mut Purse, resources: &Resources) -> Result<Resources, Refusal> {
     let made_left = without(&purse.made, resources);
     let lack = |error: ResourceError| lacking(purse, &error);
     let of_made = purse.made.checked_sub(&made_left).map_err(lack)?;
@@ -202,7 +221,7 @@ fn spend(purse: &mut Purse, resources: &Resources) -> Result<(), Refusal> {
     let left = purse.left.checked_sub(&of_leases).map_err(lack)?;
     let given_up = purse.given_up.checked_add(&of_leases).map_err(lack)?;
     (purse.made, purse.left, purse.given_up) = (made_left, left, given_up);
-    Ok(())
+    Ok(of_made)
 }
 
 /// A framework reserves for the role that pays, or for one below it.

@@ -52,6 +52,8 @@ pub(crate) struct HoldPlan {
     pub(crate) mark: u64,
     /// Offers that stand in its way.
     pub(crate) in_the_way: Vec<OfferId>,
+    /// Reservations of the same accept that it rests on.
+    pub(crate) on: Vec<HoldId>,
     /// What happens, in a sentence.
     pub(crate) message: String,
 }
@@ -174,7 +176,7 @@ impl Master {
             HoldRecord { agent, op: hold.op, hold, intent: HoldIntent::Pending, before: None };
         let (key, mark) = (HoldKey { agent, id }, id.number());
         let writing = Writing::Put(Box::new(record));
-        Ok(HoldPlan { key, writing, mark, in_the_way: Vec::new(), message })
+        Ok(HoldPlan { key, writing, mark, in_the_way: Vec::new(), on: Vec::new(), message })
     }
 
     /// What is reserved counts against the limits of its role and of all above it, but for those against
@@ -325,7 +327,14 @@ impl Master {
         let op = hold.op;
         let writing = HoldRecord { agent, hold, intent: HoldIntent::Pending, before, op };
         let (key, mark) = (HoldKey { agent, id }, self.cluster.hold_mark);
-        Ok(HoldPlan { key, writing: Writing::Put(Box::new(writing)), mark, in_the_way, message })
+        Ok(HoldPlan {
+            key,
+            writing: Writing::Put(Box::new(writing)),
+            mark,
+            in_the_way,
+            on: Vec::new(),
+            message,
+        })
     }
 
     pub(crate) fn plan_removal(&self, by: &Claimant, id: HoldId) -> Result<HoldPlan, Refusal> {
@@ -344,7 +353,7 @@ impl Master {
         let (agent, mark) = (record.agent, self.cluster.hold_mark);
         let key = HoldKey { agent, id };
         let plan = |writing: Writing, in_the_way: Vec<OfferId>, message: String| {
-            Ok(HoldPlan { key, writing, mark, in_the_way, message })
+            Ok(HoldPlan { key, writing, mark, in_the_way, on: Vec::new(), message })
         };
         let removing = || {
             let (intent, op) = (HoldIntent::Removing, record.op + 1);
@@ -422,7 +431,7 @@ impl Master {
         let op = op.max(hold.op);
         let record = HoldRecord { agent, hold, intent, before: None, op };
         let writing = Writing::Put(Box::new(record));
-        Ok(HoldPlan { key, writing, mark, in_the_way: Vec::new(), message })
+        Ok(HoldPlan { key, writing, mark, in_the_way: Vec::new(), on: Vec::new(), message })
     }
 
     /// A hold whose record is not being written.

@@ -7,7 +7,7 @@ use crate::master::Master;
 use crate::registry::{HoldIntent, HoldRecord, Record, RecordKey, RegistryChange};
 use crate::state::agents::Link;
 use crate::state::changes::RowKey;
-use crate::state::holds::Writing;
+use crate::state::holds::{HoldEntry, Writing};
 use crate::state::pending::Continuation;
 use proffer_allocator::Delta;
 use proffer_types::agent::AgentOrder;
@@ -74,6 +74,9 @@ impl Master {
         for plan in plans {
             self.rescind(&plan.in_the_way, "reserved");
             self.holds.begin(plan.key.id, plan.writing);
+            if let Some(entry) = self.holds.table.get_mut(&plan.key.id) {
+                entry.on = plan.on;
+            }
             self.settle_total(plan.key.agent);
         }
     }
@@ -230,6 +233,10 @@ impl Master {
         Some((standing.total, overbooked))
     }
 
+    fn is_hold_usable(&self, id: HoldId) -> bool {
+        self.holds.get(id).is_none_or(HoldEntry::is_usable)
+    }
+
     /// Everything that is booked on an agent, and which of it is lost. What is lost is kept from everybody
     /// until somebody has decided, as far as the agent has it.
     pub(crate) fn booked_at(&self, id: AgentId) -> (Vec<(&Hold, Use)>, Vec<HoldId>) {
@@ -242,11 +249,15 @@ impl Master {
                 continue;
             }
             let Some(record) = entry.record() else { continue };
-            let usable = entry.writing.is_none() && record.intent == HoldIntent::Applied;
+            let used = match entry.is_usable() {
+                true => Use::Offered,
+                false if entry.on.iter().any(|id| !self.is_hold_usable(*id)) => Use::WithheldWithin,
+                false => Use::Withheld,
+            };
             if record.intent == HoldIntent::Lost {
                 lost.push(hold);
             }
-            booked.push((&record.hold, if usable { Use::Offered } else { Use::Withheld }));
+            booked.push((&record.hold, used));
         }
         let from = HoldKey { agent: id, id: HoldId::Reservation(Default::default()) };
         let quarantined = self.holds.quarantined.range(from..).take_while(|key| key.agent == id);

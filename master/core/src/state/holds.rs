@@ -1,6 +1,6 @@
 //! Reservations and volumes as the registry has them, beside what their agents say (K18).
 
-use crate::registry::HoldRecord;
+use crate::registry::{HoldIntent, HoldRecord};
 use proffer_types::AgentId;
 use proffer_types::hold::{HoldId, HoldKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,17 @@ pub(crate) struct HoldEntry {
     pub(crate) durable: Option<HoldRecord>,
     /// Until it is durable nothing else of the hold changes, and nobody gets it.
     pub(crate) writing: Option<Writing>,
+    /// Made in one accept with it, and what it takes is of them. Known to the master that made it.
+    pub(crate) on: Vec<HoldId>,
 }
 
 impl HoldEntry {
+    /// Whether somebody may have it.
+    pub(crate) fn is_usable(&self) -> bool {
+        let is_applied = |record: &HoldRecord| record.intent == HoldIntent::Applied;
+        self.writing.is_none() && self.durable.as_ref().is_some_and(is_applied)
+    }
+
     /// As it is, or as it is about to be.
     pub(crate) fn record(&self) -> Option<&HoldRecord> {
         match &self.writing {
@@ -56,7 +64,7 @@ impl Holds {
 
     pub(crate) fn load(&mut self, id: HoldId, record: HoldRecord) {
         self.by_agent.entry(record.agent).or_default().insert(id);
-        self.table.insert(id, HoldEntry { durable: Some(record), writing: None });
+        self.table.insert(id, HoldEntry { durable: Some(record), ..HoldEntry::default() });
     }
 
     /// A write begins.

@@ -697,6 +697,25 @@ fn k18_a_framework_reserves_and_makes_a_volume_on_it_in_one_accept() {
     assert_eq!((story.rows().len(), story.total().as_str()), (0, PLAIN));
 }
 
+/// What is like it and belongs to others stays theirs meanwhile.
+#[test]
+fn i3_a_volume_on_a_reservation_of_its_own_accept_takes_nothing_of_another() {
+    let mut story = Story::new();
+    let mut svc = framework(&mut story);
+    let offers: Vec<Offer> = svc.offers.values().cloned().collect();
+    let (refusal, _) = accept(&mut story, &mut svc, &offers, vec![of_role("disk:30B", "eng")]);
+    assert_eq!(refusal, None);
+    story.settle();
+    assert_eq!(story.total(), "cpus:8;mem:16GiB;disk:70B;disk(eng):30B");
+    let offers = [lease(&mut story, &svc, &"disk:50B".parse().expect("legal"))];
+    let operations = vec![of_role("disk:50B", "eng"), on(reserved_disk(20))];
+    let (refusal, holds) = accept(&mut story, &mut svc, &offers, operations);
+    assert_eq!((refusal, holds.len()), (None, 2));
+    assert_eq!(story.total(), "cpus:8;mem:16GiB;disk:20B;disk(eng):30B", "while both are made");
+    story.settle();
+    assert_eq!(story.total(), "cpus:8;mem:16GiB;disk:20B;disk(eng):60B;disk(eng)[v3]:20B");
+}
+
 #[test]
 fn all_operations_of_an_accept_or_none_and_the_one_at_fault_is_named() {
     let mut story = Story::new();
