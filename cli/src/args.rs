@@ -316,8 +316,28 @@ pub(crate) struct Master {
     /// demand.
     #[arg(long, help_heading = "Allocation")]
     pub scarce_for_need_only: bool,
+    /// What tasks of others are ended for when a demand finds no place.
+    #[arg(long, value_enum, default_value = "all", help_heading = "Allocation")]
+    pub preempt_for: PreemptFor,
+    /// How long a demand finds no place before that.
+    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Allocation")]
+    pub preempt_after: String,
+    /// How long such tasks have until they are killed.
+    #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Allocation")]
+    pub preempt_grace: String,
     #[command(flatten)]
     pub listener: Listener,
+}
+
+/// What tasks of others are ended for.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PreemptFor {
+    /// Nothing.
+    Nothing,
+    /// What a role is guaranteed and lacks.
+    Guarantees,
+    /// That, and higher priorities within one top role.
+    All,
 }
 
 /// What keeps the registry.

@@ -42,7 +42,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use advertise::AdvertiseError;
-pub use proffer_master_core::{Config as CoreConfig, Policy};
+pub use proffer_master_core::{Config as CoreConfig, Policy, PreemptFor, Preemption};
 pub use registry_reader::ReadError;
 pub use term::TermError;
 pub use view::{View, ViewReader};

@@ -1,6 +1,7 @@
 //! What survives the agent: one record per object, written by value. `Checkpoint` is the sum of all
 //! writes, as it is read at the next start.
 
+use proffer_types::claim::Claim;
 use proffer_types::hold::{Hold, HoldId};
 use proffer_types::ids::{
     AgentId, ContainerId, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
@@ -8,6 +9,7 @@ use proffer_types::ids::{
 };
 use proffer_types::task::TaskStatus;
 use proffer_types::template::{KillPolicy, PodTemplate, TaskLaunch};
+use proffer_types::units::Monotonic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -40,6 +42,8 @@ pub enum KillCause {
     Drain,
     /// A maintenance window of its agent has begun.
     Maintenance,
+    /// Room is made for another demand.
+    Preemption,
     /// Its alive check failed.
     AliveCheck,
     /// Its startup check did not pass in time.
@@ -57,6 +61,15 @@ pub struct KillIntent {
     pub detail: String,
 }
 
+/// A task is to make room, and has some time left for it (K11).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimCheckpoint {
+    /// For what.
+    pub claim: Claim,
+    /// When it is killed, on the machine's clock since its start.
+    pub until: Monotonic,
+}
+
 /// A task that was taken or refused, and not forgotten.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TaskCheckpoint {
@@ -72,6 +85,9 @@ pub struct TaskCheckpoint {
     pub kill: Option<KillIntent>,
     /// Its startup checks have passed.
     pub startup_passed: bool,
+    /// Set while it is to make room.
+    #[serde(default)]
+    pub claim: Option<ClaimCheckpoint>,
 }
 
 impl TaskCheckpoint {

@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod checks;
+pub(crate) mod claim;
 mod container;
 mod deadline_reached;
 mod end_tasks;

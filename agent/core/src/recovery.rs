@@ -100,6 +100,7 @@ impl Agent {
             let found = found.containers.get(&container).unwrap_or(&FoundState::Absent);
             agent.recover_task(&container, record, found, same_boot, &mut turn);
         }
+        agent.recover_claims();
         agent.recover_holds(holds, found, &mut turn);
         agent.drop_unused_templates(&mut turn);
         agent.resume_ends(&mut turn);

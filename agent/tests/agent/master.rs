@@ -181,6 +181,8 @@ impl Agent {
             variables: BTreeMap::from([("number".to_owned(), number.to_string())]),
             labels: BTreeMap::new(),
             group: None,
+            priority: 0,
+            min_available: 0,
         };
         let role = RoleName::new("test").unwrap();
         let task = AgentLaunch { framework: FRAMEWORK, role, launch };

@@ -1,10 +1,10 @@
 //! `proffer master`: flags into settings, then run until a signal.
 
-use crate::args::{Global, Listener, Master, StoreKind};
+use crate::args::{self, Global, Listener, Master, StoreKind};
 use crate::exit::{ExitCode, Failure};
 use crate::{output, shutdown, token};
 use proffer_master::store::etcd::EtcdConfig;
-use proffer_master::{CoreConfig, Policy, Settings, StoreChoice};
+use proffer_master::{CoreConfig, Policy, PreemptFor, Preemption, Settings, StoreChoice};
 use proffer_net::tls::ClientTlsFiles;
 use proffer_net::{ListenConfig, Tokens, local};
 use proffer_types::{DurationMs, ResourceName};
@@ -50,6 +50,15 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
                 fair_excluded: names("fair-exclude", &args.fair_exclude)?,
                 scarce: names("scarce", &args.scarce)?,
                 scarce_for_need_only: args.scarce_for_need_only,
+            },
+            preemption: Preemption {
+                preempt_for: match args.preempt_for {
+                    args::PreemptFor::Nothing => PreemptFor::Nothing,
+                    args::PreemptFor::Guarantees => PreemptFor::Guarantees,
+                    args::PreemptFor::All => PreemptFor::All,
+                },
+                after: span("preempt-after", &args.preempt_after)?,
+                grace: span("preempt-grace", &args.preempt_grace)?,
             },
             ..CoreConfig::default()
         },

@@ -157,6 +157,9 @@ fn remark(it: &InstanceView) -> String {
         Some(VacateReason::Maintenance { .. }) => {
             "leaves: its agent is to be maintained".to_owned()
         }
+        Some(VacateReason::Preemption { framework, group, .. }) => {
+            format!("leaves: room is made for {group} of {framework}")
+        }
         None => it.message.lines().next().unwrap_or_default().to_owned(),
     }
 }

@@ -208,6 +208,8 @@ impl Context {
             variables,
             labels: request.labels.clone(),
             group: Some(waiting.group.clone()),
+            priority: request.priority,
+            min_available: request.min_available,
         };
         self.note_launch(offer, &launch, Some(waiting));
         launch
@@ -246,6 +248,8 @@ impl Context {
             group: launch.group.clone(),
             agent_name: offer.agent_name.clone(),
             address: offer.address.clone(),
+            priority: launch.priority,
+            min_available: launch.min_available,
         }
     }
 

@@ -101,8 +101,10 @@ pub struct TaskRequest {
     pub labels: BTreeMap<String, String>,
     /// All must hold of the agent.
     pub constraints: Vec<Constraint>,
-    /// Served before lower ones of the same role.
+    /// Served before lower ones of the same role; tasks of lower priority of the same top role end for it.
     pub priority: i32,
+    /// Its task is ended for others only as long as so many of its demand group are available without it.
+    pub min_available: u32,
     /// Most tasks of its demand group on one agent; `None`: any number.
     pub per_agent_max: Option<u32>,
     /// Prefer agents with the fewest tasks of its demand group.
@@ -130,6 +132,7 @@ impl TaskRequest {
             labels: BTreeMap::new(),
             constraints: Vec::new(),
             priority: 0,
+            min_available: 0,
             per_agent_max: None,
             spread: false,
             group: "tasks".to_owned(),
@@ -173,10 +176,17 @@ impl TaskRequest {
         self
     }
 
-    /// Served before lower ones of the same role.
+    /// Served before lower ones of the same role; tasks of lower priority of the same top role end for it.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Its task is ended for others only as long as so many of its demand group are available without it.
+    #[must_use]
+    pub fn min_available(mut self, count: u32) -> Self {
+        self.min_available = count;
         self
     }
 

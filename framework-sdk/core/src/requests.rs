@@ -350,7 +350,6 @@ fn group_of(request: &TaskRequest) -> Result<DemandGroup, Refusal> {
         spread: request.spread,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     };
     group.validate().map_err(|refusal| refusal.within("demand"))?;
     // Named by content: the next replica names the same group for the same requests, so the

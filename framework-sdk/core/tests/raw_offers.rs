@@ -53,6 +53,8 @@ impl Framework for Picker {
                     variables: BTreeMap::new(),
                     labels: BTreeMap::new(),
                     group: None,
+                    priority: 0,
+                    min_available: 0,
                 };
                 let operation = Operation::Launch { agent: offer.agent, tasks: vec![launch] };
                 ctx.accept(&[offer.id], vec![operation], DurationMs(0)).expect("it is held");

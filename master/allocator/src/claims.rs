@@ -203,6 +203,18 @@ impl Allocator {
         found
     }
 
+    /// What claims hold on an agent.
+    #[must_use]
+    pub fn claimed(&self, agent: AgentId) -> Resources {
+        let slot = self.slots.get(&agent).copied();
+        let on_it = self.claims.values().filter(|claim| Some(claim.slot) == slot);
+        let held = on_it.fold(Amounts::default(), |mut sum, claim| {
+            sum.add_all(&claim.held);
+            sum
+        });
+        self.dimensions.join(&held, &[], &[])
+    }
+
     /// How many tasks of just this kind the group of a claim still lacks.
     #[must_use]
     pub fn claimable(&self, id: ClaimId) -> u32 {

@@ -376,7 +376,6 @@ fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
         spread: stated.spread,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     };
     group.validate().is_ok().then_some(group)
 }

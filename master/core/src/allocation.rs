@@ -228,6 +228,7 @@ impl Master {
             }
         }
         self.tell_allocator(Delta::AgentRemoved { agent: id });
+        self.forget_claims_on(id);
         for key in uncharged {
             self.count_out_of_reach(&key);
         }
@@ -371,6 +372,7 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
         | Delta::Filtered { agent, .. } => Some(*agent),
         Delta::Allocated(usage) | Delta::Released(usage) => Some(usage.agent),
         Delta::Offered(decision) => Some(decision.agent),
+        Delta::Claimed { agent, .. } => Some(*agent),
         Delta::PolicySet { .. }
         | Delta::RoleSet { .. }
         | Delta::FrameworkAdded { .. }
@@ -380,6 +382,7 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
         | Delta::Suppressed { .. }
         | Delta::FiltersCleared { .. }
         | Delta::OutOfReach { .. }
+        | Delta::ClaimEnded { .. }
         | Delta::Returned { .. } => None,
     }
 }

@@ -40,6 +40,42 @@ pub struct Config {
     pub capability_secret: Vec<u8>,
     /// What counts for shares, and who may use what is scarce.
     pub policy: Policy,
+    /// For whom tasks of others are ended.
+    pub preemption: Preemption,
+}
+
+/// What tasks of others are ended for (K11).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreemptFor {
+    /// Nothing.
+    Nothing,
+    /// What a role is guaranteed and lacks.
+    Guarantees,
+    /// That, and higher priorities within one top role.
+    #[default]
+    All,
+}
+
+/// When tasks of others are ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Preemption {
+    /// What for.
+    pub preempt_for: PreemptFor,
+    /// A demand that finds no place for so long is made one.
+    pub after: DurationMs,
+    /// How long victims have, and their frameworks to free as much in another way.
+    pub grace: DurationMs,
+}
+
+impl Default for Preemption {
+    fn default() -> Self {
+        Self {
+            preempt_for: PreemptFor::All,
+            after: DurationMs::from_secs(10),
+            grace: DurationMs::from_secs(30),
+        }
+    }
 }
 
 impl Default for Config {
@@ -60,6 +96,7 @@ impl Default for Config {
             occupancy_sweep: DurationMs::from_secs(60),
             capability_secret: Vec::new(),
             policy: Policy::default(),
+            preemption: Preemption::default(),
         }
     }
 }

@@ -63,6 +63,10 @@ impl Master {
         if agent.in_pool
             && let Ok(free) = total.checked_sub(&used).and_then(|rest| rest.checked_sub(&held))
         {
+            let claimed = self.allocator.claimed(id);
+            let free = free
+                .checked_sub(&claimed)
+                .map_err(|_| format!("I4 {id}: claims hold {claimed} of {free}"))?;
             let plain = free.filtered(|entry| entry.key.is_plain());
             let known = self.allocator.free(id).filtered(|entry| entry.key.is_plain());
             holds(plain == known, || {

@@ -29,7 +29,7 @@ mod turn;
 
 pub use capability::{agent_capability_key, framework_capability_key};
 pub use command::{Command, Peer, StatePage, WriteResult};
-pub use config::Config;
+pub use config::{Config, PreemptFor, Preemption};
 pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLane};
 pub use master::{Counters, Master};
 pub use proffer_allocator::Policy;

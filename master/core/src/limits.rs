@@ -159,3 +159,9 @@ pub const REFUSE_FOR_MAX_MS: u64 = 365 * 24 * 3_600_000;
 
 /// An inbox older than this means that silence proves nothing (K15).
 pub const INBOX_LAG_MAX_MS: u64 = 1000;
+
+/// Agents that are looked at for victims at a time (K7).
+pub const SEARCH_AGENTS_MAX: usize = 500;
+
+/// Claims at a time.
+pub const CLAIMS_MAX: usize = 100;

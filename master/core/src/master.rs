@@ -10,6 +10,7 @@ use crate::limits;
 use crate::registry::{ClusterRecord, RegistryChange, RegistryImage};
 use crate::state::agents::Agents;
 use crate::state::changes::{Changes, RowKey};
+use crate::state::claims::Claims;
 use crate::state::connections::Connections;
 use crate::state::deadlines::Deadlines;
 use crate::state::frameworks::Frameworks;
@@ -78,6 +79,7 @@ pub struct Master {
     pub(crate) windows: Windows,
     pub(crate) occupancy: Occupancy,
     pub(crate) holds: Holds,
+    pub(crate) claims: Claims,
     pub(crate) pending: Pending,
     pub(crate) deadlines: Deadlines,
     pub(crate) changes: Changes,
@@ -126,6 +128,7 @@ impl Master {
             windows: Windows::default(),
             occupancy: Occupancy::default(),
             holds: Holds::default(),
+            claims: Claims::default(),
             pending: Pending::default(),
             deadlines: Deadlines::default(),
             changes: Changes::default(),

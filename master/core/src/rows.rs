@@ -143,6 +143,9 @@ fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {
     let why = match &vacating.reason {
         VacateReason::Drain => "is being drained".to_owned(),
         VacateReason::Maintenance { message, .. } => format!("is to be maintained ({message})"),
+        VacateReason::Preemption { framework, group, role } => {
+            format!("is to make room for {group} of {framework} in role {role}")
+        }
     };
     let holder = vacating.holders.iter().find(|it| it.framework == task.status.framework);
     let then = match (vacating.is_binding, holder.map(|holder| &holder.answer)) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod changes;
+pub(crate) mod claims;
 pub(crate) mod connections;
 pub(crate) mod deadlines;
 pub(crate) mod frameworks;

@@ -74,6 +74,7 @@ impl Master {
         }
         self.reclaim();
         self.recount_vacated(now);
+        self.settle_claims(now);
         self.allocate(budget, now);
         self.flush(now);
         self.publish(now);
@@ -91,6 +92,9 @@ impl Master {
             self.allocation_unfinished = turn.more;
             for decision in turn.decisions {
                 let framework = decision.framework;
+                if let Some(claim) = decision.claim {
+                    self.claim_met(claim);
+                }
                 match self.make_offer(decision, now) {
                     Some(offer) => self.gather_offer(framework, offer),
                     // Somebody else may have it, next turn.

@@ -1,9 +1,7 @@
 //! agent.proto: frames, messages and orders between an agent and the master.
 
 use super::bounds::{CALLS_MAX, EXCEPTIONS_MAX, ITEMS_MAX};
-use super::field::{
-    bounded, from_ref, known, list, name, numbers, optional_name, part, required,
-};
+use super::field::{bounded, from_ref, known, list, name, numbers, optional_name, part, required};
 use super::resources::{resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
@@ -12,7 +10,8 @@ use proffer_types::agent::{
 };
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentSession, Claim, ClaimMark, DurationMs, FrameworkId, LogIncarnation, MasterEpoch, Refusal, TaskKey,
+    AgentId, AgentSession, Claim, ClaimMark, DurationMs, FrameworkId, LogIncarnation, MasterEpoch,
+    Refusal, TaskKey,
 };
 
 impl From<AgentUp> for pb::AgentUp {

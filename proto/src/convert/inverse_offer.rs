@@ -5,7 +5,9 @@ use super::field::{list, name, names, part, required};
 use crate::pb;
 use proffer_types::inverse_offer::{InverseAnswer, InverseOffer, VacateReason};
 use proffer_types::operator::{VacateHolder, Vacating};
-use proffer_types::{AgentId, DurationMs, FrameworkId, InverseOfferId, MasterEpoch, Refusal, WallTime};
+use proffer_types::{
+    AgentId, DurationMs, FrameworkId, InverseOfferId, MasterEpoch, Refusal, WallTime,
+};
 
 impl From<InverseOfferId> for pb::InverseOfferId {
     fn from(id: InverseOfferId) -> Self {

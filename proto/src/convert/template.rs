@@ -187,6 +187,7 @@ impl From<TaskLaunch> for pb::TaskLaunch {
             labels: launch.labels,
             group: launch.group.map(String::from),
             priority: launch.priority,
+            min_available: launch.min_available,
         }
     }
 }
@@ -203,6 +204,7 @@ impl TryFrom<pb::TaskLaunch> for TaskLaunch {
             labels: labels(launch.labels, "labels")?,
             group: optional_name(launch.group.as_deref(), "group")?,
             priority: launch.priority,
+            min_available: launch.min_available,
         })
     }
 }

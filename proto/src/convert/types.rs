@@ -256,6 +256,7 @@ impl From<TaskRecord> for pb::TaskRecord {
             agent_name: record.agent_name.into(),
             address: record.address,
             priority: record.priority,
+            min_available: record.min_available,
         }
     }
 }
@@ -274,6 +275,7 @@ impl TryFrom<pb::TaskRecord> for TaskRecord {
             agent_name: name(&record.agent_name, "agent_name")?,
             address: record.address,
             priority: record.priority,
+            min_available: record.min_available,
         })
     }
 }
@@ -375,7 +377,6 @@ impl From<DemandGroup> for pb::DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline_ms: group.deadline.map(|deadline| deadline.0),
-            min_available: group.min_available,
         }
     }
 }
@@ -396,7 +397,6 @@ impl TryFrom<pb::DemandGroup> for DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline: group.deadline_ms.map(DurationMs),
-            min_available: group.min_available,
         })
     }
 }

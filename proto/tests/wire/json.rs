@@ -87,7 +87,6 @@ fn demand() -> DemandGroup {
         spread: true,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     }
 }
 

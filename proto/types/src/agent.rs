@@ -5,8 +5,8 @@ use crate::attributes::Attributes;
 use crate::claim::{Claim, ClaimMark};
 use crate::hold::{AgentHold, Hold, HoldId};
 use crate::ids::{
-    AgentId, AgentName, AgentSession, ClaimId, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskKey,
-    TaskName, TemplateDigest,
+    AgentId, AgentName, AgentSession, ClaimId, FrameworkId, LogIncarnation, MasterEpoch, RoleName,
+    TaskKey, TaskName, TemplateDigest,
 };
 use crate::refusal::Refusal;
 use crate::resources::Resources;

@@ -43,9 +43,6 @@ pub struct DemandGroup {
     /// Give up after this long; `None`: wait for ever. Later versions accept one.
     #[serde(default)]
     pub deadline: Option<DurationMs>,
-    /// Tasks of the group that preemption leaves alone: it never takes the group below so many (K11).
-    #[serde(default)]
-    pub min_available: u32,
 }
 
 impl DemandGroup {

@@ -186,6 +186,8 @@ pub struct TaskRecord {
     pub address: String,
     /// As in its launch.
     pub priority: i32,
+    /// As in its launch.
+    pub min_available: u32,
 }
 
 /// Why an agent that may hold tasks of the framework has not answered (K2).

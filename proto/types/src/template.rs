@@ -296,6 +296,9 @@ pub struct TaskLaunch {
     /// Tasks of lower priority make room for those of higher ones of the same top role (K11).
     #[serde(default)]
     pub priority: i32,
+    /// Preemption ends it only as long as so many tasks of its group are available without it (K11).
+    #[serde(default)]
+    pub min_available: u32,
 }
 
 /// Replaces the placeholders of one launch. What comes of them is bounded: a small template and small

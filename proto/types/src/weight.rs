@@ -104,7 +104,7 @@ impl Weight for TaskRecord {
             + group
             + text(self.agent_name.as_str())
             + text(&self.address)
-            + NUMBER
+            + 2 * NUMBER
     }
 }
 
@@ -197,7 +197,7 @@ impl Weight for TaskLaunch {
     fn weight(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| text(group.as_str()));
         2 * PART
-            + 3 * NUMBER
+            + 4 * NUMBER
             + DIGEST
             + text(self.name.as_str())
             + self.resources.weight()

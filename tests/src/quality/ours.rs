@@ -104,7 +104,6 @@ impl Ours {
                     spread: false,
                     gang_size: 1,
                     deadline: None,
-                    min_available: 0,
                 }
             };
             self.kinds[user].retain(|_, kind| kind.running > 0 || !kind.waiting.is_empty());

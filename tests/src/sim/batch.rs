@@ -169,6 +169,8 @@ impl Batch {
                 resources: needs(),
                 labels: BTreeMap::new(),
                 group: None,
+                priority: 0,
+                min_available: 0,
             });
         }
         if tasks.is_empty() {

@@ -41,6 +41,7 @@ impl Agent {
             Timer::StartupLimit { container, check } => {
                 self.startup_limit(&container, check, turn);
             }
+            Timer::Claim { container } => self.claim_due(&container, turn),
         }
     }
 

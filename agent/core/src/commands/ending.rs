@@ -36,9 +36,11 @@ pub(crate) fn classify(exit: &ContainerExit, kill: Option<&KillIntent>) -> Repor
 
 fn supervisor_lost(kill: Option<&KillIntent>) -> (TaskState, StatusReason, String) {
     let asked = kill.is_some_and(|kill| match kill.cause {
-        KillCause::Framework | KillCause::Operator | KillCause::Drain | KillCause::Maintenance => {
-            true
-        }
+        KillCause::Framework
+        | KillCause::Operator
+        | KillCause::Drain
+        | KillCause::Maintenance
+        | KillCause::Preemption => true,
         KillCause::AliveCheck | KillCause::StartupTimeout => false,
     });
     let state = if asked { TaskState::Killed } else { TaskState::Failed };
@@ -64,6 +66,7 @@ fn killed(exit: &ContainerExit, kill: Option<&KillIntent>) -> (TaskState, Status
         KillCause::Operator => (TaskState::Killed, StatusReason::KilledByOperator),
         KillCause::Drain => (TaskState::Killed, StatusReason::Drained),
         KillCause::Maintenance => (TaskState::Killed, StatusReason::Maintenance),
+        KillCause::Preemption => (TaskState::Killed, StatusReason::Preempted),
         KillCause::AliveCheck => (TaskState::Failed, StatusReason::CheckFailed),
         KillCause::StartupTimeout => (TaskState::Failed, StatusReason::StartupTimeout),
     };

@@ -98,6 +98,16 @@ impl Agent {
                     self.remove_hold(id, op, turn);
                 }
             }
+            AgentOrder::Preempt { claim, tasks, grace } => {
+                if self.may_obey(epoch, turn) {
+                    self.preempt(&claim, &tasks, grace, turn);
+                }
+            }
+            AgentOrder::DropClaim { claim } => {
+                if self.may_obey(epoch, turn) {
+                    self.drop_claim(claim, turn);
+                }
+            }
             AgentOrder::EndFramework { framework } => {
                 if self.may_obey(epoch, turn) {
                     self.end_framework(framework, turn);

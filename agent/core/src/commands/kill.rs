@@ -26,6 +26,7 @@ impl Kill {
             agent::KillCause::Operator => KillCause::Operator,
             agent::KillCause::Drain => KillCause::Drain,
             agent::KillCause::Maintenance => KillCause::Maintenance,
+            agent::KillCause::Preemption => KillCause::Preemption,
         };
         Self { cause, policy, detail: String::new() }
     }
@@ -42,6 +43,7 @@ pub(crate) fn reason_of(cause: KillCause) -> StatusReason {
         KillCause::Operator => StatusReason::KilledByOperator,
         KillCause::Drain => StatusReason::Drained,
         KillCause::Maintenance => StatusReason::Maintenance,
+        KillCause::Preemption => StatusReason::Preempted,
         KillCause::AliveCheck => StatusReason::CheckFailed,
         KillCause::StartupTimeout => StatusReason::StartupTimeout,
     }

@@ -159,8 +159,15 @@ impl Agent {
         };
         turn.statuses.push(status.clone());
         turn.touched.tasks.insert(container.clone());
-        let record =
-            TaskCheckpoint { framework, role, launch, status, kill: None, startup_passed: false };
+        let record = TaskCheckpoint {
+            framework,
+            role,
+            launch,
+            status,
+            kill: None,
+            startup_passed: false,
+            claim: None,
+        };
         let task = Task {
             record,
             announced: None,

@@ -2,14 +2,15 @@
 
 use crate::agent::{Agent, Goal, Turn};
 use crate::command::ConnectionId;
+use crate::commands::claim::mark_of;
 use crate::effect::Effect;
 use crate::state::link::{Link, silent_at};
 use crate::state::tasks::Task;
-use proffer_types::Weight;
 use proffer_types::agent::{AgentMessage, AgentTask, AgentUp};
 use proffer_types::hold::AgentHold;
 use proffer_types::ids::{AgentSession, MasterEpoch};
 use proffer_types::scheduler::TaskRecord;
+use proffer_types::{Monotonic, Weight};
 
 /// Bits of a session below the incarnation of the process.
 const SESSION_BITS: u32 = 20;
@@ -88,20 +89,20 @@ impl Agent {
             AgentSession((self.identity.incarnation << SESSION_BITS) | self.session_count);
         let sent_at = turn.now.monotonic;
         self.link = Link::Registering { connection, session, sent_at };
-        for messages in self.registration_frames() {
+        for messages in self.registration_frames(sent_at) {
             self.send(session, MasterEpoch(0), messages, turn);
         }
     }
 
     /// `Register`, everything taken and not forgotten in pages, `RegisterEnd`.
-    fn registration_frames(&self) -> Vec<Vec<AgentMessage>> {
+    fn registration_frames(&self, now: Monotonic) -> Vec<Vec<AgentMessage>> {
         let register =
             AgentMessage::Register { info: self.config.info.clone(), log: self.identity.log };
         let mut frames = vec![vec![register]];
         let mut page = Vec::new();
         let mut page_bytes = 0;
         for (_, task) in self.tasks.iter() {
-            let Some(entry) = self.list_entry(task) else { continue };
+            let Some(entry) = self.list_entry(task, now) else { continue };
             let bytes = size_of_entry(&entry);
             let full = page.len() >= self.config.limits.page_tasks_max.max(1);
             if full || (!page.is_empty() && page_bytes + bytes > PAGE_BYTES_MAX) {
@@ -127,7 +128,7 @@ impl Agent {
     }
 
     /// A task with its newest durable status.
-    fn list_entry(&self, task: &Task) -> Option<AgentTask> {
+    fn list_entry(&self, task: &Task, now: Monotonic) -> Option<AgentTask> {
         let status = task.announced.clone()?;
         let launch = &task.record.launch;
         let newest = status.id == task.record.status.id;
@@ -141,8 +142,11 @@ impl Agent {
             group: launch.group.clone(),
             agent_name: self.config.info.name.clone(),
             address: self.config.info.address.clone(),
+            priority: launch.priority,
+            min_available: launch.min_available,
         };
-        Some(AgentTask { record, acknowledged: newest && task.acknowledged })
+        let claim = mark_of(task, now);
+        Some(AgentTask { record, acknowledged: newest && task.acknowledged, claim })
     }
 
     /// Sends messages on the present connection.

@@ -22,6 +22,11 @@ pub(crate) enum Timer {
         /// Which of its checks.
         check: u32,
     },
+    /// A task's time to make room is over.
+    Claim {
+        /// Its container.
+        container: ContainerId,
+    },
 }
 
 /// Deadlines of tasks. Bounded: each check has at most two entries.

@@ -66,6 +66,8 @@ pub(crate) fn launch_of(template: &PodTemplate, number: u64, resources: &str) ->
             variables: BTreeMap::from([("port".to_owned(), "80".to_owned())]),
             labels: BTreeMap::new(),
             group: None,
+            priority: 0,
+            min_available: 0,
         },
     }
 }

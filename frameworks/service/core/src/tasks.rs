@@ -289,6 +289,7 @@ fn judge(instance: &Instance, task: &Task) -> End {
                 | StatusReason::KilledByOperator
                 | StatusReason::Drained
                 | StatusReason::Maintenance
+                | StatusReason::Preempted
                 | StatusReason::StoppedWhileDisconnected
         );
     if had_no_room || is_lost {
@@ -305,6 +306,7 @@ fn why(offer: &InverseOffer) -> &'static str {
     match offer.reason {
         VacateReason::Drain => "it is drained",
         VacateReason::Maintenance { .. } => "it is to be maintained",
+        VacateReason::Preemption { .. } => "room is made there for others",
     }
 }
 

@@ -69,7 +69,6 @@ pub(crate) fn group(shape: &str, role: RoleName, target: u64) -> DemandGroup {
         spread: false,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     }
 }
 

@@ -31,7 +31,6 @@ pub(crate) fn group(name: &str, role_name: &str, shape: &str, target: u32) -> De
         spread: false,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     }
 }
 

@@ -66,6 +66,8 @@ impl Master {
             Deadline::Schedule => self.look_at_schedule(now),
             Deadline::OccupancySweep => self.sweep_occupancy(now),
             Deadline::Heartbeats => self.send_heartbeats(now),
+            Deadline::Preemption => self.preemption_due(now),
+            Deadline::Claim(id) => self.claim_overdue(id, now),
         }
     }
 
@@ -104,7 +106,9 @@ fn proves_silence(due: Deadline) -> bool {
         | Deadline::Window(_)
         | Deadline::Schedule
         | Deadline::OccupancySweep
-        | Deadline::Heartbeats => false,
+        | Deadline::Heartbeats
+        | Deadline::Preemption
+        | Deadline::Claim(_) => false,
     }
 }
 
@@ -121,6 +125,8 @@ fn writes(due: Deadline) -> bool {
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
         | Deadline::InverseOffer(..)
-        | Deadline::Heartbeats => false,
+        | Deadline::Heartbeats
+        | Deadline::Preemption
+        | Deadline::Claim(_) => false,
     }
 }

@@ -92,6 +92,7 @@ impl Master {
             format!("{} is active with epoch {}", entry.record.replica, entry.record.epoch);
         self.frameworks.unsent.insert(id);
         self.tell_all_asks(id, now);
+        self.tell_all_claims(id, now);
         self.deadlines.clear(Deadline::FrameworkFailover(id));
         self.deadlines.clear(Deadline::FrameworkPromote(id));
         self.deadlines.set(

@@ -89,6 +89,8 @@ impl Master {
             group: launch.group.clone(),
             agent_name: info.name.clone(),
             address: info.address.clone(),
+            priority: launch.priority,
+            min_available: launch.min_available,
         }
     }
 

@@ -120,6 +120,7 @@ impl Master {
         let sweep = now.monotonic.after(self.config.occupancy_sweep);
         self.deadlines.set(Deadline::OccupancySweep, sweep);
         self.send_heartbeats(now);
+        self.preemption_due(now);
         let gone = self.agents.table.iter().filter(|(_, agent)| agent.link == Link::Gone);
         self.occupancy.stale.extend(gone.map(|(id, _)| *id));
     }

@@ -15,6 +15,7 @@ use proffer_types::{AgentId, Now, TaskKey, TaskState};
 use std::collections::BTreeSet;
 
 use super::agent_statuses::cut_message;
+use super::preempt::marks_of;
 
 impl Master {
     /// The record says reachable and nobody is there: from unreachable it becomes awaited.
@@ -74,9 +75,11 @@ impl Master {
             capability_key: agent_capability_key(&self.config.capability_secret, id),
         };
         self.order(id, orders);
+        let marks = marks_of(&tasks);
         self.take_list(id, tasks, now);
         self.reconcile_holds(id, now);
         self.repeat_orders(id, now);
+        self.take_claims(id, marks, now);
         self.tasks_changed(id);
         self.deadlines
             .set(Deadline::Agent(id), now.monotonic.after(self.config.agent_unreachable_after));

@@ -174,7 +174,7 @@ impl Master {
 
     /// One task of an agent's list.
     pub(crate) fn take_listed(&mut self, id: AgentId, listed: AgentTask, now: Now) {
-        let AgentTask { record, acknowledged } = listed;
+        let AgentTask { record, acknowledged, claim: _ } = listed;
         let key = record.status.key();
         if !self.know_framework(id, &record) {
             return;

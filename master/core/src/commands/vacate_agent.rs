@@ -198,6 +198,9 @@ impl Master {
             return self.refuse_call(framework, "decline_inverse_offers", refusal);
         }
         for offer in offers {
+            if self.claim_answered(framework, *offer, answer, now) {
+                continue;
+            }
             let Some(entry) = self.frameworks.get(framework) else { return };
             let Some(id) = entry.asked.get(offer).copied() else { continue };
             self.deadlines.clear(Deadline::InverseOffer(id, framework));

@@ -1,6 +1,6 @@
 //! When to wake up, as data: one moment a subject, found in order.
 
-use proffer_types::{AgentId, FrameworkId, Monotonic, OfferId, WindowId};
+use proffer_types::{AgentId, ClaimId, FrameworkId, Monotonic, OfferId, WindowId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What falls due.
@@ -28,6 +28,10 @@ pub(crate) enum Deadline {
     OccupancySweep,
     /// Frameworks hear that the master is there.
     Heartbeats,
+    /// Somebody may starve.
+    Preemption,
+    /// A claim should have come true.
+    Claim(ClaimId),
 }
 
 #[derive(Clone, Default, Debug)]

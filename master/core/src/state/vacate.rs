@@ -41,6 +41,7 @@ impl Vacate {
         match self.reason {
             VacateReason::Drain => KillCause::Drain,
             VacateReason::Maintenance { .. } => KillCause::Maintenance,
+            VacateReason::Preemption { .. } => KillCause::Preemption,
         }
     }
 

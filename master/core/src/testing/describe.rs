@@ -89,6 +89,7 @@ fn order(order: &AgentOrder) -> String {
                 KillCause::Operator => " by operator",
                 KillCause::Drain => " to drain",
                 KillCause::Maintenance => " for maintenance",
+                KillCause::Preemption => " for preemption",
             };
             format!("kill {framework}/{task}{cause}")
         }
@@ -101,6 +102,11 @@ fn order(order: &AgentOrder) -> String {
             format!("apply {} op {}: {}", hold.id, hold.op, hold.held())
         }
         AgentOrder::RemoveHold { id, op } => format!("remove {id} op {op}"),
+        AgentOrder::Preempt { claim, tasks, grace } => {
+            let tasks: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+            format!("preempt {} for {} within {grace}", tasks.join(" "), claim.id)
+        }
+        AgentOrder::DropClaim { claim } => format!("drop {claim}"),
     }
 }
 
@@ -169,6 +175,7 @@ fn inverse_offer(offer: &InverseOffer) -> String {
     let why = match &offer.reason {
         VacateReason::Drain => "to drain".to_owned(),
         VacateReason::Maintenance { .. } => "for maintenance".to_owned(),
+        VacateReason::Preemption { framework, group, .. } => format!("for {group} of {framework}"),
     };
     let left = offer.deadline.map(|left| format!(" within {left}")).unwrap_or_default();
     format!("{} {why} {}{left}", offer.id, offer.agent)

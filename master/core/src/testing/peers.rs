@@ -13,9 +13,9 @@ use proffer_types::template::{
     ContainerTemplate, KillPolicy, OnDisconnect, PodTemplate, TaskLaunch,
 };
 use proffer_types::{
-    AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
-    GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal,
-    RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
+    AgentId, AgentName, AgentSession, Attributes, ClaimMark, DurationMs, FrameworkEpoch,
+    FrameworkId, GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch,
+    OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,8 @@ pub struct AgentPeer {
     pub hold_orders: Vec<AgentOrder>,
     /// Every launch that it was sent, taken or not.
     pub launched: Vec<TaskRecord>,
+    /// What its tasks are to make room for.
+    pub claims: BTreeMap<(FrameworkId, TaskName), ClaimMark>,
     sequences: BTreeMap<FrameworkId, u64>,
 }
 
@@ -71,6 +73,7 @@ impl AgentPeer {
             holds: BTreeMap::new(),
             hold_orders: Vec::new(),
             launched: Vec::new(),
+            claims: BTreeMap::new(),
             sequences: BTreeMap::new(),
         }
     }
@@ -86,7 +89,14 @@ impl AgentPeer {
         let tasks = self
             .tasks
             .values()
-            .map(|record| AgentTask { record: record.clone(), acknowledged: false })
+            .map(|record| AgentTask {
+                record: record.clone(),
+                acknowledged: false,
+                claim: self
+                    .claims
+                    .get(&(record.status.framework, record.status.task.clone()))
+                    .cloned(),
+            })
             .collect();
         let messages = vec![
             AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
@@ -178,6 +188,8 @@ impl AgentPeer {
                         group: task.launch.group.clone(),
                         agent_name: self.info.name.clone(),
                         address: self.info.address.clone(),
+                        priority: task.launch.priority,
+                        min_available: task.launch.min_available,
                     };
                     let key = (task.framework, task.launch.name.clone());
                     let known = self.launched.iter().any(|old| old.status == record.status);
@@ -197,6 +209,15 @@ impl AgentPeer {
             }
             AgentOrder::ApplyHold { .. } | AgentOrder::RemoveHold { .. } => {
                 self.hold_orders.push(order.clone());
+            }
+            AgentOrder::Preempt { claim, tasks, grace } => {
+                for task in tasks {
+                    let mark = ClaimMark { claim: claim.clone(), left: *grace };
+                    self.claims.insert((task.framework, task.name.clone()), mark);
+                }
+            }
+            AgentOrder::DropClaim { claim } => {
+                self.claims.retain(|_, mark| mark.claim.id != *claim);
             }
             AgentOrder::Refused { .. }
             | AgentOrder::Grant { .. }
@@ -233,6 +254,8 @@ impl AgentPeer {
                 | AgentOrder::Launch { .. }
                 | AgentOrder::Kill { .. }
                 | AgentOrder::Acknowledge { .. }
+                | AgentOrder::Preempt { .. }
+                | AgentOrder::DropClaim { .. }
                 | AgentOrder::EndFramework { .. } => continue,
             };
             self.send(harness, vec![message]);
@@ -446,6 +469,8 @@ impl FrameworkPeer {
             variables: BTreeMap::new(),
             labels: BTreeMap::new(),
             group: group.map(|group| GroupName::new(group).expect("a legal group")),
+            priority: 0,
+            min_available: 0,
         }
     }
 

@@ -263,7 +263,6 @@ impl Life {
                 spread: self.dice.roll(2) == 0,
                 gang_size: 1,
                 deadline: None,
-                min_available: 0,
             })
             .collect();
         self.frameworks[framework].call(&mut self.harness, Call::Demand { groups });

@@ -36,6 +36,7 @@ use proffer_types::operator::OperatorCall;
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
+use proffer_types::template::TaskLaunch;
 use proffer_types::{
     DurationMs, Generation, InverseOfferId, LogIncarnation, OfferId, PrincipalName, Quantities,
     Resources, RoleName, TaskKey, TaskState, WallTime,
@@ -213,6 +214,11 @@ impl Script {
             ("demand", [group, shape, count]) => {
                 vec![Call::Demand { groups: vec![demand_group(peer, group, shape, count)] }]
             }
+            ("demand", [group, shape, count, "priority", priority]) => {
+                let priority = priority.parse().expect("a number");
+                let group = demand_group(peer, group, shape, count);
+                vec![Call::Demand { groups: vec![DemandGroup { priority, ..group }] }]
+            }
             ("want-nothing", []) => vec![Call::Demand { groups: Vec::new() }],
             ("revive", []) => vec![Call::Revive { roles: BTreeSet::new() }],
             ("suppress", []) => vec![Call::Suppress { roles: BTreeSet::new() }],
@@ -350,11 +356,10 @@ fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> D
         spread: false,
         gang_size: 1,
         deadline: None,
-        min_available: 0,
     }
 }
 
-/// `TASK… with SHAPE [group G]`, on the offers of the first agent.
+/// `TASK… with SHAPE [group G] [priority P] [keep N]`, on the offers of the first agent.
 fn accept(peer: &mut FrameworkPeer, rest: &[&str], instead: Option<Offer>) -> Vec<Call> {
     let at = rest.iter().position(|word| *word == "with").expect("accept TASK… with SHAPE");
     let shape: Resources = rest[at + 1].parse().expect("legal resources");
@@ -373,7 +378,17 @@ fn accept(peer: &mut FrameworkPeer, rest: &[&str], instead: Option<Offer>) -> Ve
             peer.offers.remove(&offer.id);
         }
     }
-    let tasks = rest[..at].iter().map(|name| peer.launch(name, shape.clone(), group)).collect();
+    let number = |word: &str| {
+        let at = rest.iter().position(|have| *have == word)?;
+        rest[at + 1].parse::<i32>().ok()
+    };
+    let (priority, keep) = (number("priority").unwrap_or(0), number("keep").unwrap_or(0));
+    let launch = |name: &&str| TaskLaunch {
+        priority,
+        min_available: keep.unsigned_abs(),
+        ..peer.launch(name, shape.clone(), group)
+    };
+    let tasks = rest[..at].iter().map(launch).collect();
     let accept = peer.accept(&offers, tasks);
     let template = template();
     vec![Call::Template { digest: template.digest(), template }, Call::Accept(accept)]

@@ -47,7 +47,6 @@ fn wants(framework: &FrameworkPeer, count: u32) -> Call {
             spread: false,
             gang_size: 1,
             deadline: None,
-            min_available: 0,
         }],
     }
 }

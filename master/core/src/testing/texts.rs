@@ -100,6 +100,8 @@ fn record(framework: FrameworkId, role: &RoleName, n: u64) -> TaskRecord {
         group: None,
         agent_name: "one".parse().expect("legal"),
         address: "127.0.0.1".to_owned(),
+        priority: 0,
+        min_available: 0,
     }
 }
 

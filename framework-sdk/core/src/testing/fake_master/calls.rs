@@ -166,6 +166,8 @@ impl FakeMaster {
             group: launch.group.clone(),
             agent_name: at.name.clone(),
             address: "127.0.0.1".to_owned(),
+            priority: launch.priority,
+            min_available: launch.min_available,
         })
     }
 

@@ -184,7 +184,6 @@ mod tests {
             spread: false,
             gang_size: 1,
             deadline: None,
-            min_available: 0,
         };
         let free: Resources = "cpus:4;mem:4GiB;ports:[100-104]".parse().expect("valid");
         let (mut offered, count) = fit(&group, free, 5);

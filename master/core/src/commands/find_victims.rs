@@ -1,0 +1,257 @@
+//! Which tasks would have to end so that a demand finds a place (K11). Looks at some agents a turn, and
+//! changes nothing but the search itself.
+//!
+//! Victims are tasks of roles that hold beyond their guarantee, when the demand is owed one; or tasks of
+//! lower priority in the same top role. Of all sets that make enough room on one agent the one is taken
+//! whose highest priority is lowest, then the smallest, then the one that has run least; nothing in it is
+//! needless. Guarantees and what groups want to keep at least are respected.
+
+use crate::config::PreemptFor;
+use crate::limits;
+use crate::master::Master;
+use crate::state::agents::Link;
+use crate::state::claims::{Hunger, Plan, Search};
+use crate::state::tasks::{Counted, Stage, TaskEntry};
+use proffer_allocator::Starving;
+use proffer_types::scheduler::TaskRecord;
+use proffer_types::{
+    AgentId, DemandKey, Monotonic, Now, Resources, RoleName, TaskKey, TaskState, WallTime,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// A task that may be ended, and what comes free with it.
+struct Candidate<'a> {
+    key: &'a TaskKey,
+    task: &'a TaskEntry,
+    frees: Resources,
+}
+
+impl Candidate<'_> {
+    fn rank(&self) -> (i32, Reverse<WallTime>, &TaskKey) {
+        (self.task.record.priority, Reverse(self.task.record.status.at), self.key)
+    }
+}
+
+/// What has to be left in peace, over all agents.
+pub(crate) struct Bounds {
+    /// What victims of claims give up already.
+    losses: BTreeMap<RoleName, Resources>,
+    /// How many more tasks a group can do without, of those looked at so far.
+    spare: BTreeMap<DemandKey, usize>,
+}
+
+impl Master {
+    /// Goes on with the search, or begins the next one. What it has found is claimed when it has seen all
+    /// agents. Returns whether there is more to do soon.
+    pub(crate) fn look_for_victims(&mut self, now: Now) -> bool {
+        if self.config.preemption.preempt_for == PreemptFor::Nothing {
+            return false;
+        }
+        let starving = self.allocator.starving();
+        self.note_hunger(&starving, now.monotonic);
+        // Agents that are awaited may have what is missing, and may make others overshoot (K11, K12).
+        let is_awaited = |link| matches!(link, Link::Awaited { .. });
+        if self.agents.table.values().any(|agent| is_awaited(agent.link)) {
+            self.claims.search = None;
+            return false;
+        }
+        let is_stale = |search: &Search| !starving.contains(&search.starving);
+        if self.claims.search.as_ref().is_some_and(is_stale) {
+            self.claims.search = None;
+        }
+        let Some(mut search) =
+            self.claims.search.take().or_else(|| self.next_search(starving, now))
+        else {
+            return false;
+        };
+        let claimed = self.claims.of(&search.starving.key).len();
+        let missing = (search.starving.missing as usize).saturating_sub(claimed);
+        let from = search.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let part = self.agents.table.range((from, Bound::Unbounded));
+        let part: Vec<AgentId> = part.map(|(id, _)| *id).take(limits::SEARCH_AGENTS_MAX).collect();
+        let mut bounds = self.bounds();
+        for id in &part {
+            if let Some(plan) = self.plan_victims(&search.starving, *id, &mut bounds, now) {
+                search.note(plan, missing);
+            }
+        }
+        if part.len() == limits::SEARCH_AGENTS_MAX {
+            search.after = part.last().copied();
+            self.claims.search = Some(search);
+            return true;
+        }
+        self.claim_all(search, now);
+        true
+    }
+
+    /// Remembers since when groups find no place.
+    fn note_hunger(&mut self, starving: &[Starving], now: Monotonic) {
+        let keys: BTreeSet<&DemandKey> = starving.iter().map(|one| &one.key).collect();
+        self.claims.hunger.retain(|key, _| keys.contains(key));
+        for one in starving {
+            let look_at = now.after(self.config.preemption.after);
+            let hunger = Hunger { since: now, look_at };
+            self.claims.hunger.entry(one.key.clone()).or_insert(hunger);
+        }
+    }
+
+    fn next_search(&self, starving: Vec<Starving>, now: Now) -> Option<Search> {
+        if self.claims.table.len() >= limits::CLAIMS_MAX {
+            return None;
+        }
+        let only_owed = self.config.preemption.preempt_for == PreemptFor::Guarantees;
+        let is_due = |one: &Starving| {
+            let hunger = self.claims.hunger.get(&one.key);
+            hunger.is_some_and(|hunger| hunger.look_at <= now.monotonic)
+                && (one.creditor.is_some() || !only_owed)
+                && self.claims.of(&one.key).len() < one.missing as usize
+        };
+        starving.into_iter().find(is_due).map(Search::new)
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let mut losses: BTreeMap<RoleName, Resources> = BTreeMap::new();
+        let named = self.claims.table.values().flat_map(|entry| &entry.victims);
+        for task in named.filter_map(|key| self.tasks.get(key)) {
+            if task.counted == Counted::Charged {
+                add(&mut losses, &task.record.role, &frees(task));
+            }
+        }
+        Bounds { losses, spare: BTreeMap::new() }
+    }
+
+    /// What would have to end on an agent, if that would do.
+    pub(crate) fn plan_victims(
+        &self,
+        starving: &Starving,
+        id: AgentId,
+        bounds: &mut Bounds,
+        now: Now,
+    ) -> Option<Plan> {
+        let agent = self.agents.get(id).filter(|agent| agent.takes_tasks())?;
+        if self.claims.on(id).next().is_some() || !self.allocator.is_large_enough(&starving.key, id)
+        {
+            return None;
+        }
+        let known = agent.tasks.iter().filter_map(|key| Some((key, self.tasks.get(key)?)));
+        let mut candidates: Vec<Candidate<'_>> = known
+            .filter(|(key, task)| self.may_end(starving, key, task))
+            .map(|(key, task)| Candidate { key, task, frees: frees(task) })
+            .collect();
+        candidates.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        let is_owed = starving.creditor.is_some();
+        let fits = |freed: &Resources| {
+            self.allocator.would_fit(&starving.key, id, freed, is_owed, now.monotonic)
+        };
+        let mut losses = bounds.losses.clone();
+        let mut used: BTreeMap<DemandKey, usize> = BTreeMap::new();
+        let mut taken: Vec<Candidate<'_>> = Vec::new();
+        let mut freed = Resources::new();
+        for candidate in candidates {
+            if fits(&freed) {
+                break;
+            }
+            let record = &candidate.task.record;
+            let group = self.spared(candidate.key, record);
+            if let Some(group) = &group {
+                let spare = bounds.spare.entry(group.clone());
+                let spare = *spare.or_insert_with(|| self.spare_of(group, record.min_available));
+                if used.get(group).copied().unwrap_or(0) >= spare {
+                    continue;
+                }
+            }
+            let Ok(more) = freed.checked_add(&candidate.frees) else { continue };
+            let mut with = losses.clone();
+            add(&mut with, &record.role, &candidate.frees);
+            if !self.allocator.stay_guaranteed(&starving.role, &with) {
+                continue;
+            }
+            if let Some(group) = group {
+                *used.entry(group).or_default() += 1;
+            }
+            (freed, losses) = (more, with);
+            taken.push(candidate);
+        }
+        if taken.is_empty() || !fits(&freed) {
+            return None;
+        }
+        self.spare_the_needless(&mut taken, fits);
+        let age = |task: &TaskEntry| now.wall.0.saturating_sub(task.record.status.at.0);
+        let highest = taken.iter().map(|it| it.task.record.priority).max()?;
+        let cost = (highest, taken.len(), taken.iter().map(|it| age(it.task)).sum());
+        Some(Plan { cost, agent: id, victims: taken.iter().map(|it| it.key.clone()).collect() })
+    }
+
+    /// Leaves those out without whom there is room as well, the most valuable first.
+    fn spare_the_needless(
+        &self,
+        taken: &mut Vec<Candidate<'_>>,
+        fits: impl Fn(&Resources) -> bool,
+    ) {
+        for at in (0..taken.len()).rev() {
+            let others = taken.iter().enumerate().filter(|(other, _)| *other != at);
+            let freed = Resources::sum(others.map(|(_, candidate)| &candidate.frees));
+            if taken.len() > 1 && freed.is_ok_and(|freed| fits(&freed)) {
+                taken.remove(at);
+            }
+        }
+    }
+
+    fn may_end(&self, starving: &Starving, key: &TaskKey, task: &TaskEntry) -> bool {
+        let record = &task.record;
+        let is_own = key.framework == starving.key.framework
+            && record.group.as_ref() == Some(&starving.key.group);
+        let is_running = task.counted == Counted::Charged
+            && task.stage == Stage::Reported
+            && !task.is_terminal()
+            && task.kill.is_none()
+            && record.status.state != TaskState::Killing;
+        let of_lower_priority = self.config.preemption.preempt_for == PreemptFor::All
+            && top_of(&record.role) == top_of(&starving.role)
+            && record.priority < starving.priority;
+        let beyond_guarantee =
+            starving.creditor.as_ref().is_some_and(|creditor| !record.role.is_within(creditor));
+        is_running && !is_own && (of_lower_priority || beyond_guarantee) && !self.claims.names(key)
+    }
+
+    /// The group of which some have to stay.
+    fn spared(&self, key: &TaskKey, record: &TaskRecord) -> Option<DemandKey> {
+        let group = record.group.clone().filter(|_| record.min_available > 0)?;
+        Some(DemandKey { framework: key.framework, group })
+    }
+
+    /// How many tasks of a group are available beyond those that have to stay.
+    fn spare_of(&self, group: &DemandKey, min_available: u32) -> usize {
+        let available = self.tasks.of(group.framework).filter(|(key, task)| {
+            task.record.group.as_ref() == Some(&group.group)
+                && task.record.status.state == TaskState::Running
+                && task.record.status.ready != Some(false)
+                && task.kill.is_none()
+                && !self.claims.names(key)
+        });
+        available.count().saturating_sub(min_available as usize)
+    }
+}
+
+/// What comes free for everybody when a task ends.
+fn frees(task: &TaskEntry) -> Resources {
+    task.record.resources.filtered(|entry| entry.key.is_plain())
+}
+
+fn add(losses: &mut BTreeMap<RoleName, Resources>, role: &RoleName, more: &Resources) {
+    // Only amounts count against guarantees.
+    let amounts = more.entries().iter().filter_map(|entry| match &entry.quantity {
+        proffer_types::Quantity::Scalar(value) => Some((entry.key.name.clone(), *value)),
+        proffer_types::Quantity::Ranges(_) | proffer_types::Quantity::Set(_) => None,
+    });
+    let sum = losses.entry(role.clone()).or_default();
+    if let Ok(total) = sum.checked_add(&Resources::scalars(amounts)) {
+        *sum = total;
+    }
+}
+
+fn top_of(role: &RoleName) -> RoleName {
+    std::iter::successors(Some(role.clone()), RoleName::parent).last().unwrap_or(role.clone())
+}
