@@ -154,6 +154,8 @@ fn task() -> TaskRecord {
         group: Some(name("web")),
         agent_name: name("rack1-4"),
         address: "10.0.1.4".to_owned(),
+        priority: 0,
+        min_available: 0,
     }
 }
 

@@ -273,6 +273,7 @@ fn status() -> BoxedStrategy<TaskStatus> {
 
 pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
     let tail = (labels(), labels(), option::of(named()), named(), text());
+    let tail = (tail, any::<i32>(), any::<u32>());
     (status(), digest(), resources(), role(), tail)
         .prop_map(
             |(
@@ -280,7 +281,7 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                 template,
                 resources,
                 role,
-                (variables, labels, group, agent_name, address),
+                ((variables, labels, group, agent_name, address), priority, min_available),
             )| {
                 TaskRecord {
                     status,
@@ -292,6 +293,8 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                     group,
                     agent_name,
                     address,
+                    priority,
+                    min_available,
                 }
             },
         )
@@ -441,15 +444,21 @@ pub(crate) fn pod_template() -> BoxedStrategy<PodTemplate> {
 }
 
 fn launch() -> BoxedStrategy<TaskLaunch> {
-    (named(), token(), digest(), resources(), labels(), labels(), option::of(named()))
-        .prop_map(|(name, token, template, resources, variables, labels, group)| TaskLaunch {
-            name,
-            token,
-            template,
-            resources,
-            variables,
-            labels,
-            group,
+    let tail = (labels(), labels(), option::of(named()), any::<i32>(), any::<u32>());
+    (named(), token(), digest(), resources(), tail)
+        .prop_map(|(name, token, template, resources, tail)| {
+            let (variables, labels, group, priority, min_available) = tail;
+            TaskLaunch {
+                name,
+                token,
+                template,
+                resources,
+                variables,
+                labels,
+                group,
+                priority,
+                min_available,
+            }
         })
         .boxed()
 }
@@ -535,6 +544,9 @@ fn vacate_reason() -> impl Strategy<Value = VacateReason> {
         Just(VacateReason::Drain),
         (moment(), span(), text()).prop_map(|(start, duration, message)| {
             VacateReason::Maintenance { start, duration, message }
+        }),
+        (framework_id(), named(), role()).prop_map(|(framework, group, role)| {
+            VacateReason::Preemption { framework, group, role }
         }),
     ]
 }
@@ -716,8 +728,9 @@ pub(crate) fn scheduler_down() -> impl Strategy<Value = SchedulerDown> {
 }
 
 fn agent_message() -> BoxedStrategy<AgentMessage> {
-    let task = (task_record(), any::<bool>())
-        .prop_map(|(record, acknowledged)| AgentTask { record, acknowledged });
+    let mark = (claim(), span()).prop_map(|(claim, left)| ClaimMark { claim, left });
+    let task = (task_record(), any::<bool>(), option::of(mark))
+        .prop_map(|(record, acknowledged, claim)| AgentTask { record, acknowledged, claim });
     let stages = select(vec![HoldStage::Applied, HoldStage::Removing, HoldStage::Lost]);
     let agent_hold = (hold(), stages).prop_map(|(hold, stage)| AgentHold { hold, stage });
     prop_oneof![
@@ -752,7 +765,28 @@ fn kill_cause() -> impl Strategy<Value = KillCause> {
         KillCause::Operator,
         KillCause::Drain,
         KillCause::Maintenance,
+        KillCause::Preemption,
     ])
+}
+
+fn claim_id() -> impl Strategy<Value = ClaimId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| ClaimId { epoch: MasterEpoch(epoch), sequence })
+}
+
+fn claim() -> impl Strategy<Value = Claim> {
+    let head = (claim_id(), framework_id(), named(), role());
+    (head, resources(), any::<bool>(), option::of(role())).prop_map(
+        |((id, framework, group, role), resources, fixed_ports, creditor)| Claim {
+            id,
+            framework,
+            group,
+            role,
+            resources,
+            fixed_ports,
+            creditor,
+        },
+    )
 }
 
 fn agent_order() -> BoxedStrategy<AgentOrder> {
@@ -782,6 +816,13 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
         framework_id().prop_map(|framework| AgentOrder::EndFramework { framework }),
         hold().prop_map(|hold| AgentOrder::ApplyHold { hold }),
         (hold_id(), number()).prop_map(|(id, op)| AgentOrder::RemoveHold { id, op }),
+        (claim(), vec((framework_id(), named()), 0..3), span()).prop_map(
+            |(claim, tasks, grace)| {
+                let tasks = tasks.into_iter().map(|(framework, name)| TaskKey { framework, name });
+                AgentOrder::Preempt { claim, tasks: tasks.collect(), grace }
+            }
+        ),
+        claim_id().prop_map(|claim| AgentOrder::DropClaim { claim }),
     ]
     .boxed()
 }
