@@ -251,6 +251,8 @@ fn named(order: &AgentOrder) -> Option<(HoldId, u64)> {
         | AgentOrder::Launch { .. }
         | AgentOrder::Kill { .. }
         | AgentOrder::Acknowledge { .. }
+        | AgentOrder::Preempt { .. }
+        | AgentOrder::DropClaim { .. }
         | AgentOrder::EndFramework { .. } => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The protocol behaviour of an agent as stories, and as properties under random crashes.
 
 mod checks;
+mod claims;
 mod crashes;
 mod holds;
 mod launches;
