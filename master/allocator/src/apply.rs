@@ -9,12 +9,6 @@ impl Allocator {
     /// # Errors
     /// A [`DeltaError`] when the change contradicts what is known; nothing was changed then.
     pub fn on_change(&mut self, delta: &Delta) -> Result<(), DeltaError> {
-        self.take_in(delta)?;
-        self.grow_claims();
-        Ok(())
-    }
-
-    fn take_in(&mut self, delta: &Delta) -> Result<(), DeltaError> {
         match delta {
             Delta::AgentAdded { agent, name, resources, attributes, usable } => {
                 self.add_agent(*agent, name, resources, attributes, *usable)
@@ -59,6 +53,10 @@ impl Allocator {
             Delta::Returned { lease } => self.end_lease(*lease),
             Delta::Claimed { agent, claim } => self.claim(*agent, claim),
             Delta::ClaimEnded { claim } => self.end_claim(*claim),
+            Delta::ClaimsHold => {
+                self.grow_claims();
+                Ok(())
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Preemption (K11), as far as it is booked: room that is being made for one task of a group on one
-//! agent. What is free of it is held from the moment it is claimed, and whatever else becomes free there,
-//! as far as limits allow. It is charged as it grows, so that what victims give back and what is held
+//! agent. What is free of it is held from the next turn on, and whatever else becomes free there, as far as
+//! limits allow. It is charged as it grows, so that what victims give back and what is held
 //! never count twice. Once nothing is missing it becomes a lease of the group alone.
 
 use crate::agents::Agent;

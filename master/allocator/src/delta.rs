@@ -196,6 +196,9 @@ pub enum Delta {
         /// For what.
         claim: Claim,
     },
+    /// Claims hold what has become free for them. Told before each turn while there are any, when all uses
+    /// that follow from leases that ended are told.
+    ClaimsHold,
     /// It is not, any more. One that was answered has ended by that.
     ClaimEnded {
         /// Which.

@@ -661,6 +661,9 @@ impl Pair {
 
     /// Makes both take one decision and compares; `false` when there is none.
     fn decide(&mut self, obey_rescinds: bool) -> Result<bool, TestCaseError> {
+        if !self.claims.is_empty() {
+            self.tell(&Delta::ClaimsHold);
+        }
         let expected = self.reference.next(self.now);
         let (mut decided, mut rescinds) = (Vec::new(), Vec::new());
         let mut beyond_limits = Vec::new();

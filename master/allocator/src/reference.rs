@@ -173,9 +173,9 @@ impl Reference {
             Delta::ClaimEnded { claim } => {
                 self.claims.remove(&claim);
             }
+            Delta::ClaimsHold => self.grow_claims(),
         }
         self.forget();
-        self.grow_claims();
     }
 
     /// Claims hold what is free and what limits leave, the oldest first.

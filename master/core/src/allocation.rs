@@ -383,6 +383,7 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
         | Delta::FiltersCleared { .. }
         | Delta::OutOfReach { .. }
         | Delta::ClaimEnded { .. }
+        | Delta::ClaimsHold
         | Delta::Returned { .. } => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::state::changes::{Noted, RowKey};
 use crate::state::connections::ConnectionKind;
 use crate::state::frameworks::FrameworkEntry;
 use crate::state::outbox::{Item, Rest};
-use proffer_allocator::LeaseId;
+use proffer_allocator::{Delta, LeaseId};
 use proffer_types::agent::{AgentDown, AgentOrder};
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, SchedulerDown};
@@ -86,6 +86,9 @@ impl Master {
         loop {
             // Also one whose offers were just taken back has room again.
             self.sync_clogged();
+            if !self.claims.table.is_empty() {
+                self.tell_allocator(Delta::ClaimsHold);
+            }
             let turn = self.allocator.offers(left, now.monotonic);
             left = left.saturating_sub(turn.steps_used.max(1));
             self.counters.allocation_steps += turn.steps_used;

@@ -66,6 +66,12 @@ pub struct Batch {
     role: RoleName,
     template: Template,
     style: Style,
+    /// Of one task.
+    needs: Resources,
+    /// Of its demand, and of its tasks.
+    priority: i32,
+    /// So many of them are to stay.
+    min_available: u32,
     /// Tasks wanted in all, as far as this replica was told.
     wanted: u32,
     done: BTreeSet<TaskName>,
@@ -84,6 +90,9 @@ impl Batch {
             role: RoleName::new(&format!("batch/{number}")).expect("a valid role"),
             template: Template::command(["/bin/work", "${task.name}"]).expect("a valid template"),
             style,
+            needs: needs([400, 900, 100][number % 3]),
+            priority: [0, 2, 1][number % 3],
+            min_available: if number % 4 == 3 { 2 } else { 0 },
             wanted,
             done: BTreeSet::new(),
             tickets: 0,
@@ -114,7 +123,9 @@ impl Batch {
     }
 
     fn request(&self, name: TaskName) -> TaskRequest {
-        TaskRequest::new(name, self.template.clone(), self.role.clone(), needs())
+        TaskRequest::new(name, self.template.clone(), self.role.clone(), self.needs.clone())
+            .priority(self.priority)
+            .min_available(self.min_available)
     }
 
     /// Tasks that are neither done nor on their way.
@@ -159,17 +170,17 @@ impl Batch {
         let mut left = offer.resources.clone();
         let mut tasks = Vec::new();
         for name in names {
-            let Ok(rest) = left.checked_sub(&needs()) else { break };
+            let Ok(rest) = left.checked_sub(&self.needs) else { break };
             left = rest;
             tasks.push(TaskLaunch {
                 variables: BTreeMap::from([("task.name".to_owned(), name.to_string())]),
                 name,
                 token: ctx.next_token(),
                 template,
-                resources: needs(),
+                resources: self.needs.clone(),
                 labels: BTreeMap::new(),
                 group: None,
-                priority: 0,
+                priority: self.priority,
                 min_available: 0,
             });
         }
@@ -265,8 +276,9 @@ impl Batch {
 }
 
 /// What a task needs.
-fn needs() -> Resources {
-    Resources::scalars([(ResourceName::Cpus, 100), (ResourceName::Mem, 16 << 20)])
+/// What one task needs, so that there is not always room for all.
+fn needs(cpus_milli: u64) -> Resources {
+    Resources::scalars([(ResourceName::Cpus, cpus_milli), (ResourceName::Mem, 16 << 20)])
 }
 
 impl Framework for Batch {

@@ -32,6 +32,7 @@ mod i7;
 mod i8;
 mod k1;
 mod k10;
+mod k11;
 mod k14;
 mod k15;
 mod k17;
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<k7::Allocation>::default(),
         Box::<k8::Leadership>::default(),
         Box::<k10::Demand>::default(),
+        Box::<k11::Preemption>::default(),
         Box::<k14::Supervisor>::default(),
         Box::<k15::Streams>::default(),
         Box::<k17::Cursors>::default(),

@@ -19,7 +19,7 @@ use proffer_types::demand::DemandGroup;
 use proffer_types::hold::HoldKind;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
-use proffer_types::{AgentId, Generation, TaskState, TaskStatus};
+use proffer_types::{AgentId, DurationMs, Generation, TaskState, TaskStatus};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +108,8 @@ pub enum Planted {
     LostHold,
     /// An order to reserve names another role when it arrives.
     ForgedRole,
+    /// An order to make room leaves no time when it arrives.
+    ImpatientClaim,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -154,6 +156,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::EmptiedVolume, "I8"),
     (Planted::LostHold, "I8"),
     (Planted::ForgedRole, "I8"),
+    (Planted::ImpatientClaim, "K11"),
 ];
 
 /// What the bugs remember.
@@ -195,6 +198,7 @@ impl Planted {
             | Self::EmptiedVolume
             | Self::LostHold
             | Self::ForgedRole
+            | Self::ImpatientClaim
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -247,6 +251,12 @@ impl Planted {
     /// Changes a frame on its way to an agent; `disk` is what that agent has written.
     pub fn to_agent(self, memory: &mut Memory, frame: &mut AgentDown, disk: &Checkpoint) {
         for order in &mut frame.orders {
+            if let AgentOrder::Preempt { grace, .. } = order
+                && self == Self::ImpatientClaim
+                && memory.strikes()
+            {
+                *grace = DurationMs(0);
+            }
             if let AgentOrder::ApplyHold { hold } = order
                 && let HoldKind::Reservation { role, .. } = &mut hold.kind
                 && self == Self::ForgedRole

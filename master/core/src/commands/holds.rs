@@ -209,6 +209,9 @@ impl Master {
         let Some(agent) = self.agents.get_mut(id) else { return };
         agent.overbooked = overbooked;
         if agent.total != total {
+            // What is claimed there may be gone; who needs it asks again.
+            self.give_up_claims_on(id);
+            let Some(agent) = self.agents.get_mut(id) else { return };
             agent.total = total;
             let (resources, attributes) =
                 (agent.total.clone(), agent.record.info.attributes.clone());

@@ -217,6 +217,16 @@ impl Master {
         self.drop_claim(id, "done");
     }
 
+    /// What an agent has is about to change.
+    pub(crate) fn give_up_claims_on(&mut self, agent: AgentId) {
+        let in_pool = self.agents.get(agent).is_some_and(|agent| agent.in_pool);
+        let ids: Vec<ClaimId> = self.claims.on(agent).map(|(id, _)| *id).collect();
+        for claim in ids.into_iter().filter(|_| in_pool) {
+            self.tell_allocator(Delta::ClaimEnded { claim });
+            self.drop_claim(claim, "cancelled");
+        }
+    }
+
     /// An agent is not counted any more, and the allocator has forgotten what was claimed there.
     pub(crate) fn forget_claims_on(&mut self, agent: AgentId) {
         let ids: Vec<ClaimId> = self.claims.on(agent).map(|(id, _)| *id).collect();

@@ -47,7 +47,12 @@ impl Conservation {
         self.looked += 1;
         // What is reserved is compared where it is offered.
         let plain = |resources: &Resources| resources.filtered(|entry| entry.key.is_plain());
-        let (free, known) = (plain(&free), plain(&self.twin.free(agent)));
+        // What is held for a claim is nobody's yet (K11).
+        let claimed = self.twin.claimed(agent);
+        let free = plain(&free)
+            .checked_sub(&claimed)
+            .map_err(|_| format!("{agent}: claims hold {claimed} of {free}"))?;
+        let known = plain(&self.twin.free(agent));
         holds(free == known, || {
             format!("{agent}: {free} are free, the second allocator says {known}")
         })

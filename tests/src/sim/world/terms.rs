@@ -117,6 +117,12 @@ impl World {
             inverse_offer_timeout: INVERSE_OFFER_TIMEOUT,
             // Below what frameworks check by themselves, so that the master has to refuse (K9).
             state_budget: StateBudget { value_max: 32 << 10, ..StateBudget::default() },
+            preemption: master::Preemption {
+                // Simulated tasks are short: whoever finds no place at once has somebody make room.
+                after: DurationMs(0),
+                grace: DurationMs::from_secs(1),
+                ..master::Preemption::default()
+            },
             offers_held_max: if endless { u32::MAX } else { self.plan.offers_held_max },
             ..master::Config::default()
         };
