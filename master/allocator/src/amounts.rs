@@ -98,9 +98,11 @@ impl Dimensions {
                     parts.reserved.add(self.intern(name, kind), value);
                 }
             }
-            if !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_)) {
-                parts.kept.push(entry.clone());
-            }
+        }
+        let is_kept =
+            |entry: &Resource| !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_));
+        if resources.entries().iter().any(is_kept) {
+            parts.kept = resources.filtered(is_kept);
         }
         parts
     }
@@ -148,7 +150,7 @@ pub(crate) struct Parts {
     /// Plain ranges.
     pub(crate) spans: SpanList,
     /// Plain sets, and everything reserved or marked.
-    pub(crate) kept: Vec<Resource>,
+    pub(crate) kept: Resources,
 }
 
 /// A value for each dimension; missing ones are zero.

@@ -5,7 +5,7 @@ use crate::amounts::{Amounts, Parts, SpanList, spans_contain};
 use crate::limits::Cut;
 use crate::slab::Slab;
 use proffer_types::Monotonic;
-use proffer_types::resources::{Resource, Resources};
+use proffer_types::resources::Resources;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was refused. Interned: refusals of equal sets share one.
@@ -15,7 +15,7 @@ struct RefusedSet {
     /// With what is reserved.
     all: Amounts,
     spans: SpanList,
-    kept: Vec<Resource>,
+    kept: Resources,
 }
 
 /// What the refusals of all agents share.
@@ -127,8 +127,7 @@ impl RefusedSet {
     }
 
     fn contains_sets(&self, sets: &Resources) -> bool {
-        sets.is_empty()
-            || Resources::from_entries(self.kept.clone()).is_ok_and(|kept| kept.contains(sets))
+        self.kept.contains(sets)
     }
 
     fn contains_all(&self, free: &FreeNow<'_>) -> bool {

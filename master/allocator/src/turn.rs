@@ -114,7 +114,7 @@ impl Allocator {
     fn tell_waiting(&mut self, slot: u32, now: Monotonic) -> u64 {
         let Some(agent) = self.agents.get_mut(slot) else { return 1 };
         agent.is_dirty = false;
-        let has_reserved = !agent.reserved_free.is_empty();
+        let has_reserved = !agent.reserved_free().is_empty();
         let watching: Vec<u32> = self.buckets.watching.iter().copied().collect();
         let mut steps = 1 + watching.len() as u64 / 8;
         for id in watching {
@@ -315,7 +315,7 @@ impl Allocator {
         if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
             return None;
         }
-        let has_reserved = !agent.reserved_free.is_empty();
+        let has_reserved = !agent.reserved_free().is_empty();
         let has_refusals = !agent.filters.is_empty();
         if !has_refusals && !has_reserved && self.gives_whole() {
             return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
