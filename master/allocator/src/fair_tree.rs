@@ -76,11 +76,14 @@ struct Node {
 }
 
 const ROOT: u32 = 0;
+const NO_CLIENT: u32 = u32::MAX;
 const DEFAULT_WEIGHT_MILLI: u64 = 1000;
 
 #[derive(Clone, Debug)]
 pub(crate) struct FairTree {
     nodes: Slab<Node>,
+    /// By node: its client, or [`NO_CLIENT`]. Searches look at many nodes for nothing else.
+    client_at: Vec<u32>,
     roles: BTreeMap<RoleName, u32>,
     totals: Amounts,
     /// Dimensions that count for no share.
@@ -151,6 +154,7 @@ impl Default for FairTree {
         nodes.insert(Node::new(ROOT, Place::Root));
         Self {
             nodes,
+            client_at: vec![NO_CLIENT],
             roles: BTreeMap::new(),
             totals: Amounts::default(),
             excluded: Vec::new(),
@@ -176,7 +180,14 @@ impl FairTree {
     }
 
     fn add(&mut self, parent: u32, place: Place) -> u32 {
+        let client = match place {
+            Place::Client { client, .. } => client,
+            Place::Root | Place::Role(_) | Place::Direct => NO_CLIENT,
+        };
         let node = self.nodes.insert(Node::new(parent, place));
+        let at = node as usize;
+        self.client_at.resize(self.client_at.len().max(at + 1), NO_CLIENT);
+        self.client_at[at] = client;
         self.nodes[parent].children.push(node);
         node
     }
@@ -437,14 +448,19 @@ impl FairTree {
     /// The client that is next.
     pub(crate) fn first(&self, queue: Queue) -> Option<u32> {
         debug_assert!(!self.stale, "orders are refreshed before they are read");
-        let mut node = &self.nodes[ROOT];
-        while let Some(next) = node.queues[queue as usize].first() {
-            node = &self.nodes[*next];
-            if let Place::Client { client, .. } = node.place {
+        let mut node = ROOT;
+        while let Some(next) = self.nodes[node].queues[queue as usize].first() {
+            node = *next;
+            if let Some(client) = self.client_of(node) {
                 return Some(client);
             }
         }
         None
+    }
+
+    fn client_of(&self, node: u32) -> Option<u32> {
+        let client = self.client_at[node as usize];
+        (client != NO_CLIENT).then_some(client)
     }
 
     /// The first client in fair order that `accept` takes.
@@ -464,11 +480,9 @@ impl FairTree {
         accept: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         self.nodes[index].queues[queue as usize].iter().find_map(|child| {
-            match self.nodes[*child].place {
-                Place::Client { client, .. } => accept(client).then_some(client),
-                Place::Root | Place::Role(_) | Place::Direct => {
-                    self.first_below(*child, queue, accept)
-                }
+            match self.client_of(*child) {
+                Some(client) => accept(client).then_some(client),
+                None => self.first_below(*child, queue, accept),
             }
         })
     }

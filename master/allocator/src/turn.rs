@@ -19,6 +19,7 @@ use crate::agents::Agent;
 use crate::delta::{Decision, LeaseId, Turn};
 use crate::demand::Waiting;
 use crate::fair_tree::Queue;
+use crate::filters::Refusing;
 use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
 use crate::reserved::TaskCut;
@@ -311,7 +312,8 @@ impl Allocator {
 
     /// The first classical client in fair order that does not refuse what it may have of an agent.
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
-        let agent = self.agents.get(slot)?;
+        self.agents.get_mut(slot)?.filters.drop_void(&mut self.refused, slot);
+        let agent = &self.agents[slot];
         if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
             return None;
         }
@@ -320,17 +322,15 @@ impl Allocator {
         if !has_refusals && !has_reserved && self.gives_whole() {
             return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
         }
-        if has_refusals {
-            agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
-        }
+        let refusing = match has_reserved {
+            false => agent.filters.refusing(&self.refused, &agent.free_now(), &mut self.marks),
+            true => Refusing::None,
+        };
         let surplus = self.surplus_on(slot);
         let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
         let mut accept = |client: u32| {
             *steps += 1;
-            if has_refusals
-                && !has_reserved
-                && self.marks.has(client, self.filter_epochs[client as usize])
-            {
+            if agent.filters.refuses_all(refusing, &self.marks, client) {
                 return false;
             }
             let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
@@ -367,8 +367,7 @@ impl Allocator {
 
     /// Whether a client refused what it would be offered. Refusals that have ended are gone.
     fn refuses(&self, client: u32, slot: u32, cut: &Cut) -> bool {
-        let epoch = self.filter_epochs[client as usize];
-        self.agents[slot].filters.block_cut(&self.refused, (client, epoch), cut)
+        self.agents[slot].filters.block_cut(&self.refused, client, cut)
     }
 
     fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32, cut: TaskCut) {
