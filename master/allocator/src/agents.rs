@@ -160,12 +160,10 @@ impl Agent {
     }
 
     fn refresh(&mut self) {
-        let mut free = self.total.clone();
-        free.sub_all(&self.used);
+        self.free.set_difference(&self.total, &self.used);
         for (dimension, book) in &self.spans {
-            free.set(*dimension, crate::amounts::count(&book.free));
+            self.free.set(*dimension, crate::amounts::count(&book.free));
         }
-        self.free = free;
     }
 
     /// Takes what a task or lease holds out of what is free.
