@@ -44,19 +44,20 @@ struct Filter {
 
 /// Most refusals of one client on one agent; the one that ends first gives way (I15).
 const PER_CLIENT_MAX: usize = 4;
-/// Longer tables have a bit for each client.
-const WITHOUT_BITS_MAX: usize = 16;
+/// Clients' bits that stand in the table itself, in words: beside it they would be one more place in
+/// memory that is seldom in a cache.
+const WORDS_INLINE: usize = 16;
 
 /// The refusals on one agent. Most agents have none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filters(Option<Box<Table>>);
 
 #[derive(Clone, Debug, Default)]
-struct Table {
+pub(crate) struct Table {
     /// In the order in which they were made.
     list: Vec<Filter>,
-    /// Bit `n`: client `n` has a refusal in the list. Empty for short lists.
-    clients: Vec<u64>,
+    /// Bit `n`: client `n` has a refusal in the list.
+    clients: SmallVec<[u64; WORDS_INLINE]>,
     /// The sets in the list, and how many refusals are of each.
     sets: SmallVec<[(u32, u32); 1]>,
     /// None in the list was void when this was the last epoch.
@@ -139,12 +140,23 @@ impl Marks {
 }
 
 /// Which of the clients with refusals on an agent refuse all that is free there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusing {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusing<'a> {
     None,
-    All,
+    All(&'a Table),
     /// Those that are marked.
     Marked,
+}
+
+impl Refusing<'_> {
+    #[inline]
+    pub(crate) fn has(self, client: u32, marks: &Marks) -> bool {
+        match self {
+            Refusing::None => false,
+            Refusing::All(table) => table.has(client),
+            Refusing::Marked => marks.has(client),
+        }
+    }
 }
 
 /// All that is free on an agent, to be compared with what was refused.
@@ -177,10 +189,8 @@ fn bit(client: u32) -> (usize, u64) {
 }
 
 impl Table {
+    #[inline]
     fn has(&self, client: u32) -> bool {
-        if self.clients.is_empty() {
-            return self.list.iter().any(|have| have.client == client);
-        }
         let (word, bit) = bit(client);
         self.clients.get(word).is_some_and(|bits| bits & bit != 0)
     }
@@ -196,10 +206,8 @@ impl Table {
     /// Makes the bits agree with the list.
     fn renew_bits(&mut self) {
         self.clients.clear();
-        if self.list.len() > WITHOUT_BITS_MAX {
-            for at in 0..self.list.len() {
-                self.note(self.list[at].client);
-            }
+        for at in 0..self.list.len() {
+            self.note(self.list[at].client);
         }
     }
 
@@ -208,13 +216,8 @@ impl Table {
             Some((_, refusals)) => *refusals += 1,
             None => self.sets.push((filter.set, 1)),
         }
-        let client = filter.client;
+        self.note(filter.client);
         self.list.push(filter);
-        match self.list.len() > WITHOUT_BITS_MAX && self.clients.is_empty() {
-            true => self.renew_bits(),
-            false if !self.clients.is_empty() => self.note(client),
-            false => {}
-        }
     }
 
     fn forget_set(&mut self, refusals: &mut Refusals, set: u32) {
@@ -273,10 +276,6 @@ impl Table {
 }
 
 impl Filters {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
     pub(crate) fn insert(
         &mut self,
         refusals: &mut Refusals,
@@ -346,20 +345,19 @@ impl Filters {
         table.list.iter().for_each(|filter| refusals.forget(filter.set));
     }
 
-    /// Which clients refuse all that is free here, to be asked with [`Filters::refuses_all`]. What was
-    /// cleared has been dropped.
+    /// Which clients refuse all that is free here. What was cleared has been dropped.
     pub(crate) fn refusing(
         &self,
         refusals: &Refusals,
         free: &FreeNow<'_>,
         marks: &mut Marks,
-    ) -> Refusing {
+    ) -> Refusing<'_> {
         let Some(table) = &self.0 else { return Refusing::None };
         let refuse_all = |set: u32| refusals.sets[set].0.contains_all(free);
         let of_all = table.sets.iter().filter(|(set, _)| refuse_all(*set));
         let of_all: SmallVec<[u32; 8]> = of_all.map(|(set, _)| *set).collect();
         if of_all.len() == table.sets.len() {
-            return Refusing::All;
+            return Refusing::All(table);
         }
         if of_all.is_empty() {
             return Refusing::None;
@@ -368,15 +366,6 @@ impl Filters {
         let marked = table.list.iter().filter(|filter| of_all.contains(&filter.set));
         marked.for_each(|filter| marks.set(filter.client));
         Refusing::Marked
-    }
-
-    /// Whether a client is one of those.
-    pub(crate) fn refuses_all(&self, refusing: Refusing, marks: &Marks, client: u32) -> bool {
-        match refusing {
-            Refusing::None => false,
-            Refusing::All => self.0.as_ref().is_some_and(|table| table.has(client)),
-            Refusing::Marked => marks.has(client),
-        }
     }
 
     /// Whether `client` refuses all that is free here, at a given time.
@@ -485,7 +474,7 @@ mod tests {
         }
     }
 
-    /// More clients than are listed without bits, each refusing more or less than what is free.
+    /// More clients than a word has bits, each refusing more or less than what is free.
     #[test]
     fn each_client_is_offered_what_it_did_not_refuse_however_many_refuse() {
         let mut allocator = cluster();

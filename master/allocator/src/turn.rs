@@ -318,19 +318,22 @@ impl Allocator {
             return None;
         }
         let has_reserved = !agent.reserved_free().is_empty();
-        let has_refusals = !agent.filters.is_empty();
-        if !has_refusals && !has_reserved && self.gives_whole() {
-            return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
-        }
         let refusing = match has_reserved {
             false => agent.filters.refusing(&self.refused, &agent.free_now(), &mut self.marks),
             true => Refusing::None,
         };
+        if !has_reserved && self.gives_whole() {
+            let client = self.fair.first_that(Queue::Classical, &mut |client| {
+                *steps += 1;
+                !refusing.has(client, &self.marks)
+            });
+            return Some((client?, self.whole(slot)));
+        }
         let surplus = self.surplus_on(slot);
         let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
         let mut accept = |client: u32| {
             *steps += 1;
-            if agent.filters.refuses_all(refusing, &self.marks, client) {
+            if refusing.has(client, &self.marks) {
                 return false;
             }
             let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
