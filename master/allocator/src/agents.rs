@@ -3,9 +3,9 @@
 use crate::amounts::{Amounts, CPUS, Kind, MEM, Parts, SpanBook, SpanList, Spans};
 use crate::delta::LeaseId;
 use crate::filters::{Filters, FreeNow};
-use crate::reserved::rest;
+use crate::kept::Kept;
 use crate::slab::Slab;
-use proffer_types::resources::Resource;
+use proffer_types::resources::{Ranges, Resource, ResourceError};
 use proffer_types::{AgentId, AgentName, Attribute, Attributes, Resources, RoleName};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,15 +41,8 @@ pub(crate) struct Agent {
     /// `total - used`, and the counts of free ranges.
     pub(crate) free: Amounts,
     pub(crate) spans: Vec<(usize, SpanBook)>,
-    /// Plain sets, and all that is reserved or marked: total and in use.
-    kept: Resources,
-    kept_used: Resources,
-    /// Of it, what is reserved and not in use.
-    pub(crate) reserved_free: Vec<Resource>,
-    /// The same by role, as the books have it: scalars, nothing for a role with other things only.
-    pub(crate) idle: BTreeMap<RoleName, Amounts>,
-    /// Plain sets that are free.
-    pub(crate) sets_free: Resources,
+    /// Plain sets, and all that is reserved or marked; `None`: nothing.
+    pub(crate) kept: Option<Box<Kept>>,
     pub(crate) holdings: Vec<Holding>,
     pub(crate) leases: SmallVec<[LeaseId; 2]>,
     pub(crate) filters: Filters,
@@ -75,11 +68,7 @@ impl Agent {
             used: Amounts::default(),
             free: Amounts::default(),
             spans: Vec::new(),
-            kept: Resources::new(),
-            kept_used: Resources::new(),
-            reserved_free: Vec::new(),
-            idle: BTreeMap::new(),
-            sets_free: Resources::new(),
+            kept: None,
             holdings: Vec::new(),
             leases: SmallVec::new(),
             filters: Filters::default(),
@@ -102,17 +91,60 @@ impl Agent {
         for (dimension, spans) in &parts.spans {
             self.book(*dimension).set_total(spans);
         }
-        self.spans.retain(|(_, book)| !(book.total.is_empty() && book.is_unused()));
-        let had = !self.kept.is_empty();
-        self.kept = Resources::from_entries(parts.kept).expect("entries of one set have own keys");
-        if had && self.kept.is_empty() {
-            self.sets_free = Resources::new();
-            self.reserved_free.clear();
-        }
-        if !self.kept.is_empty() {
-            self.refresh_kept();
+        self.drop_unneeded_books();
+        if self.kept.is_some() || !parts.kept.is_empty() {
+            self.kept.get_or_insert_default().set_total(parts.kept);
         }
         self.refresh();
+    }
+
+    /// States that `from` became `to`. Nothing is changed when `from` is not there, or does not make room
+    /// for `to`.
+    pub(crate) fn convert(&mut self, from: &Parts, to: &Parts) -> Result<(), NotConverted> {
+        if !self.total.covers(&from.plain) {
+            return Err(NotConverted);
+        }
+        let mut spans = Vec::new();
+        for (dimension, _) in from.spans.iter().chain(&to.spans) {
+            let total = self.book_of(*dimension).map_or(&[][..], |book| &book.total);
+            let total = ranges(total).checked_sub(&of_dimension(&from.spans, *dimension));
+            let total = total.and_then(|it| it.checked_add(&of_dimension(&to.spans, *dimension)));
+            spans.push((*dimension, total.ok_or(NotConverted)?));
+        }
+        if !(from.kept.is_empty() && to.kept.is_empty()) {
+            let kept = self.kept.get_or_insert_default();
+            kept.convert(&from.kept, &to.kept).map_err(|_: ResourceError| NotConverted)?;
+        }
+        for (dimension, total) in spans {
+            self.book(dimension).set_total(total.parts());
+        }
+        self.drop_unneeded_books();
+        self.total.sub_all(&from.plain);
+        self.total.add_all(&to.plain);
+        for (gone, come) in [(&from.charge, &to.charge), (&from.shared, &to.shared)] {
+            self.charge_total.sub_all(gone);
+            self.charge_total.add_all(come);
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    fn drop_unneeded_books(&mut self) {
+        self.spans.retain(|(_, book)| !(book.total.is_empty() && book.is_unused()));
+    }
+
+    pub(crate) fn reserved_free(&self) -> &[Resource] {
+        self.kept.as_ref().map_or(&[], |kept| kept.reserved_free())
+    }
+
+    /// Roles with something reserved here that nobody uses.
+    pub(crate) fn idle_roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.kept.iter().flat_map(|kept| kept.idle.keys())
+    }
+
+    pub(crate) fn sets_free(&self) -> &Resources {
+        static NONE: Resources = Resources::new();
+        self.kept.as_ref().map_or(&NONE, |kept| kept.sets_free())
     }
 
     fn book(&mut self, dimension: usize) -> &mut SpanBook {
@@ -128,51 +160,9 @@ impl Agent {
     }
 
     fn refresh(&mut self) {
-        let mut free = self.total.clone();
-        free.sub_all(&self.used);
+        self.free.set_difference(&self.total, &self.used);
         for (dimension, book) in &self.spans {
-            free.set(*dimension, crate::amounts::count(&book.free));
-        }
-        self.free = free;
-    }
-
-    /// Works out anew what is free of all that is reserved, marked or a set.
-    fn refresh_kept(&mut self) {
-        let free = self.kept.entries().iter().filter_map(|entry| rest(entry, &self.kept_used));
-        let (sets, others): (Vec<Resource>, Vec<Resource>) =
-            free.partition(|entry| entry.key.is_plain());
-        self.sets_free = Resources::from_entries(sets).unwrap_or_default();
-        self.reserved_free = others;
-        self.reserved_free.retain(is_reserved);
-    }
-
-    /// The same for one kind of it. Several may hold a shared volume, so that is always free.
-    fn use_kept(&mut self, entry: &Resource, is_taken: bool) {
-        if entry.key.shared {
-            return;
-        }
-        // Uses that agents tell of may overlap: what cannot be added is not counted twice (K12).
-        let _ = match is_taken {
-            true => self.kept_used.insert(entry.clone()),
-            false => self.kept_used.remove(entry),
-        };
-        if entry.key.is_plain() {
-            return self.refresh_kept();
-        }
-        let key = &entry.key;
-        let total = self
-            .kept
-            .get(key)
-            .map(|quantity| Resource { key: key.clone(), quantity: quantity.clone() });
-        let free = total.and_then(|total| rest(&total, &self.kept_used)).filter(is_reserved);
-        let place = self.reserved_free.binary_search_by(|have| have.key.cmp(key));
-        match (place, free) {
-            (Ok(at), Some(free)) => self.reserved_free[at] = free,
-            (Ok(at), None) => {
-                self.reserved_free.remove(at);
-            }
-            (Err(at), Some(free)) => self.reserved_free.insert(at, free),
-            (Err(_), None) => {}
+            self.free.set(*dimension, crate::amounts::count(&book.free));
         }
     }
 
@@ -192,7 +182,10 @@ impl Agent {
         for (dimension, taken) in spans {
             self.book(*dimension).take(taken);
         }
-        kept.entries().iter().for_each(|entry| self.use_kept(entry, true));
+        if !kept.is_empty() {
+            let mine = self.kept.get_or_insert_default();
+            kept.entries().iter().for_each(|entry| mine.take(entry));
+        }
         self.refresh();
     }
 
@@ -224,7 +217,9 @@ impl Agent {
             }
         }
         self.used.sub_all(&scalars);
-        kept.entries().iter().for_each(|entry| self.use_kept(entry, false));
+        if let Some(mine) = &mut self.kept {
+            kept.entries().iter().for_each(|entry| mine.give(entry));
+        }
         self.refresh();
         true
     }
@@ -232,7 +227,8 @@ impl Agent {
     /// Whether enough is left for a classical offer.
     pub(crate) fn is_worth_offering(&self) -> bool {
         self.usable
-            && (self.has_plain_worth() || self.reserved_free.iter().any(|entry| !entry.key.shared))
+            && (self.has_plain_worth()
+                || self.reserved_free().iter().any(|entry| !entry.key.shared))
     }
 
     /// Whether enough is left that is not reserved.
@@ -241,7 +237,7 @@ impl Agent {
     }
 
     pub(crate) fn free_now(&self) -> FreeNow<'_> {
-        FreeNow { plain: &self.free, spans: &self.spans, sets: &self.sets_free }
+        FreeNow { plain: &self.free, spans: &self.spans, sets: self.sets_free() }
     }
 
     /// Free ranges, for an offer of everything.
@@ -265,9 +261,16 @@ impl Agent {
     }
 }
 
-/// Whether a kept resource may be offered to those for whom it is reserved.
-fn is_reserved(entry: &Resource) -> bool {
-    !entry.key.revocable && !entry.key.reservations.is_empty()
+/// What was to become something else is not there, or the other has no room.
+pub(crate) struct NotConverted;
+
+fn ranges(spans: &[(u64, u64)]) -> Ranges {
+    Ranges::new(spans.to_vec()).expect("an agent's total is a set")
+}
+
+fn of_dimension(spans: &SpanList, dimension: usize) -> Ranges {
+    let found = spans.iter().find(|(have, _)| *have == dimension);
+    found.map_or_else(Ranges::default, |(_, spans)| ranges(spans))
 }
 
 /// Whether amounts are no crumb.

@@ -98,9 +98,11 @@ impl Dimensions {
                     parts.reserved.add(self.intern(name, kind), value);
                 }
             }
-            if !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_)) {
-                parts.kept.push(entry.clone());
-            }
+        }
+        let is_kept =
+            |entry: &Resource| !entry.key.is_plain() || matches!(entry.quantity, Quantity::Set(_));
+        if resources.entries().iter().any(is_kept) {
+            parts.kept = resources.filtered(is_kept);
         }
         parts
     }
@@ -148,7 +150,7 @@ pub(crate) struct Parts {
     /// Plain ranges.
     pub(crate) spans: SpanList,
     /// Plain sets, and everything reserved or marked.
-    pub(crate) kept: Vec<Resource>,
+    pub(crate) kept: Resources,
 }
 
 /// A value for each dimension; missing ones are zero.
@@ -193,24 +195,35 @@ impl Amounts {
     }
 
     pub(crate) fn add_all(&mut self, other: &Amounts) {
-        for (dimension, value) in other.iter() {
-            if value > 0 {
-                self.add(dimension, value);
-            }
+        let longer = other.0.iter().rposition(|value| *value > 0).map_or(0, |at| at + 1);
+        if self.0.len() < longer {
+            self.0.resize(longer, 0);
+        }
+        for (sum, more) in self.0.iter_mut().zip(&other.0) {
+            *sum = sum.saturating_add(*more);
+        }
+    }
+
+    /// Makes this `of − taken`, nothing where more is taken than there is.
+    pub(crate) fn set_difference(&mut self, of: &Amounts, taken: &Amounts) {
+        self.0.clear();
+        self.0.extend_from_slice(&of.0);
+        for (rest, taken) in self.0.iter_mut().zip(&taken.0) {
+            *rest = rest.saturating_sub(*taken);
         }
     }
 
     /// Callers check with [`Amounts::covers`] first.
     pub(crate) fn sub_all(&mut self, other: &Amounts) {
-        for (dimension, value) in other.iter() {
-            if value > 0 {
-                self.set(dimension, self.get(dimension).saturating_sub(value));
-            }
+        for (rest, taken) in self.0.iter_mut().zip(&other.0) {
+            *rest = rest.saturating_sub(*taken);
         }
     }
 
     pub(crate) fn covers(&self, other: &Amounts) -> bool {
-        other.iter().all(|(dimension, value)| self.get(dimension) >= value)
+        let beyond = &other.0[self.0.len().min(other.0.len())..];
+        self.0.iter().zip(&other.0).all(|(have, want)| have >= want)
+            && beyond.iter().all(|want| *want == 0)
     }
 }
 
@@ -261,16 +274,41 @@ pub(crate) struct SpanBook {
     pub(crate) total: Spans,
     /// Sorted by start; a multiset.
     used: Vec<(u64, u64)>,
+    /// Used as well: all that was free was taken at once, as offers of everything do. It mostly comes back
+    /// just so, and `used` need not be touched.
+    whole: Spans,
     pub(crate) free: Spans,
 }
 
 impl SpanBook {
     pub(crate) fn set_total(&mut self, total: &[(u64, u64)]) {
+        self.count_whole();
         self.total = total.to_vec();
         self.refresh();
     }
 
     pub(crate) fn take(&mut self, spans: &[(u64, u64)]) {
+        if spans.is_empty() {
+            return;
+        }
+        if self.whole.is_empty() && spans == self.free {
+            std::mem::swap(&mut self.whole, &mut self.free);
+            return;
+        }
+        self.count_whole();
+        self.count(spans);
+        self.refresh();
+    }
+
+    /// From here on `whole` is like everything else that is used.
+    fn count_whole(&mut self) {
+        let whole = std::mem::take(&mut self.whole);
+        if !whole.is_empty() {
+            self.count(&whole);
+        }
+    }
+
+    fn count(&mut self, spans: &[(u64, u64)]) {
         let mut merged = Spans::with_capacity(self.used.len() + spans.len());
         let mut more = spans.iter().copied().peekable();
         for have in self.used.drain(..) {
@@ -281,11 +319,15 @@ impl SpanBook {
         }
         merged.extend(more);
         self.used = merged;
-        self.refresh();
     }
 
     /// Gives `spans` back; `false`, and nothing is changed, when they are not used.
     pub(crate) fn give(&mut self, spans: &[(u64, u64)]) -> bool {
+        if self.free.is_empty() && spans == self.whole {
+            std::mem::swap(&mut self.whole, &mut self.free);
+            return true;
+        }
+        self.count_whole();
         if !remove_equal(&mut self.used, spans) {
             let mut used = self.used.clone();
             if !spans.iter().all(|&(low, high)| remove_span(&mut used, low, high)) {
@@ -298,7 +340,7 @@ impl SpanBook {
     }
 
     pub(crate) fn is_unused(&self) -> bool {
-        self.used.is_empty()
+        self.used.is_empty() && self.whole.is_empty()
     }
 
     fn refresh(&mut self) {
@@ -377,7 +419,7 @@ mod tests {
         #[test]
         fn a_span_book_counts_single_numbers(
             total in prop::collection::vec((0u64..40, 0u64..6), 1..4),
-            steps in prop::collection::vec((any::<bool>(), 0u64..40, 0u64..5), 1..30),
+            steps in prop::collection::vec((any::<bool>(), 0u64..40, 0u64..5, 0u32..4), 1..30),
         ) {
             let mut numbers: Vec<u64> =
                 total.iter().flat_map(|(low, more)| *low..=low + more).collect();
@@ -387,17 +429,26 @@ mod tests {
             let mut book = SpanBook::default();
             book.set_total(spans.parts());
             let mut used: BTreeMap<u64, u32> = BTreeMap::new();
-            for (take, low, more) in steps {
-                let span = [(low, low + more)];
+            let mut all_free = Spans::new();
+            for (take, low, more, of_all) in steps {
+                let span = match (of_all, take) {
+                    (0, true) => book.free.clone(),
+                    (0, false) => all_free.clone(),
+                    _ => vec![(low, low + more)],
+                };
+                let numbers_of: Vec<u64> = span.iter().flat_map(|(l, h)| *l..=*h).collect();
                 if take {
                     book.take(&span);
-                    (low..=low + more).for_each(|n| *used.entry(n).or_default() += 1);
+                    numbers_of.iter().for_each(|n| *used.entry(*n).or_default() += 1);
                 } else {
-                    let held = (low..=low + more).all(|n| used.get(&n).is_some_and(|c| *c > 0));
+                    let held = numbers_of.iter().all(|n| used.get(n).is_some_and(|c| *c > 0));
                     prop_assert_eq!(book.give(&span), held);
                     if held {
-                        (low..=low + more).for_each(|n| *used.entry(n).or_default() -= 1);
+                        numbers_of.iter().for_each(|n| *used.entry(*n).or_default() -= 1);
                     }
+                }
+                if of_all == 0 && take {
+                    all_free = span;
                 }
                 let free: Vec<u64> = book.free.iter().flat_map(|(l, h)| *l..=*h).collect();
                 let expected: Vec<u64> = numbers

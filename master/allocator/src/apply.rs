@@ -16,6 +16,7 @@ impl Allocator {
             Delta::AgentChanged { agent, resources, attributes } => {
                 self.change_agent(*agent, resources, attributes)
             }
+            Delta::AgentConverted { agent, from, to } => self.convert_agent(*agent, from, to),
             Delta::AgentRemoved { agent } => self.remove_agent(*agent),
             Delta::AgentUsable { agent, usable } => self.set_agent_usable(*agent, *usable),
             Delta::PolicySet { policy } => {

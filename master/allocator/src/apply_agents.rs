@@ -1,6 +1,6 @@
 //! Changes of agents: what there is, what it is, whether it may be used.
 
-use crate::agents::{Agent, HOSTNAME};
+use crate::agents::{Agent, HOSTNAME, NotConverted};
 use crate::amounts::Amounts;
 use crate::delta::DeltaError;
 use crate::state::Allocator;
@@ -78,6 +78,46 @@ impl Allocator {
         Ok(())
     }
 
+    pub(crate) fn convert_agent(
+        &mut self,
+        id: AgentId,
+        from: &Resources,
+        to: &Resources,
+    ) -> Result<(), DeltaError> {
+        let slot = self.slot(id)?;
+        let (from_parts, to_parts) = (self.dimensions.split(from), self.dimensions.split(to));
+        let mut totals = self.fair.totals().clone();
+        totals.sub_all(&from_parts.charge);
+        totals.sub_all(&from_parts.shared);
+        let totals = totals.checked_add(&to_parts.charge);
+        let totals = totals.and_then(|sum| sum.checked_add(&to_parts.shared));
+        let totals = totals.ok_or(DeltaError::TooMuch(id))?;
+        self.agents[slot].convert(&from_parts, &to_parts).map_err(|NotConverted| {
+            DeltaError::NotConverted { agent: id, from: from.clone(), to: to.clone() }
+        })?;
+        self.fair.set_totals(totals);
+        self.sync_class(slot);
+        self.find_sets(slot);
+        self.show(slot);
+        self.gained(slot);
+        Ok(())
+    }
+
+    /// Another resource may be scarce on the agent now.
+    fn sync_class(&mut self, slot: u32) {
+        let agent = &self.agents[slot];
+        let class = &self.classes.classes[agent.class].key;
+        if self.policy.scarce_in(&self.dimensions, &agent.total) == class.scarce {
+            return;
+        }
+        let (attributes, total) = (class.attributes.clone(), agent.total.clone());
+        let class = self.join_class(&attributes, &total);
+        let agent = &mut self.agents[slot];
+        agent.filters.clear(&mut self.refused, slot);
+        let old_class = std::mem::replace(&mut agent.class, class);
+        self.classes.leave(old_class);
+    }
+
     pub(crate) fn remove_agent(&mut self, id: AgentId) -> Result<(), DeltaError> {
         let slot = self.slot(id)?;
         self.end_claims_on(slot)?;
@@ -95,7 +135,9 @@ impl Allocator {
             self.settle_group(group);
         }
         self.agents[slot].usable = false;
-        self.agents[slot].reserved_free.clear();
+        if let Some(kept) = &mut self.agents[slot].kept {
+            kept.withdraw();
+        }
         self.show(slot);
         let mut agent = self.agents.remove(slot);
         self.slots.remove(&id);

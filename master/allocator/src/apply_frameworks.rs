@@ -168,12 +168,7 @@ impl Allocator {
         let entry = &mut self.clients[client];
         entry.has_refused = true;
         let filters = &mut self.agents[slot].filters;
-        filters.insert(
-            &mut self.refused,
-            (slot, client, self.filter_epochs[client as usize]),
-            parts,
-            until,
-        );
+        filters.insert(&mut self.refused, (slot, client), parts, until);
         Ok(())
     }
 
@@ -195,7 +190,7 @@ impl Allocator {
                 continue;
             }
             let node = entry.node;
-            self.renew_filter_epoch(client);
+            self.refused.void(client);
             if self.fair.is_queued(node, Queue::Classical) {
                 self.pool_all();
             }
@@ -204,17 +199,20 @@ impl Allocator {
         Ok(())
     }
 
-    /// Ends refusals that are due, at most `budget` of them, and says how many it looked at.
+    /// Ends refusals that are due, on one agent after the other until it looked at `budget` of them; says
+    /// how many that were.
     pub(crate) fn expire_filters(&mut self, now: Monotonic, budget: u64) -> u64 {
         let mut looked_at = 0;
         let mut woken = BTreeSet::new();
         while looked_at < budget {
-            let Some((slot, client)) = self.refused.pop_ended(now) else { break };
+            let Some(slot) = self.refused.pop_ended(now) else { break };
             looked_at += 1;
             let Some(agent) = self.agents.get_mut(slot) else { continue };
-            if agent.filters.expire(&mut self.refused, (slot, client), now) {
+            let ended = agent.filters.expire(&mut self.refused, slot, now);
+            if !ended.is_empty() {
+                looked_at += ended.len() as u64;
                 self.pool_agent(slot);
-                woken.insert(client);
+                woken.extend(ended);
             }
         }
         for client in woken {

@@ -91,6 +91,16 @@ pub enum Delta {
         /// What it is now.
         attributes: Attributes,
     },
+    /// Part of what an agent has became something else: it was reserved, made a volume, or given up.
+    /// Costs what is named, not what the agent has.
+    AgentConverted {
+        /// Which.
+        agent: AgentId,
+        /// What it no longer has.
+        from: Resources,
+        /// What it has instead.
+        to: Resources,
+    },
     /// An agent is no longer counted. Leases, uses and claims on it end with it: they are neither
     /// returned nor released nor ended afterwards.
     AgentRemoved {
@@ -255,6 +265,16 @@ pub enum DeltaError {
     /// Sums over the cluster would pass 2^64.
     #[error("resources of agent {0} are too much to be counted")]
     TooMuch(AgentId),
+    /// What was to become something else is not there, or does not make room for it.
+    #[error("on agent {agent}, {from} cannot become {to}")]
+    NotConverted {
+        /// On which agent.
+        agent: AgentId,
+        /// What was to go.
+        from: Resources,
+        /// What was to come.
+        to: Resources,
+    },
     /// More is given back than is held.
     #[error("{framework} does not hold {resources} as {role} on {agent}")]
     NotHeld {

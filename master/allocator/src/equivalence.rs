@@ -39,6 +39,15 @@ struct Kept {
     mem: u8,
 }
 
+/// What becomes what on an agent. May be more than there is, which is refused.
+#[derive(Clone, Debug)]
+enum Way {
+    Reserved(Kept),
+    Unreserved(Kept),
+    Gone(Shape),
+    Come(Shape),
+}
+
 #[derive(Clone, Debug)]
 struct Stated {
     name: usize,
@@ -66,6 +75,10 @@ enum Op {
         has: Shape,
         reserved: Vec<Kept>,
         zone: u8,
+    },
+    ConvertAgent {
+        which: u8,
+        way: Way,
     },
     RemoveAgent {
         which: u8,
@@ -173,9 +186,25 @@ fn needs() -> impl Strategy<Value = Shape> {
 
 /// Mostly nothing.
 fn kept() -> impl Strategy<Value = Vec<Kept>> {
-    let one = (0usize..5, any::<bool>(), 0u8..4, 0u8..4)
-        .prop_map(|(role, is_refined, cpus, mem)| Kept { role, is_refined, cpus, mem });
-    prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..3)]
+    prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(one_kept(), 1..3)]
+}
+
+fn one_kept() -> impl Strategy<Value = Kept> {
+    (0usize..5, any::<bool>(), 0u8..4, 0u8..4).prop_map(|(role, is_refined, cpus, mem)| Kept {
+        role,
+        is_refined,
+        cpus,
+        mem,
+    })
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![
+        4 => one_kept().prop_map(Way::Reserved),
+        2 => one_kept().prop_map(Way::Unreserved),
+        1 => needs().prop_map(Way::Gone),
+        1 => needs().prop_map(Way::Come),
+    ]
 }
 
 fn stated() -> impl Strategy<Value = Stated> {
@@ -233,6 +262,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(has, reserved, zone, usable)| Op::AddAgent { has, reserved, zone, usable }),
         1 => (any::<u8>(), has(), kept(), 0u8..2)
             .prop_map(|(which, has, reserved, zone)| Op::ChangeAgent { which, has, reserved, zone }),
+        2 => (any::<u8>(), way()).prop_map(|(which, way)| Op::ConvertAgent { which, way }),
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
         4 => role_set(),
@@ -419,6 +449,7 @@ struct Seen {
     reserved_tasks: u64,
     /// Classical offers that leave something to others.
     part_of_agent: u64,
+    converted: u64,
 }
 
 impl Pair {
@@ -462,6 +493,10 @@ impl Pair {
                 let attributes = Self::attributes(agent, *zone);
                 self.tell(&Delta::AgentChanged { agent, resources, attributes });
             }
+            Op::ConvertAgent { which, way } => {
+                let Some(agent) = self.agent(*which) else { return Ok(()) };
+                self.convert(agent, way);
+            }
             Op::RemoveAgent { which } => {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.agents.remove(&agent);
@@ -494,6 +529,32 @@ impl Pair {
             _ => return self.apply_of_framework(op),
         }
         Ok(())
+    }
+
+    /// What cannot be converted is refused, and changes nothing.
+    fn convert(&mut self, agent: AgentId, way: &Way) {
+        let has = self.agents[&agent].clone();
+        let nothing = Shape { cpus: 0, mem: 0, gpus: 0, licences: 0, ports: 0 };
+        let reserved = |kept: &Kept| agent_resources(&nothing, std::slice::from_ref(kept));
+        let plain = |kept: &Kept| {
+            resources(&Shape { cpus: kept.cpus, mem: kept.mem, ..nothing.clone() }, 0)
+        };
+        let (from, to) = match way {
+            Way::Reserved(kept) => (plain(kept), reserved(kept)),
+            Way::Unreserved(kept) => (reserved(kept), plain(kept)),
+            Way::Gone(shape) => (resources(shape, 101), Resources::new()),
+            Way::Come(shape) => (Resources::new(), resources(shape, 107)),
+        };
+        let mut converted = has;
+        let is_possible = converted.convert(&from, &to).is_ok();
+        let delta = Delta::AgentConverted { agent, from, to };
+        if is_possible {
+            self.agents.insert(agent, converted);
+            self.seen.converted += 1;
+            self.tell(&delta);
+        } else {
+            self.indexed.on_change(&delta).expect_err("it is not there, or there already");
+        }
     }
 
     fn known(&self, framework: u8) -> Option<FrameworkId> {
@@ -856,6 +917,7 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.reserved += seen.reserved;
         sum.reserved_tasks += seen.reserved_tasks;
         sum.part_of_agent += seen.part_of_agent;
+        sum.converted += seen.converted;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
@@ -867,7 +929,8 @@ fn the_sequences_reach_every_kind_of_decision() {
             && sum.part_of_agent > 50
             && sum.beyond_limits > 3
             && sum.reserved > 50
-            && sum.reserved_tasks > 20,
+            && sum.reserved_tasks > 20
+            && sum.converted > 50,
         "{sum:?}"
     );
 }

@@ -307,8 +307,8 @@ impl Allocator {
                     })
             }
             Rule::NotRefused => {
-                let key = (wish.spec.client, self.filter_epochs[wish.spec.client as usize]);
-                !agent.filters.block_shape(&self.refused, key, wish.bucket.shape(), now)
+                let client = wish.spec.client;
+                !agent.filters.block_shape(&self.refused, client, wish.bucket.shape(), now)
             }
             Rule::NotKept => wish.kept_back.allows(agent.sets),
         }
@@ -619,9 +619,8 @@ impl Allocator {
         }
         left.retain(|(_, agent)| {
             clients.iter().any(|client| {
-                let key = (*client, self.filter_epochs[*client as usize]);
                 let free = agent.free_now();
-                !agent.filters.would_block_all(&self.refused, key, &free, now)
+                !agent.filters.would_block_all(&self.refused, *client, &free, now)
             })
         });
         answer.step("not refused by the framework", left.len());

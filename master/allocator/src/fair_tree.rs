@@ -63,10 +63,7 @@ struct Node {
     /// Reserved for a role and all below it, and not in use.
     idle: Amounts,
     quota: Option<Box<Quota>>,
-    /// Up to date in a queue with others; a lone child's is worked out when it is asked for.
-    share: Share,
     share_is_old: bool,
-    grants: u64,
     children: Vec<u32>,
     /// Clients at or below that could be offered something.
     present: u32,
@@ -75,12 +72,27 @@ struct Node {
     queued: [bool; 4],
 }
 
+/// What orders a node among its siblings: a table of its own, since searches compare many of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rank {
+    /// Up to date in a queue with others; a lone child's is worked out when it is asked for.
+    share: Share,
+    grants: u64,
+    /// Of a client. All other siblings are told apart by their places.
+    framework: u64,
+}
+
 const ROOT: u32 = 0;
+const NO_CLIENT: u32 = u32::MAX;
 const DEFAULT_WEIGHT_MILLI: u64 = 1000;
 
 #[derive(Clone, Debug)]
 pub(crate) struct FairTree {
     nodes: Slab<Node>,
+    /// By node.
+    ranks: Vec<Rank>,
+    /// By node: its client, or [`NO_CLIENT`]. Searches look at many nodes for nothing else.
+    client_at: Vec<u32>,
     roles: BTreeMap<RoleName, u32>,
     totals: Amounts,
     /// Dimensions that count for no share.
@@ -102,9 +114,7 @@ impl Node {
             charged: Amounts::default(),
             idle: Amounts::default(),
             quota: None,
-            share: Share::dominant(&Amounts::default(), &Amounts::default(), DEFAULT_WEIGHT_MILLI),
             share_is_old: false,
-            grants: 0,
             children: Vec::new(),
             present: 0,
             present_weight: 0,
@@ -112,21 +122,17 @@ impl Node {
             queued: [false; 4],
         }
     }
+}
 
-    #[inline]
-    fn fair_cmp(&self, other: &Node) -> Ordering {
-        self.share.cmp(&other.share).then_with(|| self.turn_cmp(other))
-    }
-
-    /// Between equal shares: fewer grants so far, then the name.
-    fn turn_cmp(&self, other: &Node) -> Ordering {
-        let grants = self.grants.cmp(&other.grants);
-        grants.then_with(|| self.place.tie_cmp(&other.place))
-    }
-
-    fn renew_share(&mut self, basis: &Amounts) {
-        self.share = Share::dominant(&self.charged, basis, self.weight_milli);
-        self.share_is_old = false;
+impl Rank {
+    fn new(place: &Place) -> Self {
+        let framework = match place {
+            Place::Client { framework, .. } => *framework,
+            Place::Root | Place::Role(_) | Place::Direct => 0,
+        };
+        let nothing = Amounts::default();
+        let share = Share::dominant(&nothing, &nothing, DEFAULT_WEIGHT_MILLI);
+        Self { share, grants: 0, framework }
     }
 }
 
@@ -151,6 +157,8 @@ impl Default for FairTree {
         nodes.insert(Node::new(ROOT, Place::Root));
         Self {
             nodes,
+            ranks: vec![Rank::new(&Place::Root)],
+            client_at: vec![NO_CLIENT],
             roles: BTreeMap::new(),
             totals: Amounts::default(),
             excluded: Vec::new(),
@@ -176,7 +184,19 @@ impl FairTree {
     }
 
     fn add(&mut self, parent: u32, place: Place) -> u32 {
+        let client = match place {
+            Place::Client { client, .. } => client,
+            Place::Root | Place::Role(_) | Place::Direct => NO_CLIENT,
+        };
+        let rank = Rank::new(&place);
         let node = self.nodes.insert(Node::new(parent, place));
+        let at = node as usize;
+        if at == self.ranks.len() {
+            self.ranks.push(rank);
+            self.client_at.push(client);
+        } else {
+            (self.ranks[at], self.client_at[at]) = (rank, client);
+        }
         self.nodes[parent].children.push(node);
         node
     }
@@ -230,7 +250,7 @@ impl FairTree {
             let sum = &mut self.nodes[parent].present_weight;
             *sum = *sum - old + weight_milli;
         }
-        self.update(node, |node| node.weight_milli = weight_milli);
+        self.update(node, 0, |node| node.weight_milli = weight_milli);
         self.prune(node);
     }
 
@@ -262,9 +282,8 @@ impl FairTree {
             return 0;
         }
         self.stale = false;
-        let basis = &self.basis;
-        for (_, node) in self.nodes.iter_mut() {
-            node.renew_share(basis);
+        for index in 0..self.nodes.end() {
+            self.renew_share(index);
         }
         for index in 0..self.nodes.end() {
             for queue in QUEUES {
@@ -273,11 +292,31 @@ impl FairTree {
                     continue;
                 }
                 let mut waiting = std::mem::take(&mut node.queues[queue as usize]);
-                waiting.sort_by(|a, b| self.nodes[*a].fair_cmp(&self.nodes[*b]));
+                waiting.sort_by(|a, b| self.fair_cmp(*a, *b));
                 self.nodes[index].queues[queue as usize] = waiting;
             }
         }
         u64::from(self.nodes.end())
+    }
+
+    fn renew_share(&mut self, index: u32) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        let share = Share::dominant(&node.charged, &self.basis, node.weight_milli);
+        self.ranks[index as usize].share = share;
+        node.share_is_old = false;
+    }
+
+    #[inline]
+    fn fair_cmp(&self, a: u32, b: u32) -> Ordering {
+        let (left, right) = (&self.ranks[a as usize], &self.ranks[b as usize]);
+        left.share.cmp(&right.share).then_with(|| self.turn_cmp(a, b))
+    }
+
+    /// Between equal shares: fewer grants so far, then the name.
+    fn turn_cmp(&self, a: u32, b: u32) -> Ordering {
+        let (left, right) = (&self.ranks[a as usize], &self.ranks[b as usize]);
+        let order = left.grants.cmp(&right.grants).then(left.framework.cmp(&right.framework));
+        order.then_with(|| self.nodes[a].place.tie_cmp(&self.nodes[b].place))
     }
 
     /// Whether charging this much more keeps every sum below 2^64.
@@ -287,22 +326,24 @@ impl FairTree {
 
     /// Charges a client and all above it, and counts `grants` grants.
     pub(crate) fn charge(&mut self, client: u32, amounts: &Amounts, grants: u64) {
-        self.along_path(client, false, |node| {
-            node.charged.add_all(amounts);
-            node.grants += grants;
-        });
+        self.along_path(client, (grants, false), |node| node.charged.add_all(amounts));
     }
 
     /// Takes a charge back.
     pub(crate) fn discharge(&mut self, client: u32, amounts: &Amounts) {
-        self.along_path(client, true, |node| node.charged.sub_all(amounts));
+        self.along_path(client, (0, true), |node| node.charged.sub_all(amounts));
     }
 
     /// `falls`: it makes what is consumed smaller.
-    fn along_path(&mut self, client: u32, falls: bool, change: impl Fn(&mut Node)) {
+    fn along_path(
+        &mut self,
+        client: u32,
+        (grants, falls): (u64, bool),
+        change: impl Fn(&mut Node),
+    ) {
         let mut node = client;
         while node != ROOT {
-            self.update(node, &change);
+            self.update(node, grants, &change);
             self.renew_owed(node, falls);
             node = self.nodes[node].parent;
         }
@@ -310,7 +351,7 @@ impl FairTree {
     }
 
     /// Changes a node and puts it where it now belongs among its siblings.
-    fn update(&mut self, index: u32, change: impl FnOnce(&mut Node)) {
+    fn update(&mut self, index: u32, grants: u64, change: impl FnOnce(&mut Node)) {
         let node = &self.nodes[index];
         let parent = node.parent;
         let mut from = [None; 4];
@@ -322,13 +363,14 @@ impl FairTree {
                 }
             }
         }
+        self.ranks[index as usize].grants += grants;
         let node = &mut self.nodes[index];
         change(node);
         if from == [None; 4] {
             node.share_is_old = true;
             return;
         }
-        node.renew_share(&self.basis);
+        self.renew_share(index);
         for queue in QUEUES {
             if let Some(from) = from[queue as usize] {
                 self.move_from(parent, queue, from);
@@ -343,17 +385,16 @@ impl FairTree {
             let found = waiting.iter().position(|have| *have == index);
             return found.expect("a queued node is in its parent's queue");
         }
-        let node = &self.nodes[index];
         if waiting[0] == index {
             return 0;
         }
-        waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
+        waiting.partition_point(|have| self.fair_cmp(*have, index).is_lt())
     }
 
     fn move_from(&mut self, parent: u32, queue: Queue, from: usize) {
         let mut waiting = std::mem::take(&mut self.nodes[parent].queues[queue as usize]);
-        let node = &self.nodes[waiting[from]];
-        let precedes = |have: &u32| self.nodes[*have].fair_cmp(node).is_lt();
+        let node = waiting[from];
+        let precedes = |have: &u32| self.fair_cmp(*have, node).is_lt();
         let (before, after) = (&waiting[..from], &waiting[from + 1..]);
         if after.first().is_some_and(precedes) {
             let steps = after.partition_point(precedes);
@@ -385,11 +426,10 @@ impl FairTree {
         if is_queued {
             self.renew_shares_beside(parent, queue, index);
             let waiting = &self.nodes[parent].queues[queue as usize];
-            let node = &self.nodes[index];
             let at = if self.stale {
                 waiting.len()
             } else {
-                waiting.partition_point(|have| self.nodes[*have].fair_cmp(node).is_lt())
+                waiting.partition_point(|have| self.fair_cmp(*have, index).is_lt())
             };
             self.nodes[parent].queues[queue as usize].insert(at, index);
         } else {
@@ -403,9 +443,8 @@ impl FairTree {
     fn renew_shares_beside(&mut self, parent: u32, queue: Queue, index: u32) {
         let first = self.nodes[parent].queues[queue as usize].first().copied();
         for node in first.into_iter().chain([index]) {
-            let node = &mut self.nodes[node];
-            if node.share_is_old {
-                node.renew_share(&self.basis);
+            if self.nodes[node].share_is_old {
+                self.renew_share(node);
             }
         }
     }
@@ -437,14 +476,19 @@ impl FairTree {
     /// The client that is next.
     pub(crate) fn first(&self, queue: Queue) -> Option<u32> {
         debug_assert!(!self.stale, "orders are refreshed before they are read");
-        let mut node = &self.nodes[ROOT];
-        while let Some(next) = node.queues[queue as usize].first() {
-            node = &self.nodes[*next];
-            if let Place::Client { client, .. } = node.place {
+        let mut node = ROOT;
+        while let Some(next) = self.nodes[node].queues[queue as usize].first() {
+            node = *next;
+            if let Some(client) = self.client_of(node) {
                 return Some(client);
             }
         }
         None
+    }
+
+    fn client_of(&self, node: u32) -> Option<u32> {
+        let client = self.client_at[node as usize];
+        (client != NO_CLIENT).then_some(client)
     }
 
     /// The first client in fair order that `accept` takes.
@@ -464,11 +508,9 @@ impl FairTree {
         accept: &mut impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         self.nodes[index].queues[queue as usize].iter().find_map(|child| {
-            match self.nodes[*child].place {
-                Place::Client { client, .. } => accept(client).then_some(client),
-                Place::Root | Place::Role(_) | Place::Direct => {
-                    self.first_below(*child, queue, accept)
-                }
+            match self.client_of(*child) {
+                Some(client) => accept(client).then_some(client),
+                None => self.first_below(*child, queue, accept),
             }
         })
     }
@@ -491,8 +533,8 @@ impl FairTree {
         parted.map_or(Ordering::Equal, |(a, b)| {
             let fresh =
                 |node: &Node| Share::dominant(&node.charged, &self.basis, node.weight_milli);
-            let (a, b) = (&self.nodes[*a], &self.nodes[*b]);
-            fresh(a).cmp(&fresh(b)).then_with(|| a.turn_cmp(b))
+            let (left, right) = (&self.nodes[*a], &self.nodes[*b]);
+            fresh(left).cmp(&fresh(right)).then_with(|| self.turn_cmp(*a, *b))
         })
     }
 

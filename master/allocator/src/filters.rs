@@ -5,7 +5,8 @@ use crate::amounts::{Amounts, Parts, SpanList, spans_contain};
 use crate::limits::Cut;
 use crate::slab::Slab;
 use proffer_types::Monotonic;
-use proffer_types::resources::{Resource, Resources};
+use proffer_types::resources::Resources;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was refused. Interned: refusals of equal sets share one.
@@ -15,39 +16,57 @@ struct RefusedSet {
     /// With what is reserved.
     all: Amounts,
     spans: SpanList,
-    kept: Vec<Resource>,
+    kept: Resources,
 }
 
 /// What the refusals of all agents share.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RefusedSets {
+pub(crate) struct Refusals {
     index: BTreeMap<RefusedSet, u32>,
     sets: Slab<(RefusedSet, u32)>,
-    /// When a refusal ends, on which agent slot, by which client: as many at most as there are
-    /// refusals, however they go (I15).
-    ends: BTreeSet<(Monotonic, u32, u32)>,
+    /// When a refusal ends on an agent slot: one entry for each agent with refusals, which may be too
+    /// early when that refusal was cleared.
+    ends: BTreeSet<(Monotonic, u32)>,
+    /// By client; replaced to void all its refusals at once. No two are ever equal.
+    epochs: Vec<u64>,
+    epoch_last: u64,
 }
 
 /// One refusal on an agent.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
-    pub(crate) client: u32,
-    /// The client's filter epoch when it was made; another one now means cleared.
-    pub(crate) epoch: u64,
-    pub(crate) until: Monotonic,
+struct Filter {
+    client: u32,
     set: u32,
+    /// The client's epoch when it was made; another one now means cleared.
+    epoch: u64,
+    until: Monotonic,
 }
 
 /// Most refusals of one client on one agent; the one that ends first gives way (I15).
 const PER_CLIENT_MAX: usize = 4;
+/// Clients' bits that stand in the table itself, in words: beside it they would be one more place in
+/// memory that is seldom in a cache.
+const WORDS_INLINE: usize = 16;
 
-/// The refusals on one agent, by client.
+/// The refusals on one agent. Most agents have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Filters {
+pub(crate) struct Filters(Option<Box<Table>>);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    /// In the order in which they were made.
     list: Vec<Filter>,
+    /// Bit `n`: client `n` has a refusal in the list.
+    clients: SmallVec<[u64; WORDS_INLINE]>,
+    /// The sets in the list, and how many refusals are of each.
+    sets: SmallVec<[(u32, u32); 1]>,
+    /// None in the list was void when this was the last epoch.
+    live_as_of: u64,
+    /// As it stands in [`Refusals::ends`].
+    first_end: Monotonic,
 }
 
-impl RefusedSets {
+impl Refusals {
     fn intern(&mut self, parts: Parts) -> u32 {
         let mut all = parts.plain.clone();
         all.add_all(&parts.reserved);
@@ -70,43 +89,73 @@ impl RefusedSets {
         }
     }
 
-    /// The end of the refusal that ends first.
-    pub(crate) fn first_end(&self) -> Option<Monotonic> {
-        self.ends.first().map(|(until, ..)| *until)
+    /// Voids all refusals of a client.
+    pub(crate) fn void(&mut self, client: u32) {
+        let at = client as usize;
+        if self.epochs.len() <= at {
+            self.epochs.resize(at + 1, 0);
+        }
+        self.epoch_last += 1;
+        self.epochs[at] = self.epoch_last;
     }
 
-    /// Agent slot and client of a refusal that has ended.
-    pub(crate) fn pop_ended(&mut self, now: Monotonic) -> Option<(u32, u32)> {
+    fn is_live(&self, filter: &Filter) -> bool {
+        self.epochs.get(filter.client as usize) == Some(&filter.epoch)
+    }
+
+    /// When a refusal ends at the earliest.
+    pub(crate) fn first_end(&self) -> Option<Monotonic> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// An agent slot on which a refusal may have ended. [`Filters::expire`] follows.
+    pub(crate) fn pop_ended(&mut self, now: Monotonic) -> Option<u32> {
         if self.first_end()? > now {
             return None;
         }
-        self.ends.pop_first().map(|(_, slot, client)| (slot, client))
+        self.ends.pop_first().map(|(_, slot)| slot)
     }
 }
 
-/// Who refuses one agent: a table over all clients that is never wiped, only stamped anew.
+/// Which clients were marked last: a table over all clients that is never wiped, only stamped anew.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
     stamp: u64,
-    /// By client: the stamp of its last mark, and the filter epoch that the mark is good for.
-    by_client: Vec<(u64, u64)>,
+    /// By client: the stamp of its last mark.
+    by_client: Vec<u64>,
 }
 
 impl Marks {
-    fn set(&mut self, client: u32, epoch: u64) {
+    fn set(&mut self, client: u32) {
         let at = client as usize;
         if self.by_client.len() <= at {
-            self.by_client.resize(at + 1, (0, 0));
+            self.by_client.resize(at + 1, 0);
         }
-        // A refusal of the current epoch is never hidden by one of an older epoch.
-        let (stamp, have) = self.by_client[at];
-        if stamp != self.stamp || have < epoch {
-            self.by_client[at] = (self.stamp, epoch);
-        }
+        self.by_client[at] = self.stamp;
     }
 
-    pub(crate) fn has(&self, client: u32, epoch: u64) -> bool {
-        self.by_client.get(client as usize) == Some(&(self.stamp, epoch))
+    fn has(&self, client: u32) -> bool {
+        self.by_client.get(client as usize) == Some(&self.stamp)
+    }
+}
+
+/// Which of the clients with refusals on an agent refuse all that is free there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusing<'a> {
+    None,
+    All(&'a Table),
+    /// Those that are marked.
+    Marked,
+}
+
+impl Refusing<'_> {
+    #[inline]
+    pub(crate) fn has(self, client: u32, marks: &Marks) -> bool {
+        match self {
+            Refusing::None => false,
+            Refusing::All(table) => table.has(client),
+            Refusing::Marked => marks.has(client),
+        }
     }
 }
 
@@ -123,12 +172,7 @@ impl RefusedSet {
             && cut.spans.iter().all(|(dim, free)| {
                 self.spans.iter().any(|(d, spans)| d == dim && spans_contain(spans, free))
             })
-            && self.contains_sets(&cut.sets)
-    }
-
-    fn contains_sets(&self, sets: &Resources) -> bool {
-        sets.is_empty()
-            || Resources::from_entries(self.kept.clone()).is_ok_and(|kept| kept.contains(sets))
+            && self.kept.contains(&cut.sets)
     }
 
     fn contains_all(&self, free: &FreeNow<'_>) -> bool {
@@ -136,136 +180,227 @@ impl RefusedSet {
             && free.spans.iter().filter(|(_, book)| !book.free.is_empty()).all(|(dim, book)| {
                 self.spans.iter().any(|(d, spans)| d == dim && spans_contain(spans, &book.free))
             })
-            && self.contains_sets(free.sets)
+            && self.kept.contains(free.sets)
+    }
+}
+
+fn bit(client: u32) -> (usize, u64) {
+    (client as usize / 64, 1 << (client % 64))
+}
+
+impl Table {
+    #[inline]
+    fn has(&self, client: u32) -> bool {
+        let (word, bit) = bit(client);
+        self.clients.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn note(&mut self, client: u32) {
+        let (word, bit) = bit(client);
+        if self.clients.len() <= word {
+            self.clients.resize(word + 1, 0);
+        }
+        self.clients[word] |= bit;
+    }
+
+    /// Makes the bits agree with the list.
+    fn renew_bits(&mut self) {
+        self.clients.clear();
+        for at in 0..self.list.len() {
+            self.note(self.list[at].client);
+        }
+    }
+
+    fn push(&mut self, filter: Filter) {
+        match self.sets.iter_mut().find(|(set, _)| *set == filter.set) {
+            Some((_, refusals)) => *refusals += 1,
+            None => self.sets.push((filter.set, 1)),
+        }
+        self.note(filter.client);
+        self.list.push(filter);
+    }
+
+    fn forget_set(&mut self, refusals: &mut Refusals, set: u32) {
+        refusals.forget(set);
+        let at = self.sets.iter().position(|(have, _)| *have == set);
+        let at = at.expect("every set of the list is counted");
+        self.sets[at].1 -= 1;
+        if self.sets[at].1 == 0 {
+            self.sets.swap_remove(at);
+        }
+    }
+
+    /// Keeps only some, and returns whose the others were.
+    fn retain(
+        &mut self,
+        refusals: &mut Refusals,
+        keep: impl Fn(&Refusals, &Filter) -> bool,
+    ) -> Vec<u32> {
+        let mut gone = Vec::new();
+        self.list.retain(|filter| {
+            let stays = keep(refusals, filter);
+            if !stays {
+                gone.push((filter.client, filter.set));
+            }
+            stays
+        });
+        if !gone.is_empty() {
+            self.renew_bits();
+        }
+        gone.iter().for_each(|(_, set)| self.forget_set(refusals, *set));
+        gone.into_iter().map(|(client, _)| client).collect()
+    }
+
+    /// Makes room for one more of a client that has some.
+    fn make_room(&mut self, refusals: &mut Refusals, new: &Filter) {
+        self.retain(refusals, |refusals, have| {
+            have.client != new.client
+                || (refusals.is_live(have) && !(have.set == new.set && have.until <= new.until))
+        });
+        let mine = self.list.iter().enumerate().filter(|(_, have)| have.client == new.client);
+        if mine.clone().count() >= PER_CLIENT_MAX {
+            let first_to_end = mine.rev().min_by_key(|(_, have)| have.until).map(|(at, _)| at);
+            let gone = self.list.remove(first_to_end.expect("there are several"));
+            self.forget_set(refusals, gone.set);
+        }
+    }
+
+    fn live_of<'a>(
+        &'a self,
+        refusals: &'a Refusals,
+        client: u32,
+    ) -> impl Iterator<Item = &'a Filter> {
+        let list = if self.has(client) { self.list.as_slice() } else { &[] };
+        list.iter().filter(move |have| have.client == client && refusals.is_live(have))
     }
 }
 
 impl Filters {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    fn of(&self, client: u32) -> std::ops::Range<usize> {
-        let start = self.list.partition_point(|have| have.client < client);
-        let count = self.list[start..].iter().take_while(|have| have.client == client).count();
-        start..start + count
-    }
-
-    fn remove(&mut self, sets: &mut RefusedSets, slot: u32, at: usize) {
-        let Filter { client, until, set, .. } = self.list.remove(at);
-        sets.forget(set);
-        if !self.list[self.of(client)].iter().any(|have| have.until == until) {
-            sets.ends.remove(&(until, slot, client));
-        }
-    }
-
     pub(crate) fn insert(
         &mut self,
-        sets: &mut RefusedSets,
-        (slot, client, epoch): (u32, u32, u64),
+        refusals: &mut Refusals,
+        (slot, client): (u32, u32),
         refused: Parts,
         until: Monotonic,
     ) {
-        let set = sets.intern(refused);
-        let range = self.of(client);
-        // Dead ones and such as say the same for a shorter time make room first.
-        for at in range.clone().rev() {
-            let have = &self.list[at];
-            if have.epoch != epoch || (have.set == set && have.until <= until) {
-                self.remove(sets, slot, at);
-            }
+        let (set, epoch) = (refusals.intern(refused), refusals.epochs[client as usize]);
+        let new = Filter { client, set, epoch, until };
+        let is_full = |table: &Table| table.list.len() == table.list.capacity();
+        if self.0.as_deref().is_some_and(is_full) {
+            self.drop_void(refusals, slot);
         }
-        let range = self.of(client);
-        if range.len() >= PER_CLIENT_MAX {
-            let first_to_end = range.clone().min_by_key(|at| self.list[*at].until);
-            self.remove(sets, slot, first_to_end.expect("the range is not empty"));
+        let live_as_of = refusals.epoch_last;
+        let table = self.0.get_or_insert_with(|| {
+            refusals.ends.insert((until, slot));
+            Box::new(Table { live_as_of, first_end: until, ..Table::default() })
+        });
+        if table.has(client) {
+            table.make_room(refusals, &new);
         }
-        self.list.insert(range.start, Filter { client, epoch, until, set });
-        sets.ends.insert((until, slot, client));
+        table.push(new);
+        if until < table.first_end {
+            refusals.ends.remove(&(table.first_end, slot));
+            refusals.ends.insert((until, slot));
+            table.first_end = until;
+        }
     }
 
-    /// Drops what has ended; `true` when a refusal of `client` was among it.
+    /// Drops what has ended, and returns whose refusals that were. The agent's entry in
+    /// [`Refusals::ends`] was taken out.
     pub(crate) fn expire(
         &mut self,
-        sets: &mut RefusedSets,
-        (slot, client): (u32, u32),
+        refusals: &mut Refusals,
+        slot: u32,
         now: Monotonic,
-    ) -> bool {
-        let mut any = false;
-        for at in self.of(client).rev() {
-            if self.list[at].until <= now {
-                self.remove(sets, slot, at);
-                any = true;
+    ) -> Vec<u32> {
+        let Some(table) = &mut self.0 else { return Vec::new() };
+        let ended = table.retain(refusals, |_, have| have.until > now);
+        match table.list.iter().map(|have| have.until).min() {
+            Some(first_end) => {
+                table.first_end = first_end;
+                refusals.ends.insert((first_end, slot));
             }
+            None => self.0 = None,
         }
-        any
+        ended
     }
 
-    pub(crate) fn clear(&mut self, sets: &mut RefusedSets, slot: u32) {
-        for filter in self.list.drain(..) {
-            sets.forget(filter.set);
-            sets.ends.remove(&(filter.until, slot, filter.client));
+    /// Drops what was cleared since this was last asked.
+    pub(crate) fn drop_void(&mut self, refusals: &mut Refusals, slot: u32) {
+        let Some(table) = &mut self.0 else { return };
+        if table.live_as_of == refusals.epoch_last {
+            return;
+        }
+        table.live_as_of = refusals.epoch_last;
+        table.retain(refusals, Refusals::is_live);
+        if table.list.is_empty() {
+            refusals.ends.remove(&(table.first_end, slot));
+            self.0 = None;
         }
     }
 
-    /// Marks every client that refuses all that is free here.
-    pub(crate) fn mark(&self, sets: &RefusedSets, free: &FreeNow<'_>, marks: &mut Marks) {
+    pub(crate) fn clear(&mut self, refusals: &mut Refusals, slot: u32) {
+        let Some(table) = self.0.take() else { return };
+        refusals.ends.remove(&(table.first_end, slot));
+        table.list.iter().for_each(|filter| refusals.forget(filter.set));
+    }
+
+    /// Which clients refuse all that is free here. What was cleared has been dropped.
+    pub(crate) fn refusing(
+        &self,
+        refusals: &Refusals,
+        free: &FreeNow<'_>,
+        marks: &mut Marks,
+    ) -> Refusing<'_> {
+        let Some(table) = &self.0 else { return Refusing::None };
+        let refuse_all = |set: u32| refusals.sets[set].0.contains_all(free);
+        let of_all = table.sets.iter().filter(|(set, _)| refuse_all(*set));
+        let of_all: SmallVec<[u32; 8]> = of_all.map(|(set, _)| *set).collect();
+        if of_all.len() == table.sets.len() {
+            return Refusing::All(table);
+        }
+        if of_all.is_empty() {
+            return Refusing::None;
+        }
         marks.stamp += 1;
-        let mut last = None;
-        for filter in &self.list {
-            let blocks = match last {
-                Some((set, blocks)) if set == filter.set => blocks,
-                Some(_) | None => sets.sets[filter.set].0.contains_all(free),
-            };
-            last = Some((filter.set, blocks));
-            if blocks {
-                marks.set(filter.client, filter.epoch);
-            }
-        }
+        let marked = table.list.iter().filter(|filter| of_all.contains(&filter.set));
+        marked.for_each(|filter| marks.set(filter.client));
+        Refusing::Marked
     }
 
     /// Whether `client` refuses all that is free here, at a given time.
     pub(crate) fn would_block_all(
         &self,
-        sets: &RefusedSets,
-        (client, epoch): (u32, u64),
+        refusals: &Refusals,
+        client: u32,
         free: &FreeNow<'_>,
         now: Monotonic,
     ) -> bool {
-        self.list[self.of(client)].iter().any(|filter| {
-            filter.epoch == epoch
-                && filter.until > now
-                && sets.sets[filter.set].0.contains_all(free)
-        })
+        self.0
+            .iter()
+            .flat_map(|table| table.live_of(refusals, client))
+            .any(|filter| filter.until > now && refusals.sets[filter.set].0.contains_all(free))
     }
 
     /// Whether `client` refuses all of a cut. Refusals that have ended are gone.
-    pub(crate) fn block_cut(
-        &self,
-        sets: &RefusedSets,
-        (client, epoch): (u32, u64),
-        cut: &Cut,
-    ) -> bool {
-        self.list[self.of(client)]
-            .iter()
-            .any(|filter| filter.epoch == epoch && sets.sets[filter.set].0.contains_cut(cut))
+    pub(crate) fn block_cut(&self, refusals: &Refusals, client: u32, cut: &Cut) -> bool {
+        let mut mine = self.0.iter().flat_map(|table| table.live_of(refusals, client));
+        mine.any(|filter| refusals.sets[filter.set].0.contains_cut(cut))
     }
 
     /// Whether `client` refuses one task of this shape here. Ranges are compared by count: which
     /// ports a task would get is open.
     pub(crate) fn block_shape(
         &self,
-        sets: &RefusedSets,
-        (client, epoch): (u32, u64),
+        refusals: &Refusals,
+        client: u32,
         shape: &Amounts,
         now: Monotonic,
     ) -> bool {
-        !self.list.is_empty()
-            && self.list[self.of(client)].iter().any(|filter| {
-                filter.epoch == epoch
-                    && filter.until > now
-                    && sets.sets[filter.set].0.all.covers(shape)
-            })
+        self.0
+            .iter()
+            .flat_map(|table| table.live_of(refusals, client))
+            .any(|filter| filter.until > now && refusals.sets[filter.set].0.all.covers(shape))
     }
 }
 
@@ -307,6 +442,11 @@ mod tests {
         }
     }
 
+    fn listed(allocator: &Allocator) -> usize {
+        let slot = allocator.slots[&AgentId(1)];
+        allocator.agents[slot].filters.0.as_ref().map_or(0, |table| table.list.len())
+    }
+
     #[test]
     fn i15_refusals_for_a_year_that_are_cleared_leave_nothing_behind() {
         let mut allocator = cluster();
@@ -315,7 +455,8 @@ mod tests {
             let roles = BTreeSet::new();
             tell(&mut allocator, &Delta::FiltersCleared { framework: FRAMEWORK, roles });
         }
-        assert!(allocator.refused.ends.len() <= super::PER_CLIENT_MAX);
+        assert!(allocator.refused.ends.len() <= 1 && listed(&allocator) <= 4);
+        assert!(allocator.refused.sets.iter().count() <= 4);
         tell(&mut allocator, &Delta::AgentRemoved { agent: AgentId(1) });
         assert!(allocator.refused.ends.is_empty());
         assert!(allocator.refused.index.is_empty());
@@ -328,8 +469,55 @@ mod tests {
             tell(&mut allocator, &refusal(1 + round % 7, round + 5));
             tell(&mut allocator, &Delta::AgentUsable { agent: AgentId(1), usable: true });
             allocator.rest(Monotonic(round));
-            assert!(allocator.refused.ends.len() <= super::PER_CLIENT_MAX);
+            assert!(allocator.refused.ends.len() <= 1 && listed(&allocator) <= 5);
             assert!(allocator.dirty.is_empty() && allocator.pool.is_empty());
         }
+    }
+
+    /// More clients than a word has bits, each refusing more or less than what is free.
+    #[test]
+    fn each_client_is_offered_what_it_did_not_refuse_however_many_refuse() {
+        let mut allocator = cluster();
+        tell(&mut allocator, &Delta::FrameworkActive { framework: FRAMEWORK, active: false });
+        let add = |allocator: &mut Allocator, id: u64| {
+            let framework = FrameworkId(id);
+            let roles = BTreeSet::from([RoleName::new("a").expect("valid")]);
+            tell(allocator, &Delta::FrameworkAdded { framework, roles });
+            tell(allocator, &Delta::FrameworkActive { framework, active: true });
+            framework
+        };
+        let role = RoleName::new("a").expect("valid");
+        let refuse = |allocator: &mut Allocator, framework, resources: &str| {
+            let (role, resources) = (role.clone(), resources.parse().expect("valid"));
+            let until = Monotonic(1_000);
+            let agent = AgentId(1);
+            tell(allocator, &Delta::Filtered { framework, role, agent, resources, until });
+        };
+        let offered = |allocator: &mut Allocator, now: u64| {
+            let turn = allocator.offers(u64::MAX, Monotonic(now));
+            let lease = turn.decisions.first()?;
+            tell(allocator, &Delta::Returned { lease: lease.lease });
+            Some(lease.framework)
+        };
+        let (all, part) = ("cpus:4;mem:1GiB", "cpus:2;mem:1GiB");
+        let frameworks: Vec<FrameworkId> = (2..72).map(|id| add(&mut allocator, id)).collect();
+        for framework in &frameworks {
+            assert_eq!(offered(&mut allocator, 0), Some(*framework), "the rest refused");
+            refuse(&mut allocator, *framework, all);
+        }
+        assert_eq!(offered(&mut allocator, 0), None, "all refused");
+        let late = add(&mut allocator, 100);
+        refuse(&mut allocator, late, part);
+        assert_eq!(offered(&mut allocator, 0), Some(late), "it refused less than there is");
+        refuse(&mut allocator, late, all);
+        assert_eq!(offered(&mut allocator, 0), None);
+        let cleared = frameworks[30];
+        tell(&mut allocator, &Delta::FiltersCleared { framework: cleared, roles: BTreeSet::new() });
+        assert_eq!(offered(&mut allocator, 0), Some(cleared));
+        refuse(&mut allocator, cleared, all);
+        assert_eq!(offered(&mut allocator, 999), None);
+        assert!(offered(&mut allocator, 1_000).is_some(), "the refusals have ended");
+        assert_eq!(listed(&allocator), 0);
+        assert!(allocator.refused.ends.is_empty() && allocator.refused.index.is_empty());
     }
 }

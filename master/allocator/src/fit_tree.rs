@@ -98,16 +98,20 @@ impl FitTree {
     /// Recomputes a node from its children; `false` when it stayed the same.
     fn pull(&mut self, node: usize) -> bool {
         let stride = self.stride();
-        let mut changed = false;
-        for index in 0..stride {
-            let left = self.values[2 * node * stride + index];
-            let right = self.values[(2 * node + 1) * stride + index];
-            let value = if index + 1 == stride { left | right } else { left.max(right) };
-            let have = &mut self.values[node * stride + index];
-            changed |= *have != value;
+        let (above, below) = self.values.split_at_mut(2 * node * stride);
+        let node = &mut above[node * stride..(node + 1) * stride];
+        let (left, right) = below[..2 * stride].split_at(stride);
+        let amounts = stride - 1;
+        let mut changed = 0;
+        for ((have, left), right) in node[..amounts].iter_mut().zip(left).zip(right) {
+            let value = *left.max(right);
+            changed |= *have ^ value;
             *have = value;
         }
-        changed
+        let classes = left[amounts] | right[amounts];
+        changed |= node[amounts] ^ classes;
+        node[amounts] = classes;
+        changed != 0
     }
 
     /// States what is free in a slot. `class_bit` zero takes the slot out.

@@ -15,6 +15,7 @@
 //! | [`headroom`] | what has to stay free for those who are owed something |
 //! | [`limits`] | who waits for room under a limit, and offers cut to it |
 //! | [`agents`] | free and used on an agent, classes of agents |
+//! | [`kept`] | of it what is reserved, marked or a set |
 //! | [`filters`] | refusals |
 //! | [`demand`] | groups, and buckets of groups with one shape |
 //! | [`policy`] | what operators decide for the whole cluster |
@@ -43,6 +44,7 @@ mod fair_tree;
 mod filters;
 mod fit_tree;
 mod headroom;
+mod kept;
 mod limits;
 mod place;
 mod policy;

@@ -172,7 +172,7 @@ impl Allocator {
         Cut {
             plain: agent.free.clone(),
             spans: agent.free_spans(),
-            sets: agent.sets_free.clone(),
+            sets: agent.sets_free().clone(),
             is_whole: true,
             is_owed: false,
         }

@@ -100,8 +100,7 @@ impl Allocator {
         if spec.stated.per_agent_max.is_some_and(|most| group.on_agent(slot) >= most) {
             return false;
         }
-        let key = (spec.client, self.filter_epochs[spec.client as usize]);
-        !agent.filters.block_shape(&self.refused, key, bucket.shape(), now)
+        !agent.filters.block_shape(&self.refused, spec.client, bucket.shape(), now)
     }
 
     /// Looks for an agent for the group's next task, and counts its steps.

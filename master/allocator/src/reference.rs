@@ -104,6 +104,13 @@ impl Reference {
                 }
                 (entry.total, entry.attributes) = (resources, attributes);
             }
+            Delta::AgentConverted { agent, from, to } => {
+                let entry = &self.agents[&agent];
+                let rest = entry.total.checked_sub(&from).expect("it is there");
+                let resources = rest.checked_add(&to).expect("small numbers");
+                let attributes = entry.attributes.clone();
+                self.on_change(&Delta::AgentChanged { agent, resources, attributes });
+            }
             Delta::AgentRemoved { agent } => {
                 self.agents.remove(&agent);
                 self.filters.retain(|filter| filter.agent != agent);

@@ -33,8 +33,8 @@ impl Allocator {
     pub fn free(&self, agent: AgentId) -> Resources {
         let Some(slot) = self.slots.get(&agent) else { return Resources::new() };
         let agent = &self.agents[*slot];
-        let mut kept = agent.sets_free.entries().to_vec();
-        kept.extend(agent.reserved_free.iter().cloned());
+        let mut kept = agent.sets_free().entries().to_vec();
+        kept.extend(agent.reserved_free().iter().cloned());
         self.dimensions.join(&agent.free, &agent.free_spans(), &kept)
     }
 

@@ -9,11 +9,11 @@ use crate::agents::Agent;
 use crate::amounts::{Amounts, Dimensions, Kind, SpanList, first_of};
 use crate::demand::{Bucket, Group, Spec, Waiting};
 use crate::fair_tree::Owned;
+use crate::kept::owner;
 use crate::place::Placement;
 use crate::state::Allocator;
 use proffer_types::resources::{Quantity, Resource};
 use proffer_types::{Monotonic, Ranges, Resources, RoleName};
-use std::collections::BTreeMap;
 
 /// What a task of a demand takes of an agent.
 #[derive(Clone, Debug)]
@@ -23,31 +23,8 @@ pub(crate) struct TaskCut {
     pub(crate) sets: Resources,
 }
 
-/// Whom a resource is reserved for.
-pub(crate) fn owner(entry: &Resource) -> Option<&RoleName> {
-    entry.key.reservations.last().map(|level| &level.role)
-}
-
 fn is_visible(entry: &Resource, role: &RoleName) -> bool {
     owner(entry).is_some_and(|owner| role.is_within(owner))
-}
-
-/// What of `total` is not used. Uses beyond it count as far as they go.
-pub(crate) fn rest(total: &Resource, used: &Resources) -> Option<Resource> {
-    let quantity = match (&total.quantity, used.get(&total.key)) {
-        (_, None) => total.quantity.clone(),
-        (Quantity::Scalar(has), Some(Quantity::Scalar(used))) => {
-            Quantity::Scalar(has.saturating_sub(*used))
-        }
-        (Quantity::Ranges(has), Some(Quantity::Ranges(used))) => {
-            Quantity::Ranges(has.checked_sub(used).unwrap_or_default())
-        }
-        (Quantity::Set(has), Some(Quantity::Set(used))) => {
-            Quantity::Set(has.difference(used).cloned().collect())
-        }
-        (_, Some(_)) => return None,
-    };
-    (!quantity.is_empty()).then(|| Resource { key: total.key.clone(), quantity })
 }
 
 /// Scalars of entries that are charged.
@@ -71,44 +48,45 @@ fn counted(entry: &Resource) -> Option<(u64, Kind)> {
 }
 
 impl Allocator {
-    /// Makes the books of what is reserved and idle agree with an agent. Only roles of which that changed
-    /// are touched.
+    /// Makes the books of what is reserved and idle agree with an agent. Only roles of which that may have
+    /// changed are touched.
     pub(crate) fn sync_reserved(&mut self, slot: u32) {
-        let agent = &self.agents[slot];
-        if agent.reserved_free.is_empty() && agent.idle.is_empty() {
-            return;
+        let Some(kept) = &mut self.agents[slot].kept else { return };
+        for role in kept.take_changed() {
+            self.sync_idle(slot, &role);
         }
-        let mut now: BTreeMap<&RoleName, Amounts> = BTreeMap::new();
-        for entry in &agent.reserved_free {
-            let Some(role) = owner(entry) else { continue };
-            let idle = now.entry(role).or_default();
+        if self.agents[slot].kept.as_ref().is_some_and(|kept| kept.is_empty()) {
+            self.agents[slot].kept = None;
+        }
+    }
+
+    fn sync_idle(&mut self, slot: u32, role: &RoleName) {
+        let Some(kept) = &mut self.agents[slot].kept else { return };
+        let mut idle: Option<Amounts> = None;
+        for entry in kept.free_for(role) {
+            let idle = idle.get_or_insert_default();
             if let Some((value, Kind::Scalar)) = counted(entry) {
                 idle.add(self.dimensions.scalar(&entry.key.name), value);
             }
         }
-        let gone = agent.idle.iter().filter(|(role, _)| !now.contains_key(role));
-        let gone: Vec<(RoleName, Option<Amounts>)> =
-            gone.map(|(role, _)| (role.clone(), None)).collect();
-        let new = now.iter().filter(|(role, idle)| agent.idle.get(**role) != Some(idle));
-        let new = new.map(|(role, idle)| ((*role).clone(), Some(idle.clone())));
-        let changed: Vec<(RoleName, Option<Amounts>)> = gone.into_iter().chain(new).collect();
-        for (role, idle) in changed {
-            let before = match &idle {
-                Some(idle) => self.agents[slot].idle.insert(role.clone(), idle.clone()),
-                None => self.agents[slot].idle.remove(&role),
-            };
-            if let Some(idle) = &idle {
-                self.fair.add_idle(&role, idle);
-                self.reserved_at.entry(role.clone()).or_default().insert(slot);
-            } else if let Some(slots) = self.reserved_at.get_mut(&role) {
-                slots.remove(&slot);
-                if slots.is_empty() {
-                    self.reserved_at.remove(&role);
-                }
+        if kept.idle.get(role) == idle.as_ref() {
+            return;
+        }
+        let before = match &idle {
+            Some(idle) => kept.idle.insert(role.clone(), idle.clone()),
+            None => kept.idle.remove(role),
+        };
+        if let Some(idle) = &idle {
+            self.fair.add_idle(role, idle);
+            self.reserved_at.entry(role.clone()).or_default().insert(slot);
+        } else if let Some(slots) = self.reserved_at.get_mut(role) {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.reserved_at.remove(role);
             }
-            if let Some(before) = before {
-                self.fair.remove_idle(&role, &before);
-            }
+        }
+        if let Some(before) = before {
+            self.fair.remove_idle(role, &before);
         }
     }
 
@@ -124,7 +102,7 @@ impl Allocator {
     pub(crate) fn reserved_cut(&self, client: u32, agent: &Agent) -> Vec<Resource> {
         let entry = &self.clients[client];
         let mut given = Vec::new();
-        for resource in &agent.reserved_free {
+        for resource in agent.reserved_free() {
             if is_visible(resource, &entry.role) {
                 given.push(resource.clone());
                 if self.is_limited(entry.node, &Amounts::default(), &given) {
@@ -158,7 +136,7 @@ impl Allocator {
         let mut plain = bucket.shape().clone();
         let mut given: Vec<Resource> = Vec::new();
         let mut sees: Vec<&Resource> =
-            agent.reserved_free.iter().filter(|entry| is_visible(entry, role)).collect();
+            agent.reserved_free().iter().filter(|entry| is_visible(entry, role)).collect();
         sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
         sees.sort_by_key(|entry| std::cmp::Reverse(entry.key.reservations.len()));
         for entry in sees {
@@ -236,7 +214,7 @@ impl Allocator {
 
     /// Lets clients that are at a limit be looked at again: what is reserved for them may be given.
     pub(crate) fn free_of_limits(&mut self, slot: u32) -> u64 {
-        let nodes = self.agents[slot].idle.keys().filter_map(|role| self.fair.node_of(role));
+        let nodes = self.agents[slot].idle_roles().filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
         let held: Vec<u32> = clients.filter(|client| self.clients[*client].is_at_limit).collect();
         for client in &held {
@@ -271,7 +249,7 @@ impl Allocator {
 
     /// Groups that wait and that fit on an agent with the help of what is reserved there.
     pub(crate) fn woken_by_reserved(&mut self, slot: u32, now: Monotonic) -> Vec<u32> {
-        let roles = self.agents[slot].idle.keys();
+        let roles = self.agents[slot].idle_roles();
         let nodes = roles.filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
         let groups = clients.flat_map(|client| self.clients[client].groups.iter().copied());

@@ -6,7 +6,7 @@ use crate::claims::ClaimEntry;
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
-use crate::filters::{Marks, RefusedSets};
+use crate::filters::{Marks, Refusals};
 use crate::fit_tree::FitTree;
 use crate::headroom::Headroom;
 use crate::limits::AtLimit;
@@ -31,7 +31,7 @@ pub struct Allocator {
     pub(crate) clients: Slab<Client>,
     pub(crate) groups: Slab<Group>,
     pub(crate) buckets: Buckets,
-    pub(crate) refused: RefusedSets,
+    pub(crate) refused: Refusals,
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) lease_next: u64,
     pub(crate) claims: BTreeMap<ClaimId, ClaimEntry>,
@@ -56,9 +56,6 @@ pub struct Allocator {
     pub(crate) lowered: BTreeSet<RoleName>,
     /// Counts gains: what was ruled out holds only until the next one.
     pub(crate) gains: u64,
-    /// By client; replaced to void all its refusals at once. No two are ever equal.
-    pub(crate) filter_epochs: Vec<u64>,
-    pub(crate) filter_epoch_next: u64,
     pub(crate) marks: Marks,
 }
 
@@ -84,7 +81,7 @@ pub(crate) struct Client {
     pub(crate) present: bool,
     /// Limits above leave it nothing worth a classical offer.
     pub(crate) is_at_limit: bool,
-    /// Whether it refused anything in this epoch.
+    /// Whether it refused anything since its refusals were last voided.
     pub(crate) has_refused: bool,
     /// Leases, claims and agents with tasks that hold it in the tables.
     pub(crate) holds: u32,
@@ -123,7 +120,7 @@ impl Default for Allocator {
             clients: Slab::default(),
             groups: Slab::default(),
             buckets: Buckets::default(),
-            refused: RefusedSets::default(),
+            refused: Refusals::default(),
             leases: BTreeMap::new(),
             lease_next: 1,
             claims: BTreeMap::new(),
@@ -138,8 +135,6 @@ impl Default for Allocator {
             near_reserved: BTreeSet::new(),
             lowered: BTreeSet::new(),
             gains: 0,
-            filter_epochs: Vec::new(),
-            filter_epoch_next: 1,
             marks: Marks::default(),
         }
     }
@@ -212,21 +207,11 @@ impl Allocator {
             groups: BTreeSet::new(),
             awake: BTreeSet::new(),
         });
-        self.renew_filter_epoch(client);
+        self.refused.void(client);
         self.clients[client].node = self.fair.add_client(role, framework.0, client);
         let entry = self.frameworks.entry(framework).or_default();
         entry.clients.insert(role.clone(), client);
         client
-    }
-
-    /// Voids all refusals of a client.
-    pub(crate) fn renew_filter_epoch(&mut self, client: u32) {
-        let at = client as usize;
-        if self.filter_epochs.len() <= at {
-            self.filter_epochs.resize(at + 1, 0);
-        }
-        self.filter_epochs[at] = self.filter_epoch_next;
-        self.filter_epoch_next += 1;
     }
 
     /// A group's entry, made when it is not there.

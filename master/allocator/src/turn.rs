@@ -20,6 +20,7 @@ use crate::agents::Agent;
 use crate::delta::{Decision, LeaseId, Turn};
 use crate::demand::Waiting;
 use crate::fair_tree::Queue;
+use crate::filters::Refusing;
 use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
 use crate::reserved::TaskCut;
@@ -119,7 +120,7 @@ impl Allocator {
     fn tell_waiting(&mut self, slot: u32, now: Monotonic) -> u64 {
         let Some(agent) = self.agents.get_mut(slot) else { return 1 };
         agent.is_dirty = false;
-        let has_reserved = !agent.reserved_free.is_empty();
+        let has_reserved = !agent.reserved_free().is_empty();
         let watching: Vec<u32> = self.buckets.watching.iter().copied().collect();
         let mut steps = 1 + watching.len() as u64 / 8;
         for id in watching {
@@ -327,26 +328,28 @@ impl Allocator {
 
     /// The first classical client in fair order that does not refuse what it may have of an agent.
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
-        let agent = self.agents.get(slot)?;
+        self.agents.get_mut(slot)?.filters.drop_void(&mut self.refused, slot);
+        let agent = &self.agents[slot];
         if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
             return None;
         }
-        let has_reserved = !agent.reserved_free.is_empty();
-        let has_refusals = !agent.filters.is_empty();
-        if !has_refusals && !has_reserved && self.gives_whole() {
-            return Some((self.fair.first(Queue::Classical)?, self.whole(slot)));
-        }
-        if has_refusals {
-            agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
+        let has_reserved = !agent.reserved_free().is_empty();
+        let refusing = match has_reserved {
+            false => agent.filters.refusing(&self.refused, &agent.free_now(), &mut self.marks),
+            true => Refusing::None,
+        };
+        if !has_reserved && self.gives_whole() {
+            let client = self.fair.first_that(Queue::Classical, &mut |client| {
+                *steps += 1;
+                !refusing.has(client, &self.marks)
+            });
+            return Some((client?, self.whole(slot)));
         }
         let surplus = self.surplus_on(slot);
         let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
         let mut accept = |client: u32| {
             *steps += 1;
-            if has_refusals
-                && !has_reserved
-                && self.marks.has(client, self.filter_epochs[client as usize])
-            {
+            if refusing.has(client, &self.marks) {
                 return false;
             }
             let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
@@ -383,8 +386,7 @@ impl Allocator {
 
     /// Whether a client refused what it would be offered. Refusals that have ended are gone.
     fn refuses(&self, client: u32, slot: u32, cut: &Cut) -> bool {
-        let epoch = self.filter_epochs[client as usize];
-        self.agents[slot].filters.block_cut(&self.refused, (client, epoch), cut)
+        self.agents[slot].filters.block_cut(&self.refused, client, cut)
     }
 
     fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32, cut: TaskCut) {

@@ -10,10 +10,6 @@ use crate::reserved::{TaskCut, charge_of};
 use crate::state::{Allocator, Lease};
 use proffer_types::{FrameworkId, GroupName, Resources};
 
-fn kept_of(parts: &Parts) -> Resources {
-    Resources::from_entries(parts.kept.clone()).expect("entries of one set have own keys")
-}
-
 /// What is taken from an agent, and what of it counts.
 pub(crate) struct Booking<'a> {
     pub(crate) plain: &'a Amounts,
@@ -42,10 +38,9 @@ impl Allocator {
             return Err(DeltaError::TooMuch(held.agent));
         }
         let client = self.client(held.framework, &held.role);
-        let kept = kept_of(&parts);
-        let Parts { plain, spans, .. } = &parts;
+        let Parts { plain, spans, kept, .. } = &parts;
         let charge = &held_now;
-        self.book(slot, client, &Booking { plain, charge, spans, kept: &kept, grants: 0 });
+        self.book(slot, client, &Booking { plain, charge, spans, kept, grants: 0 });
         if !held_now.is_zero() {
             if self.agents[slot].held_by(client).is_none() {
                 self.clients[client].holds += 1;
@@ -95,9 +90,10 @@ impl Allocator {
             }
             None => return Err(not_held()),
         };
-        let (dimensions, kept) = (&self.dimensions, kept_of(&parts));
+        let dimensions = &self.dimensions;
+        let kind_of = |dimension| dimensions.kind(dimension);
         let agent = &mut self.agents[slot];
-        if !agent.give(&parts.plain, &parts.spans, &kept, |dimension| dimensions.kind(dimension)) {
+        if !agent.give(&parts.plain, &parts.spans, &parts.kept, kind_of) {
             return Err(not_held());
         }
         let mut ended = None;
@@ -286,7 +282,6 @@ impl Allocator {
             self.take_claim(claim);
         }
         let group = decision.group.as_ref().map(|name| self.group(decision.framework, name));
-        let sets = kept_of(&parts);
         let lease = Lease {
             slot,
             client,
@@ -294,7 +289,7 @@ impl Allocator {
             count: decision.count,
             plain: parts.plain,
             spans: parts.spans,
-            sets,
+            sets: parts.kept,
             is_owed: false,
             is_rescinded: false,
         };

@@ -218,3 +218,60 @@ fn a_refused_reservation_is_not_offered_again_until_there_is_more() {
     cluster.tell(&Delta::AgentChanged { agent, resources, attributes: Default::default() });
     assert_eq!(cluster.settle().len(), 1);
 }
+
+#[test]
+fn ranges_sets_and_volumes_are_converted_as_scalars_are_or_not_at_all() {
+    let mut cluster = Cluster::new();
+    let agent = cluster.agent("cpus:4;mem:4GiB;disk:8GiB;ports:[100-109];zones:{a,b}");
+    let reserved = |text: &str| {
+        let entries = parsed(text).entries().to_vec().into_iter().map(|mut entry| {
+            entry.key.reservations = stacked(&["eng"], 1).key.reservations;
+            entry
+        });
+        Resources::from_entries(entries.collect()).expect("each once")
+    };
+    let convert = |cluster: &mut Cluster, from: &Resources, to: &Resources| {
+        let (from, to) = (from.clone(), to.clone());
+        cluster.allocator.on_change(&Delta::AgentConverted { agent, from, to })
+    };
+    let part = "cpus:1;disk:4GiB;ports:[103-104];zones:{b}";
+    convert(&mut cluster, &parsed(part), &reserved(part)).expect("it is there");
+    let rest = parsed("cpus:3;mem:4GiB;disk:4GiB;ports:[100-102,105-109];zones:{a}");
+    let expected = rest.checked_add(&reserved(part)).expect("of other kinds");
+    assert_eq!(cluster.allocator.free(agent), expected);
+    assert_eq!(cluster.allocator.consumed(&role("eng")), parsed("cpus:1;disk:4GiB"));
+
+    let mut volume = reserved("disk:1GiB").entries()[0].clone();
+    volume.key.volume =
+        Some(Volume { id: "v1".parse().expect("valid"), container_path: "data".to_owned() });
+    let volume = Resources::from_entries(vec![volume]).expect("one");
+    convert(&mut cluster, &reserved("disk:1GiB"), &volume).expect("it is there");
+    for (from, to) in [
+        (reserved("disk:4GiB"), volume.clone()),
+        (parsed("ports:[103-103]"), Resources::new()),
+        (parsed("zones:{b}"), parsed("cpus:1")),
+        (parsed("cpus:1"), parsed("ports:[100-100]")),
+        (parsed("cpus:1"), parsed("zones:{a}")),
+        (parsed("cpus:4"), reserved("cpus:4")),
+    ] {
+        convert(&mut cluster, &from, &to).expect_err("it is not there, or there already");
+    }
+    let rest = expected.checked_sub(&reserved("disk:1GiB")).expect("it is there");
+    let expected = rest.checked_add(&volume).expect("of another kind");
+    assert_eq!(cluster.allocator.free(agent), expected);
+
+    cluster.framework(1, "eng");
+    let offered = cluster.settle();
+    assert_eq!(offered[0].resources, expected);
+    let part = reserved("cpus:1;ports:[103-104]");
+    convert(&mut cluster, &part, &parsed("cpus:1;ports:[103-104]")).expect("it is there, in use");
+    cluster.give_back(offered[0].lease);
+    let free = cluster.allocator.free(agent);
+    assert_eq!(
+        free,
+        expected
+            .checked_sub(&part)
+            .and_then(|it| it.checked_add(&parsed("cpus:1;ports:[103-104]")))
+            .expect("adds up")
+    );
+}

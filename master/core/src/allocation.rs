@@ -367,6 +367,7 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
     match delta {
         Delta::AgentAdded { agent, .. }
         | Delta::AgentChanged { agent, .. }
+        | Delta::AgentConverted { agent, .. }
         | Delta::AgentRemoved { agent }
         | Delta::AgentUsable { agent, .. }
         | Delta::Filtered { agent, .. } => Some(*agent),

@@ -343,13 +343,9 @@ impl Standing {
         let (mut withheld, mut within) = (Vec::new(), Resources::new());
         for (hold, used) in holds {
             let held = hold.held();
-            let made = total.checked_sub(&hold.resources).and_then(|rest| rest.checked_add(&held));
-            match made {
-                Ok(made) => total = made,
-                Err(_) => {
-                    unfit.push(hold.id);
-                    continue;
-                }
+            if total.convert(&hold.resources, &held).is_err() {
+                unfit.push(hold.id);
+                continue;
             }
             match used {
                 Use::Offered => {}

@@ -559,6 +559,57 @@ impl Resources {
         Ok(())
     }
 
+    /// Makes `to` out of `from`: what a reservation or a volume does to an agent. Costs what is named,
+    /// not what there is.
+    ///
+    /// # Errors
+    /// As [`Resources::checked_sub`] and [`Resources::checked_add`]; `self` is then unchanged.
+    pub fn convert(&mut self, from: &Resources, to: &Resources) -> Result<(), ResourceError> {
+        self.remove_all(&from.0)?;
+        self.insert_all(&to.0).inspect_err(|_| {
+            self.insert_all(&from.0).expect("it was there before");
+        })
+    }
+
+    /// All or none of them.
+    fn remove_all(&mut self, entries: &[Resource]) -> Result<(), ResourceError> {
+        for (at, entry) in entries.iter().enumerate() {
+            self.remove(entry).inspect_err(|_| {
+                self.insert_all(&entries[..at]).expect("they were there before");
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All or none of them.
+    fn insert_all(&mut self, entries: &[Resource]) -> Result<(), ResourceError> {
+        for (at, entry) in entries.iter().enumerate() {
+            self.insert(entry.clone()).inspect_err(|_| {
+                self.remove_all(&entries[..at]).expect("they were just put in");
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What [`Resources::convert`] makes `other` of `self` with: the entries that differ.
+    #[must_use]
+    pub fn changes_to(&self, other: &Resources) -> (Resources, Resources) {
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        let mut new = other.0.iter().peekable();
+        for old in &self.0 {
+            while let Some(added) = new.next_if(|entry| entry.key < old.key) {
+                to.push(added.clone());
+            }
+            let same_key = new.next_if(|entry| entry.key == old.key);
+            if same_key != Some(old) {
+                from.push(old.clone());
+                to.extend(same_key.cloned());
+            }
+        }
+        to.extend(new.cloned());
+        (Resources(from), Resources(to))
+    }
+
     /// Whether all of `other` is in `self`, key by key.
     #[must_use]
     pub fn contains(&self, other: &Resources) -> bool {
@@ -783,6 +834,37 @@ mod tests {
         #[test]
         fn subtraction_fits_exactly_when_contained(a in resources(), b in resources()) {
             prop_assert_eq!(a.checked_sub(&b).is_ok(), a.contains(&b));
+        }
+
+        #[test]
+        fn what_is_converted_is_taken_away_and_added_or_nothing_changes(
+            a in resources(), from in resources(), to in resources(), part in any::<bool>(),
+        ) {
+            let from = if part { a.filtered(|entry| entry.key.revocable) } else { from };
+            let expected = a.checked_sub(&from).and_then(|rest| rest.checked_add(&to));
+            let mut converted = a.clone();
+            match (converted.convert(&from, &to), expected) {
+                (Ok(()), Ok(expected)) => prop_assert_eq!(converted, expected),
+                (Err(error), Err(expected)) => {
+                    prop_assert_eq!(error, expected);
+                    prop_assert_eq!(converted, a);
+                }
+                (left, right) => prop_assert!(false, "{left:?} and {right:?}"),
+            }
+        }
+
+        #[test]
+        fn changes_lead_from_one_set_to_the_other(
+            a in resources(), b in resources(), more in resources(),
+        ) {
+            for b in [b, a.checked_add(&more).unwrap_or_default()] {
+                let (from, to) = a.changes_to(&b);
+                let mut changed = a.clone();
+                changed.convert(&from, &to).expect("of what differs");
+                prop_assert_eq!(&changed, &b);
+                prop_assert!(from.entries().iter().all(|entry| !b.entries().contains(entry)));
+                prop_assert!(to.entries().iter().all(|entry| !a.entries().contains(entry)));
+            }
         }
 
         #[test]

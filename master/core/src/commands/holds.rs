@@ -212,11 +212,17 @@ impl Master {
             // What is claimed there may be gone; who needs it asks again.
             self.give_up_claims_on(id);
             let Some(agent) = self.agents.get_mut(id) else { return };
+            let (from, to) = agent.total.changes_to(&total);
             agent.total = total;
-            let (resources, attributes) =
-                (agent.total.clone(), agent.record.info.attributes.clone());
+            let delta = if agent.frozen.is_none() {
+                Delta::AgentConverted { agent: id, from, to }
+            } else {
+                // The allocator may know something else.
+                let attributes = agent.record.info.attributes.clone();
+                Delta::AgentChanged { agent: id, resources: agent.total.clone(), attributes }
+            };
             if agent.in_pool {
-                self.tell_allocator(Delta::AgentChanged { agent: id, resources, attributes });
+                self.tell_allocator(delta);
             }
             self.row(RowKey::Agent(id));
         }
