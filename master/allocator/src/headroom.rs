@@ -350,7 +350,7 @@ impl Allocator {
         let mut steps = 0;
         if self.fair.take_owed_grew() {
             self.owed_pool.add_all(&self.worth);
-            steps += self.wake_kept();
+            steps += self.wake_kept() + self.wake_owed();
         }
         if !self.headroom.is_keeping {
             return steps;
@@ -362,6 +362,26 @@ impl Allocator {
             steps += self.wake_kept();
         }
         steps + 1
+    }
+
+    /// Wakes those who found no room and are owed one now: classical leases may be taken back for them.
+    fn wake_owed(&mut self) -> u64 {
+        let grown = self.fair.take_owed_more();
+        if !self.classical.iter().any(|(_, lease)| !self.leases[lease].is_owed) {
+            return 1;
+        }
+        let clients = grown.into_iter().filter_map(|role| self.fair.clients_below(role)).flatten();
+        let groups = clients.flat_map(|client| self.clients[client].groups.iter().copied());
+        let asleep: BTreeSet<u32> =
+            groups.filter(|group| self.groups[*group].is_asleep()).collect();
+        for group in &asleep {
+            let spec = self.groups[*group].spec.as_ref().expect("only stated groups wait");
+            let owed = self.fair.guaranteed(self.clients[spec.client].node);
+            if owed.covers(self.buckets[spec.bucket].shape()) {
+                self.set_waiting(*group, crate::demand::Waiting::Awake);
+            }
+        }
+        asleep.len() as u64
     }
 
     fn wake_kept(&mut self) -> u64 {
