@@ -102,11 +102,16 @@ impl Headroom {
         needed
     }
 
-    /// What nobody is owed, by set.
+    /// What nobody is owed, by set, and one more where all that is owed is there: what a role is owed
+    /// itself it may then have, with nothing to spare.
     fn surplus(&self, fair: &FairTree) -> Vec<Amounts> {
         let rest = |(set, entry): (usize, &AgentSet)| {
-            let mut rest = entry.free.clone();
-            rest.sub_all(&self.needed(fair, set, &Returned::default()));
+            let needed = self.needed(fair, set, &Returned::default());
+            let mut rest = Amounts::default();
+            for (dimension, free) in entry.free.iter() {
+                let spare = free.checked_sub(needed.get(dimension));
+                rest.set(dimension, spare.map_or(0, |spare| spare.saturating_add(1)));
+            }
             rest
         };
         self.sets.iter().enumerate().map(rest).collect()
