@@ -235,6 +235,11 @@ impl Agent {
             && (self.has_plain_worth() || self.reserved_free.iter().any(|entry| !entry.key.shared))
     }
 
+    /// All that is reserved on it, used or not.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = &Resource> {
+        self.kept.entries().iter().filter(|entry| !entry.key.reservations.is_empty())
+    }
+
     /// Whether enough is left that is not reserved.
     pub(crate) fn has_plain_worth(&self) -> bool {
         is_worth_offering(|dimension| self.free.get(dimension))

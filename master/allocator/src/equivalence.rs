@@ -281,7 +281,12 @@ fn sequence() -> impl Strategy<Value = Vec<Op>> {
     });
     let agents = prop::collection::vec(agent, 1..4);
     let frameworks = prop::collection::vec(framework, 1..4);
-    (any::<bool>(), agents, frameworks, prop::collection::vec(op(), 0..40)).prop_map(
+    // Most are short: what is wrong shows in few steps, and they are quickly compared.
+    let rest = prop_oneof![
+        3 => prop::collection::vec(op(), 0..16),
+        1 => prop::collection::vec(op(), 16..40)
+    ];
+    (any::<bool>(), agents, frameworks, rest).prop_map(
         |(agents_first, agents, frameworks, rest)| {
             let frameworks = frameworks.concat();
             let (a, b) = if agents_first { (agents, frameworks) } else { (frameworks, agents) };
@@ -764,14 +769,38 @@ fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
     Ok(pair.seen)
 }
 
+/// How many histories: few by default, a hundred thousand in the gate, which sets `PROFFER_HISTORIES`.
+fn histories() -> u32 {
+    let asked = std::env::var("PROFFER_HISTORIES").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(3_000).max(ProptestConfig::default().cases)
+}
+
+/// Parts that run at the same time.
+const PARTS: u32 = 4;
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.max(3000),
+        cases: histories() / PARTS,
         ..ProptestConfig::default()
     })]
 
     #[test]
     fn every_next_decision_is_the_references(ops in sequence()) {
+        run(&ops)?;
+    }
+
+    #[test]
+    fn every_next_decision_is_the_references_part_2(ops in sequence()) {
+        run(&ops)?;
+    }
+
+    #[test]
+    fn every_next_decision_is_the_references_part_3(ops in sequence()) {
+        run(&ops)?;
+    }
+
+    #[test]
+    fn every_next_decision_is_the_references_part_4(ops in sequence()) {
         run(&ops)?;
     }
 }

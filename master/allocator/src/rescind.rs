@@ -40,8 +40,8 @@ impl Allocator {
         *steps += looked_at;
         for id in found.into_iter().flatten() {
             let lease = self.leases.get_mut(&id).expect("a lease in the table of classical ones");
-            self.asked_back.insert((lease.slot, id));
             if !std::mem::replace(&mut lease.is_rescinded, true) {
+                self.asked_back.insert((lease.slot, id));
                 rescinds.push(id);
             }
         }
