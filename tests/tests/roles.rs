@@ -111,7 +111,12 @@ impl World {
         let expected = BTreeMap::from_iter(expected.iter().copied());
         let mut last = BTreeMap::new();
         until(&format!("{expected:?} run"), PATIENCE, || {
-            last = self.running();
+            let now = self.running();
+            if now != last {
+                // Shown when it does not come to what is expected.
+                println!("{now:?} run");
+                last = now;
+            }
             (last == expected).then_some(())
         });
     }
@@ -159,6 +164,14 @@ fn i6_guarantee_and_limit_hold_whoever_comes_first() {
     assert!(why.out.contains("kept"), "{why:?}");
     world.start("late");
     world.runs(&[("small", 1), ("large", 3), ("late", 6)]);
+    // Whoever asks is told what a role has, and which agents take nothing.
+    world.parts.cli(&["agents", "deactivate", "agent-0", "--yes"]).well();
+    let why = until("the view has it", PATIENCE, || {
+        let why = world.parts.cli(&["why", "role", "large", "-o", "json"]).well().json();
+        why["hints"].to_string().contains("1 deactivated (agent-0)").then_some(why)
+    });
+    assert_eq!((&why["kind"], &why["subject"]), (&"role".into(), &"large".into()));
+    assert!(why["summary"].as_str().is_some_and(|it| it.starts_with("it holds 30.0 %")), "{why}");
     world.end();
 }
 
