@@ -770,6 +770,7 @@ fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
 }
 
 /// How many histories: few by default, a hundred thousand in the gate, which sets `PROFFER_HISTORIES`.
+#[expect(clippy::disallowed_methods, reason = "how long a test runs is told from outside")]
 fn histories() -> u32 {
     let asked = std::env::var("PROFFER_HISTORIES").ok().and_then(|text| text.parse().ok());
     asked.unwrap_or(3_000).max(ProptestConfig::default().cases)
