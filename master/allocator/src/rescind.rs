@@ -117,8 +117,9 @@ impl Allocator {
             }
             let lease = &self.leases[id];
             let (node, holder) = (self.node_of(spec.client), self.node_of(lease.client));
-            // What is owed would be given again at once.
-            if !lease.is_owed && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
+            // What is owed would be given again at once, as long as there is a guarantee.
+            let is_kept = lease.is_owed && self.fair.guaranteed_above(holder).next().is_some();
+            if !is_kept && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
                 room.add_all(&lease.plain);
                 returned.add_all(&lease.plain);
                 taken.push(*id);
