@@ -539,8 +539,10 @@ pub(crate) struct Remove {
 
 #[derive(Args, Debug)]
 pub(crate) struct Why {
-    /// A service, a task (f1/web.0.r1.1), a demand group (f1/NAME), a framework (f1) or an agent (a1).
-    pub subject: String,
+    /// A service, a task (f1/web.0.r1.1), a demand group (f1/NAME), a framework (f1) or an agent (a1);
+    /// `role NAME` asks about a role.
+    #[arg(num_args = 1..=2, required = true, value_names = ["SUBJECT", "NAME"])]
+    pub subject: Vec<String>,
 }
 
 #[derive(Args, Debug)]

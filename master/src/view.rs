@@ -378,7 +378,13 @@ impl ViewThread {
 
     fn explain(&self, subject: &Subject) -> Explanation {
         let Subject::Task(key) = subject else {
-            return self.allocator.explain(subject, crate::term::now().monotonic);
+            let mut answer = self.allocator.explain(subject, crate::term::now().monotonic);
+            // Why an agent is out the allocator does not know.
+            if !matches!(subject, Subject::Agent(_)) && !answer.funnel.is_empty() {
+                let agents = self.view.agents.values().map(AsRef::as_ref);
+                answer.hints.extend(proffer_master_core::explain_agents_out(agents));
+            }
+            return answer;
         };
         if let Some(task) = self.view.tasks.get(key) {
             let agent = self.view.agents.get(&task.status.agent);

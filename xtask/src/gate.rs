@@ -19,6 +19,9 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
+/// Random histories over which the allocator is compared with its naive reference.
+const HISTORIES: &str = "100000";
+
 /// A test binary that cargo built.
 struct TestBinary {
     name: String,
@@ -69,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             // Cargo sets this for a test that it runs itself; snapshots and fixtures need it.
             command.env("CARGO_MANIFEST_DIR", &binary.folder);
             command.env("INSTA_WORKSPACE_ROOT", root());
+            command.env("PROFFER_HISTORIES", HISTORIES);
             if options.long {
                 command.env("PROFFER_TEST_LONG", "1");
             }

@@ -9,8 +9,20 @@ use proffer_service::api::types::ServiceName;
 use proffer_types::{AgentId, FrameworkId, TaskKey};
 
 pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<(), Failure> {
-    let text = args.subject.as_str();
-    let kind = if text.parse::<FrameworkId>().is_ok() {
+    let (text, kind) = match args.subject.as_slice() {
+        [text] => (text.as_str(), None),
+        [kind, text] => (text.as_str(), Some(kind.as_str())),
+        _ => return Err(usage("asks about one thing")),
+    };
+    let kind = if let Some(kind) = kind {
+        match kind {
+            "framework" | "agent" | "task" | "demand" | "role" => kind,
+            "service" => {
+                return super::services::why(client, output, &ServiceName::new(text)?).await;
+            }
+            other => return Err(usage(&format!("{other:?} is no kind of thing that waits"))),
+        }
+    } else if text.parse::<FrameworkId>().is_ok() {
         "framework"
     } else if text.parse::<AgentId>().is_ok() {
         "agent"
@@ -31,6 +43,13 @@ pub(crate) async fn run(client: &Client, output: Output, args: Why) -> Result<()
         Output::Json => json(&explanation),
     }
     Ok(())
+}
+
+fn usage(why: &str) -> Failure {
+    Failure::new(
+        ExitCode::Usage,
+        format!("{why}: name a service, task, demand group, framework or agent, or role NAME"),
+    )
 }
 
 /// Asks the master.

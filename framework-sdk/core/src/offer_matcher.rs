@@ -1,7 +1,8 @@
 //! Which requests an offer serves, what each takes out of it, and which ports.
 
-use crate::request::{Port, TaskRequest, port_resource};
-use proffer_types::{Ranges, Resources};
+use crate::request::{Port, TaskRequest};
+use proffer_types::resources::{Quantity, Resource};
+use proffer_types::{Ranges, ResourceName, Resources};
 use std::collections::BTreeMap;
 
 /// What one task takes out of an offer.
@@ -13,19 +14,69 @@ pub(crate) struct Share {
     pub(crate) ports: BTreeMap<String, u16>,
 }
 
-/// Takes what `request` needs out of `left`, or leaves it untouched when it does not fit.
+/// Takes what `request` needs out of `left`, or leaves it untouched when it does not fit. What is reserved
+/// for the role, or above it, goes first: nobody else could use it.
 pub(crate) fn take(request: &TaskRequest, left: &mut Resources) -> Option<Share> {
-    let mut rest = left.checked_sub(&request.resources).ok()?;
-    let ports = choose_ports(&request.ports, &rest.ports())?;
-    let mut resources = request.resources.clone();
-    if !ports.is_empty() {
-        let numbers = ports.values().map(|number| (u64::from(*number), u64::from(*number)));
-        let chosen = port_resource(Ranges::new(numbers.collect()).ok()?);
-        rest = rest.checked_sub(&Resources::from_entries(vec![chosen.clone()]).ok()?).ok()?;
-        resources.insert(chosen).ok()?;
+    let mut rest = left.clone();
+    let mut resources = Resources::new();
+    for wanted in request.resources.entries() {
+        for part in parts_of(wanted, &rest)? {
+            rest.remove(&part).ok()?;
+            resources.insert(part).ok()?;
+        }
+    }
+    let ports = choose_ports(&request.ports, &free_ports(&rest)?)?;
+    for number in ports.values() {
+        let one = Ranges::new(vec![(u64::from(*number), u64::from(*number))]).ok()?;
+        let from = usable(&rest, &ResourceName::Ports)
+            .find(|entry| matches!(&entry.quantity, Quantity::Ranges(has) if has.contains(&one)))?;
+        let part = Resource { key: from.key.clone(), quantity: Quantity::Ranges(one) };
+        rest.remove(&part).ok()?;
+        resources.insert(part).ok()?;
     }
     *left = rest;
     Some(Share { resources, ports })
+}
+
+/// What of `left` serves a wish for a name, reserved parts first, deepest first. Volumes are asked for as
+/// such.
+fn usable<'a>(left: &'a Resources, name: &ResourceName) -> impl Iterator<Item = &'a Resource> {
+    let mut found: Vec<&Resource> = left
+        .entries()
+        .iter()
+        .filter(|entry| entry.key.name == *name)
+        .filter(|entry| entry.key.volume.is_none() && !entry.key.shared && !entry.key.revocable)
+        .collect();
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.key.reservations.len()));
+    found.into_iter()
+}
+
+/// Where a plain scalar is taken from; everything else is taken as it was asked for.
+fn parts_of(wanted: &Resource, left: &Resources) -> Option<Vec<Resource>> {
+    let Quantity::Scalar(mut missing) = wanted.quantity else { return Some(vec![wanted.clone()]) };
+    if !wanted.key.is_plain() {
+        return Some(vec![wanted.clone()]);
+    }
+    let mut parts = Vec::new();
+    for entry in usable(left, &wanted.key.name) {
+        let Quantity::Scalar(has) = entry.quantity else { continue };
+        let taken = has.min(missing);
+        if taken > 0 {
+            missing -= taken;
+            parts.push(Resource { key: entry.key.clone(), quantity: Quantity::Scalar(taken) });
+        }
+    }
+    (missing == 0).then_some(parts)
+}
+
+/// Port numbers that may be chosen, reserved or not.
+fn free_ports(left: &Resources) -> Option<Ranges> {
+    usable(left, &ResourceName::Ports).try_fold(Ranges::default(), |all, entry| {
+        match &entry.quantity {
+            Quantity::Ranges(has) => all.checked_add(has),
+            Quantity::Scalar(_) | Quantity::Set(_) => Some(all),
+        }
+    })
 }
 
 /// Fixed ports as asked; dynamic ones from the lowest free number up.
@@ -69,5 +120,19 @@ mod tests {
         let before = left.clone();
         assert!(take(&request("a").fixed_port("x", 99), &mut left).is_none());
         assert_eq!(left, before);
+    }
+
+    #[test]
+    fn what_is_reserved_goes_first_and_the_rest_is_made_up() {
+        let text = "cpus:1;mem:4GiB;cpus(eng):1.5;ports(eng):[80-80]";
+        let mut left: Resources = text.parse().expect("valid");
+        let mut takes = |wanted: &TaskRequest| take(wanted, &mut left).map(|it| it.resources);
+        let parsed = |text: &str| Some(text.parse::<Resources>().expect("valid"));
+        let with_port = request("a").fixed_port("http", 80);
+        assert_eq!(takes(&with_port), parsed("cpus(eng):1;mem:1GiB;ports(eng):[80-80]"));
+        assert_eq!(takes(&with_port), None, "its port is taken");
+        assert_eq!(takes(&request("b")), parsed("cpus:0.5;cpus(eng):0.5;mem:1GiB"));
+        assert_eq!(takes(&request("c")), None, "half a core is left");
+        assert_eq!(left, "cpus:0.5;mem:2GiB".parse().expect("valid"), "a refusal takes nothing");
     }
 }

@@ -231,6 +231,12 @@ impl Agent {
                 || self.reserved_free().iter().any(|entry| !entry.key.shared))
     }
 
+    /// All that is reserved on it, used or not.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = &Resource> {
+        let kept = self.kept.as_deref().into_iter().flat_map(|kept| kept.total().entries());
+        kept.filter(|entry| !entry.key.reservations.is_empty())
+    }
+
     /// Whether enough is left that is not reserved.
     pub(crate) fn has_plain_worth(&self) -> bool {
         is_worth_offering(|dimension| self.free.get(dimension))

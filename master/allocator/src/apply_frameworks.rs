@@ -236,6 +236,7 @@ impl Allocator {
         self.owed_pool.clear();
         self.lowered.clear();
         self.fair.take_relieved();
+        self.fair.take_owed_more();
         self.renew_sets();
     }
 

@@ -1,13 +1,17 @@
 //! Why something waits: the funnel of agents by rule, the nearest miss, what would help. One pass
 //! over the agents for each rule; asked of a second instance, never in the loop (K6).
 
+mod role;
+
 use crate::agents::{Agent, HOSTNAME, is_worth_offering};
 use crate::amounts::{Amounts, Kind, Spans, spans_contain};
 use crate::demand::{Bucket, Group, Spec};
 use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
+use proffer_types::resources::{Quantity, Resource};
 use proffer_types::{AgentId, Constraint, FrameworkId, GroupName, Monotonic};
+use std::collections::BTreeSet;
 
 /// An answer under construction.
 struct Answer {
@@ -49,6 +53,8 @@ enum Rule {
     ScarceForNeed,
     /// All that it has is as much as is wanted, of everything: what fails this waits for nothing.
     LargeEnough,
+    /// The same without what is reserved for other roles.
+    NotReserved,
     PerAgentMax(u32),
     /// This much in this dimension that tasks do not use.
     Amount(usize, u64),
@@ -69,7 +75,7 @@ struct Wish<'a> {
 }
 
 impl Allocator {
-    /// Why a framework, a demand group or an agent's resources wait. Tasks are the caller's.
+    /// Why a framework, a demand group, a role or an agent's resources wait. Tasks are the caller's.
     #[must_use]
     pub fn explain(&self, subject: &Subject, now: Monotonic) -> Explanation {
         match subject {
@@ -78,6 +84,7 @@ impl Allocator {
                 self.explain_demand(subject, *framework, group, now)
             }
             Subject::Agent(agent) => self.explain_agent(subject, *agent, now),
+            Subject::Role(role) => self.explain_role(subject, role, now),
             Subject::Task(task) => {
                 let text = format!("task {task} has a place: its status says how it fares");
                 Answer::new(subject, text).explanation
@@ -203,6 +210,8 @@ impl Allocator {
         rules.extend(stated.constraints.iter().cloned().map(Rule::Constraint));
         rules.extend(self.policy.scarce_for_need_only.then_some(Rule::ScarceForNeed));
         rules.push(Rule::LargeEnough);
+        let is_reserved = self.agents.iter().any(|(_, agent)| agent.reserved().next().is_some());
+        rules.extend(is_reserved.then_some(Rule::NotReserved));
         rules.extend(stated.per_agent_max.map(Rule::PerAgentMax));
         rules.extend(wish.bucket.fixed().iter().map(|(d, spans)| Rule::Fixed(*d, spans.clone())));
         let amounts = wish.bucket.shape().iter().filter(|(_, wanted)| *wanted > 0);
@@ -260,6 +269,7 @@ impl Allocator {
             Rule::Constraint(constraint) => constraint.describe(),
             Rule::ScarceForNeed => "nothing scarce that is not needed".to_owned(),
             Rule::LargeEnough => "large enough".to_owned(),
+            Rule::NotReserved => "not reserved for other roles".to_owned(),
             Rule::PerAgentMax(most) => format!("fewer than {most} of the group on the agent"),
             Rule::Amount(dimension, wanted) => {
                 format!(
@@ -295,12 +305,16 @@ impl Allocator {
             Rule::Active => agent.usable,
             Rule::Constraint(constraint) => self.holds(constraint, agent),
             Rule::ScarceForNeed => !wish.bucket.wastes(&self.classes.classes[agent.class]),
-            Rule::LargeEnough => agent.total.covers(wish.bucket.shape()),
+            Rule::LargeEnough => {
+                self.with_reserved(&agent.total, agent.reserved()).covers(wish.bucket.shape())
+            }
+            Rule::NotReserved => self.for_wish(wish, agent).covers(wish.bucket.shape()),
             Rule::PerAgentMax(most) => wish.group.on_agent(slot) < *most,
-            Rule::Amount(dimension, wanted) => self.without_leases(agent, *dimension) >= *wanted,
+            Rule::Amount(dimension, wanted) => self.not_in_use(wish, agent, *dimension) >= *wanted,
             Rule::Fixed(dimension, wanted) => self.spans_without_leases(agent, *dimension, wanted),
             Rule::NotLeased => {
-                agent.free.covers(wish.bucket.shape())
+                let own = agent.reserved_free().iter().filter(|entry| self.sees(wish, entry));
+                self.with_reserved(&agent.free, own).covers(wish.bucket.shape())
                     && wish.bucket.fixed().iter().all(|(dimension, wanted)| {
                         let book = agent.book_of(*dimension);
                         book.is_some_and(|book| spans_contain(&book.free, wanted))
@@ -322,7 +336,45 @@ impl Allocator {
         constraint.holds(&host.collect())
     }
 
-    /// What tasks leave on an agent, leases counted as free.
+    /// Whether a group's role is the one that something is reserved for, or below it.
+    fn sees(&self, wish: &Wish<'_>, entry: &Resource) -> bool {
+        let role = &self.clients[wish.spec.client].role;
+        entry.key.reservations.last().is_some_and(|level| role.is_within(&level.role))
+    }
+
+    /// Amounts with what of reserved resources counts in the same dimensions.
+    fn with_reserved<'a>(
+        &self,
+        plain: &Amounts,
+        reserved: impl Iterator<Item = &'a Resource>,
+    ) -> Amounts {
+        let mut all = plain.clone();
+        for entry in reserved.filter(|e| e.key.volume.is_none() && !e.key.shared) {
+            let amount = match &entry.quantity {
+                Quantity::Scalar(value) => *value,
+                Quantity::Ranges(ranges) => ranges.count(),
+                Quantity::Set(_) => 0,
+            };
+            if let Some(dimension) = self.dimensions.known(&entry.key.name) {
+                all.add(dimension, amount);
+            }
+        }
+        all
+    }
+
+    /// All of an agent that is not reserved for others.
+    fn for_wish(&self, wish: &Wish<'_>, agent: &Agent) -> Amounts {
+        self.with_reserved(&agent.total, agent.reserved().filter(|entry| self.sees(wish, entry)))
+    }
+
+    /// What no task uses and the group may have, leases counted as free.
+    fn not_in_use(&self, wish: &Wish<'_>, agent: &Agent, dimension: usize) -> u64 {
+        let own = agent.reserved_free().iter().filter(|entry| self.sees(wish, entry));
+        let reserved = self.with_reserved(&Amounts::default(), own).get(dimension);
+        self.without_leases(agent, dimension).saturating_add(reserved)
+    }
+
+    /// What tasks leave on an agent of what is not reserved, leases counted as free.
     fn without_leases(&self, agent: &Agent, dimension: usize) -> u64 {
         let leased = agent.leases.iter().map(|id| self.leases[id].plain.get(dimension));
         leased.fold(agent.free.get(dimension), u64::saturating_add)
@@ -353,9 +405,12 @@ impl Allocator {
             if failed.iter().any(|rule| matches!(rule, Rule::Amount(..) | Rule::Fixed(..))) {
                 failed.retain(|rule| **rule != Rule::NotLeased);
             }
-            // What it never has is not also told as taken.
+            // What it never has is not also told as reserved or taken.
+            let is_too_small = failed.contains(&&Rule::LargeEnough);
+            let mine = self.for_wish(wish, agent.1);
             failed.retain(|rule| match rule {
-                Rule::Amount(dimension, wanted) => agent.1.total.get(*dimension) >= *wanted,
+                Rule::Amount(dimension, wanted) => mine.get(*dimension) >= *wanted,
+                Rule::NotReserved => !is_too_small,
                 Rule::Active
                 | Rule::Constraint(_)
                 | Rule::ScarceForNeed
@@ -371,16 +426,18 @@ impl Allocator {
         let lack_ppm = |(_, agent): (u32, &Agent), failed: &[&Rule]| -> u64 {
             let parts = failed.iter().map(|rule| match rule {
                 Rule::Amount(dimension, wanted) => {
-                    missing_ppm(self.without_leases(agent, *dimension), *wanted)
+                    missing_ppm(self.not_in_use(wish, agent, *dimension), *wanted)
                 }
                 Rule::LargeEnough => {
+                    let all = self.with_reserved(&agent.total, agent.reserved());
                     let wanted = wish.bucket.shape().iter();
-                    let parts = wanted.map(|(d, wanted)| missing_ppm(agent.total.get(d), wanted));
+                    let parts = wanted.map(|(d, wanted)| missing_ppm(all.get(d), wanted));
                     parts.max().unwrap_or(0)
                 }
                 Rule::Active
                 | Rule::Constraint(_)
                 | Rule::ScarceForNeed
+                | Rule::NotReserved
                 | Rule::PerAgentMax(_)
                 | Rule::Fixed(..)
                 | Rule::NotLeased
@@ -412,8 +469,8 @@ impl Allocator {
                 format!("is kept for those who need its {}", names.join(" and "))
             }
             Rule::LargeEnough => {
-                let small =
-                    wish.bucket.shape().iter().map(|(d, wanted)| (d, agent.total.get(d), wanted));
+                let all = self.with_reserved(&agent.total, agent.reserved());
+                let small = wish.bucket.shape().iter().map(|(d, wanted)| (d, all.get(d), wanted));
                 let small = small.filter(|(_, has, wanted)| has < wanted);
                 let parts: Vec<String> =
                     small.map(|(d, has, wanted)| self.too_small(d, has, wanted)).collect();
@@ -423,7 +480,7 @@ impl Allocator {
                 format!("has {} of the group already", wish.group.on_agent(slot))
             }
             Rule::Amount(dimension, wanted) => {
-                let free = self.without_leases(agent, *dimension);
+                let free = self.not_in_use(wish, agent, *dimension);
                 format!(
                     "lacks {} {} ({} of {} wanted are not in use)",
                     self.dimensions.name(*dimension),
@@ -448,6 +505,13 @@ impl Allocator {
                 format!("has room, but offers to {} hold it", holders.join(", "))
             }
             Rule::NotRefused => "has room, but the framework refused it".to_owned(),
+            Rule::NotReserved => {
+                let others = agent.reserved().filter(|entry| !self.sees(wish, entry));
+                let owners = others.filter_map(|entry| entry.key.reservations.last());
+                let owners: BTreeSet<&str> = owners.map(|level| level.role.as_str()).collect();
+                let owners: Vec<&str> = owners.into_iter().take(3).collect();
+                format!("is large enough only with what is reserved for {}", owners.join(", "))
+            }
             Rule::NotKept => {
                 format!("has room, but it is kept free for what is owed to {}", self.owed_roles())
             }
@@ -468,6 +532,8 @@ impl Allocator {
             }
             Rule::PerAgentMax(_) => answer.hint("add agents, or raise per_agent_max"),
             Rule::LargeEnough => answer.hint(self.advise_size(wish, agents)),
+            Rule::NotReserved => answer
+                .hint("take reservations back with `proffer unreserve`, or start a larger agent"),
             Rule::Amount(dimension, _) => answer.hint(format!(
                 "it fits when tasks end that hold {}, or on a new agent with {}",
                 self.dimensions.name(*dimension),
@@ -504,7 +570,8 @@ impl Allocator {
     }
 
     fn advise_size(&self, wish: &Wish<'_>, agents: &[(u32, &Agent)]) -> String {
-        let largest = |d: usize| agents.iter().map(|(_, agent)| agent.total.get(d)).max();
+        let all = |agent: &Agent| self.with_reserved(&agent.total, agent.reserved());
+        let largest = |d: usize| agents.iter().map(|(_, agent)| all(agent).get(d)).max();
         let amounts = wish.bucket.shape().iter();
         let amounts = amounts.map(|(d, wanted)| (d, largest(d).unwrap_or(0), wanted));
         let beyond: Vec<String> = amounts

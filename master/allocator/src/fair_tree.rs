@@ -82,6 +82,16 @@ struct Rank {
     framework: u64,
 }
 
+/// A sibling that is served before a role.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    pub(crate) name: String,
+    pub(crate) share_ppm: u64,
+    pub(crate) weight_milli: u64,
+    /// Shares are equal for their weights.
+    pub(crate) is_by_turn: bool,
+}
+
 const ROOT: u32 = 0;
 const NO_CLIENT: u32 = u32::MAX;
 const DEFAULT_WEIGHT_MILLI: u64 = 1000;
@@ -553,6 +563,44 @@ impl FairTree {
         })
     }
 
+    /// The siblings of a role, and of the roles above it, that are served before: lowest level first, in
+    /// no order within one. Only such as could be offered something.
+    pub(crate) fn before(&self, role: u32) -> Vec<Before> {
+        let mut found = Vec::new();
+        let mut index = role;
+        while index != ROOT {
+            let node = &self.nodes[index];
+            let share_of =
+                |node: &Node| Share::dominant(&node.charged, &self.basis, node.weight_milli);
+            let mine = share_of(node);
+            for at in &self.nodes[node.parent].children {
+                let other = &self.nodes[*at];
+                let by_share = share_of(other).cmp(&mine);
+                let by_turn = by_share == Ordering::Equal && self.turn_cmp(*at, index).is_lt();
+                if other.present > 0 && (by_share.is_lt() || by_turn) {
+                    let name = match &other.place {
+                        Place::Role(name) => format!("role {name}"),
+                        Place::Root | Place::Direct | Place::Client { .. } => {
+                            "what its parent's own frameworks hold".to_owned()
+                        }
+                    };
+                    found.push(Before {
+                        name,
+                        share_ppm: self.ppm(&other.charged),
+                        weight_milli: other.weight_milli,
+                        is_by_turn: by_turn,
+                    });
+                }
+            }
+            index = node.parent;
+        }
+        found
+    }
+
+    pub(crate) fn weight_milli(&self, node: u32) -> u64 {
+        self.nodes[node].weight_milli
+    }
+
     /// What a role and all below it are charged, and its share in millionths.
     pub(crate) fn role(&self, role: &RoleName) -> Option<(&Amounts, u64)> {
         let node = &self.nodes[*self.roles.get(role)?];
@@ -565,9 +613,15 @@ impl FairTree {
         (&node.charged, self.ppm(&node.charged))
     }
 
-    /// A client's entitlement in millionths.
-    pub(crate) fn entitlement_ppm(&self, client: u32) -> u64 {
-        u64::try_from((self.entitlement(client) * 1_000_000) >> 64).unwrap_or(u64::MAX)
+    /// The entitlement of a client or role in millionths; of one that is not there, what it would be.
+    pub(crate) fn entitlement_ppm(&self, node: u32) -> u64 {
+        let entitled = self.path(node).windows(2).fold(1u128 << 64, |entitled, pair| {
+            let (above, below) = (&self.nodes[pair[0]], &self.nodes[pair[1]]);
+            let absent = if below.present == 0 { below.weight_milli } else { 0 };
+            let all = above.present_weight.saturating_add(absent);
+            entitled * u128::from(below.weight_milli) / u128::from(all.max(1))
+        });
+        u64::try_from((entitled * 1_000_000) >> 64).unwrap_or(u64::MAX)
     }
 
     fn ppm(&self, charged: &Amounts) -> u64 {

@@ -102,11 +102,16 @@ impl Headroom {
         needed
     }
 
-    /// What nobody is owed, by set.
+    /// What nobody is owed, by set, and one more where all that is owed is there: what a role is owed
+    /// itself it may then have, with nothing to spare.
     fn surplus(&self, fair: &FairTree) -> Vec<Amounts> {
         let rest = |(set, entry): (usize, &AgentSet)| {
-            let mut rest = entry.free.clone();
-            rest.sub_all(&self.needed(fair, set, &Returned::default()));
+            let needed = self.needed(fair, set, &Returned::default());
+            let mut rest = Amounts::default();
+            for (dimension, free) in entry.free.iter() {
+                let spare = free.checked_sub(needed.get(dimension));
+                rest.set(dimension, spare.map_or(0, |spare| spare.saturating_add(1)));
+            }
             rest
         };
         self.sets.iter().enumerate().map(rest).collect()
@@ -350,7 +355,7 @@ impl Allocator {
         let mut steps = 0;
         if self.fair.take_owed_grew() {
             self.owed_pool.add_all(&self.worth);
-            steps += self.wake_kept();
+            steps += self.wake_kept() + self.wake_owed();
         }
         if !self.headroom.is_keeping {
             return steps;
@@ -362,6 +367,26 @@ impl Allocator {
             steps += self.wake_kept();
         }
         steps + 1
+    }
+
+    /// Wakes those who found no room and are owed one now: classical leases may be taken back for them.
+    fn wake_owed(&mut self) -> u64 {
+        let grown = self.fair.take_owed_more();
+        if self.classical.is_empty() {
+            return 1;
+        }
+        let clients = grown.into_iter().filter_map(|role| self.fair.clients_below(role)).flatten();
+        let groups = clients.flat_map(|client| self.clients[client].groups.iter().copied());
+        let asleep: BTreeSet<u32> =
+            groups.filter(|group| self.groups[*group].is_asleep()).collect();
+        for group in &asleep {
+            let spec = self.groups[*group].spec.as_ref().expect("only stated groups wait");
+            let owed = self.fair.guaranteed(self.clients[spec.client].node);
+            if owed.covers(self.buckets[spec.bucket].shape()) {
+                self.set_waiting(*group, crate::demand::Waiting::Awake);
+            }
+        }
+        asleep.len() as u64
     }
 
     fn wake_kept(&mut self) -> u64 {

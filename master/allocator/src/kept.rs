@@ -22,6 +22,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// All that there is.
+    pub(crate) fn total(&self) -> &Resources {
+        &self.total
+    }
+
     pub(crate) fn reserved_free(&self) -> &[Resource] {
         &self.reserved_free
     }

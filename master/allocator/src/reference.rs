@@ -67,6 +67,8 @@ pub struct Reference {
     uses: Vec<Use>,
     leases: BTreeMap<LeaseId, Decision>,
     claims: BTreeMap<ClaimId, Claimed>,
+    /// Classical leases that the indexed allocator has named to be taken back.
+    asked_back: BTreeSet<LeaseId>,
     out_of_reach: BTreeMap<(FrameworkId, GroupName), u32>,
     /// Grants so far of clients, of a role's own frameworks, and of whole roles.
     client_grants: BTreeMap<Key, u64>,
@@ -237,6 +239,11 @@ impl Reference {
                 claim: Some(claim.id),
             })
         })
+    }
+
+    /// Notes that a classical lease is to come back for somebody's demand.
+    pub fn on_asked_back(&mut self, lease: LeaseId) {
+        self.asked_back.insert(lease);
     }
 
     fn filter(&mut self, new: Filter) {
@@ -606,6 +613,9 @@ impl Reference {
         let is_worth = |id: &AgentId| {
             let has_reserved = self.reserved_free(*id).iter().any(|entry| !entry.key.shared);
             let kept = self.policy.scarce_for_need_only && self.wastes(*id, &Resources::new());
+            let on_their_way =
+                |lease: &LeaseId| self.leases.get(lease).is_some_and(|l| l.agent == *id);
+            let kept = kept || self.asked_back.iter().any(on_their_way);
             !kept && (self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved))
         };
         agents.into_iter().filter(|(id, _)| is_worth(id)).find_map(|(id, _)| {

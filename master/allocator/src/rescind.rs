@@ -2,6 +2,7 @@
 
 use crate::amounts::{Amounts, spans_contain};
 use crate::delta::LeaseId;
+use crate::demand::{Bucket, Waiting};
 use crate::headroom::Returned;
 use crate::state::Allocator;
 use proffer_types::Monotonic;
@@ -40,9 +41,50 @@ impl Allocator {
         for id in found.into_iter().flatten() {
             let lease = self.leases.get_mut(&id).expect("a lease in the table of classical ones");
             if !std::mem::replace(&mut lease.is_rescinded, true) {
+                self.asked_back.insert((lease.slot, id));
                 rescinds.push(id);
             }
         }
+    }
+
+    /// An agent gained something. Groups that found no room may ask for the classical leases beside it.
+    pub(crate) fn wake_beside_classical(&mut self, slot: u32) -> u64 {
+        let mut leases =
+            self.classical.range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX))).peekable();
+        if leases.peek().is_none() || self.buckets.watching.is_empty() {
+            return 0;
+        }
+        let agent = &self.agents[slot];
+        let mut room = agent.free.clone();
+        leases.for_each(|(_, lease)| room.add_all(&self.leases[lease].plain));
+        let fits = |bucket: &Bucket| {
+            room.covers(bucket.shape()) && bucket.in_class(agent.class) && bucket.suits_host(agent)
+        };
+        let buckets = self.buckets.watching.iter().map(|id| &self.buckets[*id]);
+        let asleep = buckets.filter(|b| fits(b)).flat_map(|bucket| bucket.for_room.iter().copied());
+        let woken: Vec<u32> = asleep.filter(|group| self.may_ask(*group)).collect();
+        for group in &woken {
+            self.set_waiting(*group, Waiting::Awake);
+        }
+        1 + woken.len() as u64
+    }
+
+    /// Whether a group is owed one more, or its client is below its entitlement.
+    fn may_ask(&self, group: u32) -> bool {
+        let spec = self.groups[group].spec.as_ref().expect("only stated groups ask");
+        let node = self.node_of(spec.client);
+        self.fair.is_below_entitlement(node)
+            || self.fair.guaranteed(node).covers(self.buckets[spec.bucket].shape())
+    }
+
+    /// Whether leases on an agent are on their way back: until then the rest is for who asked for them.
+    pub(crate) fn is_asked_back(&self, slot: u32) -> bool {
+        !self.asked_back.is_empty()
+            && self
+                .asked_back
+                .range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX)))
+                .next()
+                .is_some()
     }
 
     fn node_of(&self, client: u32) -> u32 {
@@ -75,8 +117,9 @@ impl Allocator {
             }
             let lease = &self.leases[id];
             let (node, holder) = (self.node_of(spec.client), self.node_of(lease.client));
-            // What is owed would be given again at once.
-            if !lease.is_owed && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
+            // What is owed would be given again at once, as long as there is a guarantee.
+            let is_kept = lease.is_owed && self.fair.guaranteed_above(holder).next().is_some();
+            if !is_kept && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
                 room.add_all(&lease.plain);
                 returned.add_all(&lease.plain);
                 taken.push(*id);

@@ -1,5 +1,5 @@
 //! What is reserved for roles: offered to frameworks of the role of the last reservation and of roles
-//! below it, deepest reservations first. It counts against the quotas of that role and all above it,
+//! below it, the deepest role first. It counts against the quotas of that role and all above it,
 //! used or not; used by a role below it, also against the roles in between.
 //!
 //! Volumes go into classical offers; a stated demand is not given one. A shared volume may be held by
@@ -21,6 +21,12 @@ pub(crate) struct TaskCut {
     pub(crate) plain: Amounts,
     pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
+}
+
+/// Of the role, then of the stack: what is reserved deepest counts against the fewest roles.
+fn depth(entry: &Resource) -> (usize, usize) {
+    let levels = |role: &RoleName| role.as_str().split('/').count();
+    (owner(entry).map_or(0, levels), entry.key.reservations.len())
 }
 
 fn is_visible(entry: &Resource, role: &RoleName) -> bool {
@@ -138,7 +144,7 @@ impl Allocator {
         let mut sees: Vec<&Resource> =
             agent.reserved_free().iter().filter(|entry| is_visible(entry, role)).collect();
         sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
-        sees.sort_by_key(|entry| std::cmp::Reverse(entry.key.reservations.len()));
+        sees.sort_by_key(|entry| std::cmp::Reverse(depth(entry)));
         for entry in sees {
             let Some((has, kind)) = counted(entry) else { continue };
             let Some(dimension) = self.dimensions.known(&entry.key.name) else { continue };

@@ -37,6 +37,8 @@ pub struct Allocator {
     pub(crate) claims: BTreeMap<ClaimId, ClaimEntry>,
     /// Classical leases by agent slot.
     pub(crate) classical: BTreeSet<(u32, LeaseId)>,
+    /// Those of them that are to come back for somebody's demand.
+    pub(crate) asked_back: BTreeSet<(u32, LeaseId)>,
     /// Agents that gained something which waiting groups have not been told of.
     pub(crate) dirty: Vec<u32>,
     /// Agents with enough for a classical offer.
@@ -125,6 +127,7 @@ impl Default for Allocator {
             lease_next: 1,
             claims: BTreeMap::new(),
             classical: BTreeSet::new(),
+            asked_back: BTreeSet::new(),
             dirty: Vec::new(),
             worth: SlotSet::default(),
             pool: SlotSet::default(),

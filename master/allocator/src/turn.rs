@@ -14,6 +14,7 @@
 //!    order; else the first demand in fair order whose client is below its entitlement; else the
 //!    classical offer. So demand is served first without starving anybody (K10).
 //!
+//! Where leases are asked back for a demand, nothing is offered to classical clients until they came.
 //! Nothing is given beyond a limit, and but for what is owed nothing that has to stay free for others.
 
 use crate::agents::Agent;
@@ -142,6 +143,7 @@ impl Allocator {
                 self.set_waiting(group, Waiting::Awake);
             }
         }
+        steps += self.wake_beside_classical(slot);
         if has_reserved {
             steps += self.free_of_limits(slot);
             let woken = self.woken_by_reserved(slot, now);
@@ -330,7 +332,7 @@ impl Allocator {
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
         self.agents.get_mut(slot)?.filters.drop_void(&mut self.refused, slot);
         let agent = &self.agents[slot];
-        if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
+        if !agent.is_worth_offering() || self.is_kept_for_need(agent) || self.is_asked_back(slot) {
             return None;
         }
         let has_reserved = !agent.reserved_free().is_empty();

@@ -307,6 +307,7 @@ impl Allocator {
         assert!(given, "what a lease took from its agent is in use there until it ends");
         agent.leases.retain(|have| *have != id);
         self.classical.remove(&(lease.slot, id));
+        self.asked_back.remove(&(lease.slot, id));
         self.fair.discharge(self.clients[lease.client].node, &charge);
         self.show(lease.slot);
         self.gained(lease.slot);

@@ -287,3 +287,92 @@ proptest! {
         }
     }
 }
+
+fn about_role(cluster: &Cluster, name: &str) -> Explanation {
+    cluster.allocator.explain(&Subject::Role(role(name)), cluster.now)
+}
+
+#[test]
+fn a_role_says_what_it_has_and_who_comes_before_it() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:10;mem:10GiB");
+    cluster.weight("ops", 3000);
+    let (eng, ops) = (cluster.framework(1, "eng/db"), cluster.framework(2, "ops"));
+    cluster.demand(eng, vec![group("g", "eng/db", "cpus:1;mem:1GiB", 20)]);
+    cluster.demand(ops, vec![group("g", "ops", "cpus:1;mem:1GiB", 20)]);
+    cluster.settle();
+    let answer = about_role(&cluster, "eng");
+    let first = "it holds 30.0 % of the cluster with weight 1, its fair part is 25.0 %; it uses, \
+                 holds or reserves cpus:3;mem:3GiB; 17 of 20 tasks of demand g wait: no agent is left";
+    assert!(answer.summary.starts_with(first), "{}", answer.summary);
+    let expected = [
+        ("frameworks in the role and below it", 1),
+        ("connected, subscribed and not suppressed", 1),
+        ("of these, with demand or open to any offer", 1),
+        ("agents", 1),
+    ];
+    assert_eq!(funnel(&answer)[..4], steps(&expected));
+    let before = "before it comes role ops: it holds 70.0 % with weight 3: less for its weight";
+    assert!(answer.hints.iter().any(|hint| hint == before), "{:?}", answer.hints);
+    assert!(!about_role(&cluster, "ops").hints.iter().any(|hint| hint.starts_with("before it")));
+}
+
+#[test]
+fn a_role_names_its_quota_and_what_keeps_its_frameworks() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:2;mem:2GiB");
+    let config = proffer_types::role::RoleConfig {
+        guarantee: "cpus:4".parse().expect("valid"),
+        limit: "cpus:6".parse().expect("valid"),
+        ..Default::default()
+    };
+    cluster.tell(&Delta::RoleSet { role: role("eng"), config });
+    let answer = about_role(&cluster, "eng");
+    let first = "it holds 0.0 % of the cluster with weight 1, its fair part is 100.0 %; it uses, \
+                 holds or reserves nothing; it is owed cpus:4; it may have at most cpus 6; no \
+                 framework uses it";
+    assert_eq!(answer.summary, first);
+
+    let framework = cluster.framework(1, "eng");
+    cluster.tell(&Delta::Suppressed { framework, role: role("eng"), suppressed: true });
+    let answer = about_role(&cluster, "eng");
+    assert!(answer.summary.ends_with("none of its frameworks can be offered anything"));
+    assert!(answer.hints[0].starts_with("framework f1 suppressed offers for role eng"));
+
+    cluster.tell(&Delta::Suppressed { framework, role: role("eng"), suppressed: false });
+    cluster.settle();
+    let answer = about_role(&cluster, "eng");
+    assert!(answer.summary.contains("1 of its frameworks take any offer"), "{}", answer.summary);
+    let unknown = about_role(&cluster, "nobody/here");
+    assert!(unknown.summary.contains("nobody uses role nobody/here"), "{}", unknown.summary);
+}
+
+#[test]
+fn what_is_reserved_for_others_is_named_and_what_is_reserved_for_oneself_counts() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:1;mem:8GiB;cpus(ops):4");
+    cluster.agent("cpus:1;mem:8GiB;cpus(eng):2");
+    let framework = cluster.framework(1, "eng/db");
+    cluster.demand(framework, vec![group("g", "eng/db", "cpus:4;mem:1GiB", 1)]);
+    cluster.settle();
+    let answer = why(&cluster, framework, "g");
+    let expected =
+        [("agents", 2), ("active", 2), ("large enough", 1), ("not reserved for other roles", 0)];
+    assert_eq!(funnel(&answer), steps(&expected));
+    assert_eq!(
+        answer.nearest_miss,
+        "agent a1 (agent1): is large enough only with what is reserved for ops"
+    );
+    assert!(answer.hints[0].contains("proffer unreserve"), "{:?}", answer.hints);
+
+    // Two of its own and one more do for three; a task then holds them.
+    cluster.demand(framework, vec![group("g", "eng/db", "cpus:3;mem:1GiB", 2)]);
+    cluster.settle();
+    assert_eq!(cluster.tasks_of(framework), 1);
+    let lease = *cluster.leases.keys().next().expect("one");
+    cluster.accept(lease);
+    let answer = why(&cluster, framework, "g");
+    let last = answer.funnel.last().map(|step| (step.rule.as_str(), step.remaining));
+    assert_eq!(last, Some(("cpus 3", 0)));
+    assert!(answer.nearest_miss.contains("lacks cpus 3 (0 of 3 wanted"), "{}", answer.nearest_miss);
+}

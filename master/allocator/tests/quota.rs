@@ -3,7 +3,7 @@
 mod cluster;
 
 use cluster::{Cluster, group, role};
-use proffer_allocator::Delta;
+use proffer_allocator::{Delta, Use};
 use proffer_types::explanation::Subject;
 use proffer_types::role::RoleConfig;
 use proffer_types::{Constraint, ConstraintRule, FrameworkId, GroupName, ResourceName, Resources};
@@ -265,6 +265,47 @@ fn what_is_owed_takes_offers_back_from_those_who_are_not_owed_them() {
     cluster.wants(a, "a", 6);
     cluster.settle();
     assert_eq!((cluster.cpus(a), cluster.cpus(b)), (6, 4));
+}
+
+/// A demand that waits already asks when it comes to be owed something.
+#[test]
+fn a_raised_guarantee_takes_offers_back_for_demand_that_waits() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:10;mem:1GiB");
+    let (a, b) = (cluster.framework(1, "a"), cluster.framework(2, "b"));
+    cluster.wants(a, "a", 6);
+    cluster.settle();
+    assert_eq!((cluster.cpus(a), cluster.cpus(b)), (5, 5), "the fair part");
+    cluster.quota("a", "cpus:6", "");
+    cluster.settle();
+    assert_eq!((cluster.cpus(a), cluster.cpus(b)), (6, 4));
+}
+
+/// Too little comes back for the demand by itself, and enough with the offer beside it.
+#[test]
+fn what_comes_back_counts_together_with_the_offers_beside_it() {
+    let mut cluster = Cluster::new();
+    let agent = cluster.agent("cpus:4;mem:4GiB");
+    let (a, b) = (cluster.framework(1, "a"), cluster.framework(2, "b"));
+    let held = Use {
+        agent,
+        framework: FrameworkId(9),
+        role: role("c"),
+        resources: "cpus:3;mem:3GiB".parse().expect("valid"),
+        group: None,
+        tasks: 0,
+    };
+    cluster.tell(&Delta::Allocated(held.clone()));
+    cluster.demand(a, Vec::new());
+    cluster.settle();
+    assert_eq!(cluster.cpus(b), 1);
+    cluster.quota("a", "cpus:4", "");
+    cluster.demand(a, vec![group("g", "a", "cpus:4;mem:4GiB", 1)]);
+    cluster.settle();
+    assert_eq!(cluster.tasks_of(a), 0, "tasks hold what it needs");
+    cluster.tell(&Delta::Released(held));
+    cluster.settle();
+    assert_eq!((cluster.tasks_of(a), cluster.cpus(b)), (1, 0));
 }
 
 #[test]

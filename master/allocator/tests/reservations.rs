@@ -109,6 +109,18 @@ fn a_demand_is_cut_out_of_what_is_reserved_deepest_first_and_the_rest_of_what_an
     assert_eq!(cluster.allocator.free(agent).scalar(&proffer_types::ResourceName::Cpus), 6_000);
 }
 
+/// What is reserved for its own role counts against no limit that is not charged already.
+#[test]
+fn the_deepest_role_comes_first_also_without_a_refinement() {
+    let mut cluster = Cluster::new();
+    cluster.reserved_agent(&with("", [stacked(&["eng"], 2), stacked(&["eng/db"], 1)]));
+    cluster.limit("eng/db", "cpus:1");
+    let framework = cluster.framework(1, "eng/db");
+    cluster.demand(framework, vec![group("g", "eng/db", "cpus:1", 1)]);
+    let decisions = cluster.settle();
+    assert_eq!(decisions[0].resources, with("", [stacked(&["eng/db"], 1)]));
+}
+
 #[test]
 fn a_demand_waits_for_what_comes_to_be_reserved_for_it() {
     let mut cluster = Cluster::new();

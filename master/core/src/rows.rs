@@ -6,9 +6,12 @@ use crate::state::agents::Link;
 use crate::state::vacate::Vacate;
 use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
-use proffer_types::operator::{AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating};
+use proffer_types::operator::{
+    AgentCondition, AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating,
+};
 use proffer_types::scheduler::Absence;
 use proffer_types::{AgentId, DemandKey, FrameworkId, Now, RoleName, TaskState};
+use std::collections::BTreeMap;
 
 impl Master {
     /// An agent's row; `None` when it is gone or never was.
@@ -137,6 +140,35 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
         hints.push(explain_vacating(task, vacating));
     }
     explanation(task, &summary, hints)
+}
+
+/// Which agents take no tasks now, by why, with some of their names: what keeps something waiting may be
+/// that. `None` when all do.
+#[must_use]
+pub fn explain_agents_out<'a>(agents: impl Iterator<Item = &'a AgentRow>) -> Option<String> {
+    const NAMED_MAX: usize = 3;
+    let mut out: BTreeMap<&str, Vec<&AgentRow>> = BTreeMap::new();
+    for agent in agents {
+        let why = match (agent.condition, agent.vacating.as_ref().map(|it| &it.reason)) {
+            (
+                AgentCondition::Draining | AgentCondition::Drained,
+                Some(VacateReason::Maintenance { .. }),
+            ) => "in or before a maintenance window",
+            (AgentCondition::Active, _) => continue,
+            (condition, _) => condition.as_str(),
+        };
+        out.entry(why).or_default().push(agent);
+    }
+    let parts: Vec<String> = out
+        .into_iter()
+        .map(|(why, agents)| {
+            let names: Vec<&str> =
+                agents.iter().take(NAMED_MAX).map(|agent| agent.info.name.as_str()).collect();
+            let more = if agents.len() > NAMED_MAX { ", …" } else { "" };
+            format!("{} {why} ({}{more})", agents.len(), names.join(", "))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("agents that take no tasks: {}", parts.join("; ")))
 }
 
 fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {

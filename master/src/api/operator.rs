@@ -280,6 +280,8 @@ impl Operator {
             Subject::Framework(id) | Subject::Demand(id, _) => view.frameworks.contains_key(id),
             Subject::Task(key) => view.task(key).is_some(),
             Subject::Agent(id) => view.agents.contains_key(id),
+            // One that nobody uses is answered for all the same.
+            Subject::Role(_) => true,
         };
         if !known {
             return Err(not_found(&ask.kind, &ask.subject));
@@ -319,6 +321,7 @@ fn subject(kind: &str, text: &str) -> Answer<Subject> {
         "framework" => Subject::Framework(text.parse()?),
         "task" => Subject::Task(text.parse()?),
         "agent" => Subject::Agent(text.parse()?),
+        "role" => Subject::Role(text.parse()?),
         "demand" => {
             let (framework, group) = text.split_once('/').ok_or_else(|| {
                 Refusal::new(
@@ -333,7 +336,7 @@ fn subject(kind: &str, text: &str) -> Answer<Subject> {
             let message =
                 format!("{:?} cannot be asked about", proffer_types::refusal::excerpt(other));
             return Err(Refusal::new(RefusalCode::InvalidArgument, "kind", message)
-                .hint("framework, demand, task or agent"));
+                .hint("framework, demand, role, task or agent"));
         }
     })
 }

@@ -392,6 +392,7 @@ fn subject_to_text(subject: &Subject) -> (&'static str, String) {
         Subject::Demand(framework, group) => ("demand", format!("{framework}/{group}")),
         Subject::Task(key) => ("task", key.to_string()),
         Subject::Agent(id) => ("agent", id.to_string()),
+        Subject::Role(role) => ("role", role.to_string()),
     }
 }
 
@@ -399,6 +400,7 @@ fn subject_from_text(kind: &str, subject: &str) -> Result<Subject, Refusal> {
     match kind {
         "framework" => Ok(Subject::Framework(name(subject, "subject")?)),
         "agent" => Ok(Subject::Agent(name(subject, "subject")?)),
+        "role" => Ok(Subject::Role(name(subject, "subject")?)),
         "task" => Ok(Subject::Task(name(subject, "subject")?)),
         "demand" => {
             let (framework, group) = subject.split_once('/').ok_or_else(|| {
@@ -408,7 +410,7 @@ fn subject_from_text(kind: &str, subject: &str) -> Result<Subject, Refusal> {
             Ok(Subject::Demand(name(framework, "subject")?, name(group, "subject")?))
         }
         other => Err(invalid("kind", format!("{:?} cannot be asked about", excerpt(other)))
-            .hint("known: framework, demand, task, agent")),
+            .hint("known: framework, demand, task, agent, role")),
     }
 }
 

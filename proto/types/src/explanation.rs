@@ -1,6 +1,6 @@
 //! Why something waits: the funnel by rule, the nearest miss, what would help.
 
-use crate::ids::{AgentId, FrameworkId, GroupName, TaskKey};
+use crate::ids::{AgentId, FrameworkId, GroupName, RoleName, TaskKey};
 use serde::{Deserialize, Serialize};
 
 /// What is asked about.
@@ -15,6 +15,8 @@ pub enum Subject {
     Task(TaskKey),
     /// Why an agent's resources are not used.
     Agent(AgentId),
+    /// What a role has, who comes before it and what keeps its frameworks waiting.
+    Role(RoleName),
 }
 
 /// How many agents were left after a rule.

@@ -10,6 +10,7 @@ use crate::amounts::Amounts;
 use crate::headroom::ALL;
 use proffer_types::RoleName;
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 
 /// Amounts of the dimensions that are named; zero counts.
 pub(crate) type Named = SmallVec<[(usize, u64); 4]>;
@@ -72,6 +73,8 @@ pub(super) struct Quotas {
     released: Vec<usize>,
     /// Something became owed, or to be had by more clients, since this was last asked.
     owed_grew: bool,
+    /// Roles that are owed more, beside what is owed to their children.
+    owed_more: BTreeSet<u32>,
 }
 
 impl Quotas {
@@ -256,6 +259,11 @@ impl FairTree {
         std::mem::take(&mut self.quotas.owed_grew)
     }
 
+    /// Roles that are owed more since this was last asked. Some may be no more.
+    pub(crate) fn take_owed_more(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.quotas.owed_more)
+    }
+
     /// Roles with limits whose room may have grown since this was last asked.
     pub(crate) fn take_relieved(&mut self) -> Vec<u32> {
         let relieved = std::mem::take(&mut self.quotas.relieved);
@@ -313,7 +321,11 @@ impl FairTree {
             sum.add_all(&quota.own);
         }
         let grew = |now: &Amounts, before: &Amounts| now.iter().any(|(d, v)| v > before.get(d));
-        self.quotas.owed_grew |= grew(owed, &before) || grew(&quota.own, &own_before);
+        let own_grew = grew(&quota.own, &own_before);
+        self.quotas.owed_grew |= grew(owed, &before) || own_grew;
+        if own_grew {
+            self.quotas.owed_more.insert(index);
+        }
         let owed = (before != *owed).then(|| owed.clone());
         if is_relief {
             self.quotas.relieved.push(index);

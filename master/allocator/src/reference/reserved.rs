@@ -107,7 +107,8 @@ impl Reference {
         let mut given = Vec::new();
         let mut sees = self.visible(&key, id);
         sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
-        sees.sort_by_key(|entry| Reverse(entry.key.reservations.len()));
+        let levels = |entry: &Resource| owner(entry).as_str().split('/').count();
+        sees.sort_by_key(|entry| Reverse((levels(entry), entry.key.reservations.len())));
         for entry in sees {
             let Some(wanted) = plain.get_mut(&entry.key.name) else { continue };
             let taken = value(&entry).min(*wanted);

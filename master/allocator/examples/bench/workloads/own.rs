@@ -157,7 +157,7 @@ fn changes(report: &Report, metric: &str, mut one: impl FnMut(u64) -> (u64, usiz
     Ok(())
 }
 
-/// One question that no index answers: why a task that fits nowhere waits.
+/// Questions that no index answers: why a task that fits nowhere waits, and what keeps its role.
 pub(crate) fn explain(cell: &Cell, report: &Report) -> Result<()> {
     let mut cluster = declining(cell);
     let framework = FrameworkId(0);
@@ -173,6 +173,21 @@ pub(crate) fn explain(cell: &Cell, report: &Report) -> Result<()> {
         costs.push(cost);
     }
     report.section("explain", median(&costs), cell.agents)?;
+    let role = cluster.roles[0].clone();
+    let about = [
+        ("explain role", Subject::Role(role)),
+        ("explain framework", Subject::Framework(FrameworkId(1))),
+    ];
+    for (section, subject) in about {
+        let mut costs = Vec::new();
+        for _ in 0..5 {
+            let (cost, explanation) = timed(|| cluster.allocator.explain(&subject, cluster.now));
+            let steps = explanation.funnel.len();
+            report.must(steps > 0, "there is a funnel", &steps)?;
+            costs.push(cost);
+        }
+        report.section(section, median(&costs), cell.agents)?;
+    }
     report.peak_memory()
 }
 
