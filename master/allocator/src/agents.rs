@@ -28,6 +28,8 @@ pub(crate) struct Holding {
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
+    /// Where it stands among the agents.
+    pub(crate) slot: u32,
     pub(crate) name: AgentName,
     pub(crate) usable: bool,
     pub(crate) class: u32,
@@ -66,6 +68,7 @@ impl Agent {
     pub(crate) fn new(id: AgentId, name: AgentName, class: u32, attributes: &Attributes) -> Self {
         Self {
             id,
+            slot: 0,
             name,
             usable: false,
             class,

@@ -32,6 +32,8 @@ impl Allocator {
         agent.set_total(parts);
         let slot = self.agents.insert(agent);
         self.slots.insert(id, slot);
+        self.agents[slot].slot = slot;
+        self.buckets.judge_host(&self.agents[slot]);
         self.find_sets(slot);
         self.fair.set_totals(totals);
         self.show(slot);
@@ -70,6 +72,7 @@ impl Allocator {
         }
         agent.hostname = hostname.cloned();
         agent.set_total(parts);
+        self.buckets.judge_host(&self.agents[slot]);
         self.classes.leave(old_class);
         self.fair.set_totals(totals);
         self.find_sets(slot);

@@ -132,7 +132,7 @@ impl Allocator {
         let client = self.client(framework, &stated.role);
         let parts = self.dimensions.split(&stated.shape);
         let scarce = self.policy.scarce_in(&self.dimensions, &parts.plain);
-        let bucket = self.buckets.join(parts, stated, scarce, &self.classes);
+        let bucket = self.buckets.join(parts, stated, scarce, &self.classes, &self.agents);
         self.clients[client].groups.insert(group);
         let entry = &mut self.groups[group];
         entry.spec = Some(Spec { stated: stated.clone(), client, bucket });

@@ -10,7 +10,7 @@ use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
-    Quantities, ResourceName, Resources, RoleName, attributes,
+    Pattern, Quantities, ResourceName, Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -39,6 +39,15 @@ struct Kept {
     mem: u8,
 }
 
+/// How a zone is asked for, and which.
+#[derive(Clone, Copy, Debug)]
+enum Zone {
+    In(u8),
+    NotIn(u8),
+    Matches(u8),
+    NotMatches(u8),
+}
+
 #[derive(Clone, Debug)]
 struct Stated {
     name: usize,
@@ -46,8 +55,9 @@ struct Stated {
     shape: Shape,
     fixed_ports: bool,
     target: u8,
-    zone: Option<(bool, u8)>,
-    host: Option<u8>,
+    zone: Option<Zone>,
+    /// One host, by its name or by a pattern.
+    host: Option<(bool, u8)>,
     priority: i8,
     per_agent_max: Option<u8>,
     spread: bool,
@@ -168,12 +178,17 @@ fn kept() -> impl Strategy<Value = Vec<Kept>> {
     prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..3)]
 }
 
+fn zone() -> impl Strategy<Value = Zone> {
+    let kinds = vec![Zone::In, Zone::NotIn, Zone::Matches, Zone::NotMatches];
+    (prop::sample::select(kinds), 0u8..2).prop_map(|(kind, zone)| kind(zone))
+}
+
 fn stated() -> impl Strategy<Value = Stated> {
     (
         (0usize..3, any::<usize>(), needs(), any::<bool>(), 0u8..7),
         (
-            prop::option::weighted(0.3, (any::<bool>(), 0u8..2)),
-            prop::option::weighted(0.1, 0u8..4),
+            prop::option::weighted(0.3, zone()),
+            prop::option::weighted(0.1, (any::<bool>(), 0u8..4)),
             -1i8..2,
             prop::option::weighted(0.4, 1u8..3),
             any::<bool>(),
@@ -336,19 +351,32 @@ fn agent_resources(shape: &Shape, reserved: &[Kept]) -> Resources {
     all
 }
 
+fn pattern(text: &str) -> Pattern {
+    Pattern::new(text).expect("valid")
+}
+
+fn zone_constraint(zone: Zone) -> Constraint {
+    let one_of = |zone: u8| BTreeSet::from([format!("z{zone}")]);
+    let rule = match zone {
+        Zone::In(zone) => ConstraintRule::In(one_of(zone)),
+        Zone::NotIn(zone) => ConstraintRule::NotIn(one_of(zone)),
+        Zone::Matches(zone) => ConstraintRule::Matches(pattern(&format!("[a-z]{zone}+"))),
+        Zone::NotMatches(zone) => ConstraintRule::NotMatches(pattern(&format!(".*{zone}"))),
+    };
+    Constraint { attribute: "zone".to_owned(), rule }
+}
+
+fn host_constraint(by_pattern: bool, host: u8) -> Constraint {
+    let rule = match by_pattern {
+        true => ConstraintRule::Matches(pattern(&format!("host[{host}-9]"))),
+        false => ConstraintRule::In(BTreeSet::from([format!("host{host}")])),
+    };
+    Constraint { attribute: "hostname".to_owned(), rule }
+}
+
 fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
-    let one_of = |word: String| BTreeSet::from([word]);
-    let zone = stated.zone.map(|(is, zone)| Constraint {
-        attribute: "zone".to_owned(),
-        rule: match is {
-            true => ConstraintRule::In(one_of(format!("z{zone}"))),
-            false => ConstraintRule::NotIn(one_of(format!("z{zone}"))),
-        },
-    });
-    let host = stated.host.map(|host| Constraint {
-        attribute: "hostname".to_owned(),
-        rule: ConstraintRule::In(one_of(format!("host{host}"))),
-    });
+    let zone = stated.zone.map(zone_constraint);
+    let host = stated.host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
     let group = DemandGroup {
         name: group_name(stated.name),
         generation: Generation(1),

@@ -6,7 +6,9 @@ use super::field::{
     part, required,
 };
 use super::hold::reclaim_from_text;
-use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
+use super::resources::{
+    attributes_from_pb, attributes_to_pb, check_patterns, resources_from_pb, resources_to_pb,
+};
 use super::types::digest_from_pb;
 use crate::pb;
 use proffer_types::demand::DemandGroup;
@@ -202,6 +204,7 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             take_over: call.take_over,
         },
         Kind::Demand(call) => {
+            check_patterns(call.groups.iter().flat_map(|group| &group.constraints), "groups")?;
             Call::Demand { groups: list(call.groups, "groups", DemandGroup::GROUPS_MAX)? }
         }
         Kind::Template(call) => Call::Template {

@@ -197,12 +197,18 @@ fn attributes() -> BoxedStrategy<Attributes> {
     btree_map(text(), value, 0..4).boxed()
 }
 
+fn pattern() -> impl Strategy<Value = Pattern> {
+    "[a-z]{1,5}[*+?]?".prop_map(|text| Pattern::new(&text).expect("is valid"))
+}
+
 fn constraint() -> impl Strategy<Value = Constraint> {
     let rule = prop_oneof![
         Just(ConstraintRule::Exists),
         Just(ConstraintRule::Absent),
         words().prop_map(ConstraintRule::In),
         words().prop_map(ConstraintRule::NotIn),
+        pattern().prop_map(ConstraintRule::Matches),
+        pattern().prop_map(ConstraintRule::NotMatches),
     ];
     (text(), rule).prop_map(|(attribute, rule)| Constraint { attribute, rule })
 }

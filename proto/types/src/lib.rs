@@ -8,6 +8,7 @@
 //! | [`resources`] | a set of resources and its total arithmetic |
 //! | [`quantities`] | amounts by name: guarantees and limits |
 //! | [`attributes`] | what an agent says of itself, and constraints on it |
+//! | [`pattern`] | regular expressions of bounded cost |
 //! | [`refusal`] | every "no", with a stable code |
 //! | [`task`] | states, the table of legal moves, statuses |
 //! | [`template`] | what runs: pod template, checks, kill policy, launch |
@@ -40,6 +41,7 @@ pub mod inverse_offer;
 pub mod maintenance;
 pub mod offer;
 pub mod operator;
+pub mod pattern;
 pub mod quantities;
 pub mod refusal;
 pub mod resources;
@@ -57,6 +59,7 @@ pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
 pub use cursor::Cursor;
 pub use hold::{Hold, HoldId, HoldKey};
 pub use ids::*;
+pub use pattern::Pattern;
 pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Quantity, Ranges, ResourceName, Resources};
