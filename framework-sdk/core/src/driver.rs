@@ -42,7 +42,7 @@ impl<F: Framework> Driver<F> {
     /// A driver that has not started; it asks for a connection at the first [`Command::Tick`].
     #[must_use]
     pub fn new(framework: F, config: Config) -> Self {
-        let context = Context::new(framework.wants_raw_offers());
+        let context = Context::new(framework.wants_raw_offers(), framework.offer_conditions());
         Self {
             framework,
             context,

@@ -7,7 +7,8 @@ use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{Absence, FrameworkInfo};
 use proffer_types::{
-    AgentId, InverseOfferId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState,
+    AgentId, InverseOfferId, Monotonic, Now, OfferConditions, OfferId, Refusal, ReplicaId,
+    TaskName, TaskState,
 };
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub trait Framework {
     /// for its requests only, and the SDK answers them.
     fn wants_raw_offers(&self) -> bool {
         false
+    }
+
+    /// What classical offers are to hold to begin with; [`Context::want_offers`] changes it.
+    fn offer_conditions(&self) -> OfferConditions {
+        OfferConditions::new()
     }
 }
 

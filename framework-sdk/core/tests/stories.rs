@@ -289,6 +289,7 @@ fn a_taken_over_replica_stands_by_with_empty_hands() {
             info: keeper::info(),
             replica: proffer_types::ReplicaId::new("other").expect("valid"),
             take_over: true,
+            conditions: Default::default(),
         }],
     };
     bench.master().frame(99, other);

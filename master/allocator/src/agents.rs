@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const HOSTNAME: &str = "hostname";
 
 /// Less than this of both is a crumb that nobody is offered (min allocatable resources).
-const CPUS_MILLI_MIN: u64 = 10;
-const MEM_BYTES_MIN: u64 = 32 << 20;
+pub(crate) const CPUS_MILLI_MIN: u64 = 10;
+pub(crate) const MEM_BYTES_MIN: u64 = 32 << 20;
 
 /// What one client's tasks hold on an agent.
 #[derive(Clone, Debug)]

@@ -34,6 +34,7 @@ impl Allocator {
         self.slots.insert(id, slot);
         self.agents[slot].slot = slot;
         self.buckets.judge_host(&self.agents[slot]);
+        self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.find_sets(slot);
         self.fair.set_totals(totals);
         self.show(slot);
@@ -46,6 +47,7 @@ impl Allocator {
         let (class, is_new) = self.classes.join(attributes, scarce);
         if is_new {
             self.buckets.judge_class(class, &self.classes.classes[class]);
+            self.conditions.judge_class(class, &self.classes.classes[class]);
         }
         class
     }
@@ -73,6 +75,7 @@ impl Allocator {
         agent.hostname = hostname.cloned();
         agent.set_total(parts);
         self.buckets.judge_host(&self.agents[slot]);
+        self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.classes.leave(old_class);
         self.fair.set_totals(totals);
         self.find_sets(slot);

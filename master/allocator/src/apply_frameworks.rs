@@ -9,7 +9,7 @@ use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleN
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Allocator {
-    fn known(&self, framework: FrameworkId) -> Result<(), DeltaError> {
+    pub(crate) fn known(&self, framework: FrameworkId) -> Result<(), DeltaError> {
         let known = self.frameworks.get(&framework).is_some_and(|entry| entry.registered);
         known.then_some(()).ok_or(DeltaError::UnknownFramework(framework))
     }
@@ -36,6 +36,7 @@ impl Allocator {
             let entry = &mut self.clients[client];
             entry.subscribed = false;
             entry.suppressed = false;
+            self.drop_condition(client);
             self.settle_client(client);
         }
     }

@@ -10,7 +10,7 @@ use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Constraint, ConstraintRule, FrameworkId, Generation, GroupName, Monotonic,
-    Pattern, Quantities, ResourceName, Resources, RoleName, attributes,
+    OfferCondition, Pattern, Quantities, ResourceName, Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -114,6 +114,12 @@ enum Op {
         framework: u8,
         role: usize,
         suppressed: bool,
+    },
+    Condition {
+        framework: u8,
+        role: usize,
+        any_of: Vec<(Zone, Option<(bool, u8)>)>,
+        minimum: Vec<(u8, u8)>,
     },
     Filter {
         framework: u8,
@@ -232,8 +238,22 @@ fn quantities(pair: Option<(u8, u8)>) -> Quantities {
     format!("cpus:{cpus}{mem}").parse().expect("valid")
 }
 
+/// Of few values, so that frameworks share some.
+fn condition() -> impl Strategy<Value = Op> {
+    let list = (zone(), prop::option::weighted(0.3, (any::<bool>(), 0u8..4)));
+    let any_of = prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(list, 1..3)];
+    let minimum = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec((0u8..5, 0u8..5), 1..3),
+    ];
+    (1u8..5, any::<usize>(), any_of, minimum).prop_map(|(framework, role, any_of, minimum)| {
+        Op::Condition { framework, role, any_of, minimum }
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
+        3 => condition(),
         4 => (has(), kept(), 0u8..2, prop::bool::weighted(0.9))
             .prop_map(|(has, reserved, zone, usable)| Op::AddAgent { has, reserved, zone, usable }),
         1 => (any::<u8>(), has(), kept(), 0u8..2)
@@ -287,13 +307,19 @@ fn sequence() -> impl Strategy<Value = Vec<Op>> {
         usable: true,
     });
     let demand = prop::option::weighted(0.7, prop::collection::vec(stated(), 1..4));
-    let framework = (1u8..5, 1u8..32, demand).prop_map(|(framework, roles, groups)| {
-        vec![
-            Op::AddFramework { framework, roles },
-            Op::Demand { framework, groups },
-            Op::Active { framework, active: true },
-        ]
-    });
+    let conditions = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec(condition(), 1..4),
+    ];
+    let framework =
+        (1u8..5, 1u8..32, demand, conditions).prop_map(|(framework, roles, groups, conditions)| {
+            let opening = vec![
+                Op::AddFramework { framework, roles },
+                Op::Demand { framework, groups },
+                Op::Active { framework, active: true },
+            ];
+            opening.into_iter().chain(conditions).collect::<Vec<Op>>()
+        });
     let agents = prop::collection::vec(agent, 1..4);
     let frameworks = prop::collection::vec(framework, 1..4);
     (any::<bool>(), agents, frameworks, prop::collection::vec(op(), 0..40)).prop_map(
@@ -374,6 +400,26 @@ fn host_constraint(by_pattern: bool, host: u8) -> Constraint {
     Constraint { attribute: "hostname".to_owned(), rule }
 }
 
+fn offer_condition(any_of: &[(Zone, Option<(bool, u8)>)], minimum: &[(u8, u8)]) -> OfferCondition {
+    let rules = |(zone, host): &(Zone, Option<(bool, u8)>)| {
+        let host = host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
+        std::iter::once(zone_constraint(*zone)).chain(host).collect()
+    };
+    // A core and up, or what others call a crumb.
+    let least = |(cpus, mem): &(u8, u8)| {
+        let first = match cpus {
+            0 => "licences:1".to_owned(),
+            cpus => format!("cpus:{cpus}"),
+        };
+        let mem = if *mem == 0 { String::new() } else { format!(";mem:{}MiB", *mem as u32 * 64) };
+        format!("{first}{mem}").parse().expect("valid")
+    };
+    OfferCondition {
+        any_of: any_of.iter().map(rules).collect(),
+        minimum: minimum.iter().map(least).collect(),
+    }
+}
+
 fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
     let zone = stated.zone.map(zone_constraint);
     let host = stated.host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
@@ -409,6 +455,8 @@ struct Pair {
     leases: BTreeMap<LeaseId, Decision>,
     uses: Vec<Use>,
     roles: BTreeMap<RoleName, RoleConfig>,
+    /// As said last.
+    conditions: BTreeMap<(FrameworkId, RoleName), OfferCondition>,
     seen: Seen,
 }
 
@@ -428,6 +476,8 @@ struct Seen {
     /// Of what is reserved.
     reserved: u64,
     reserved_tasks: u64,
+    /// To clients with a condition.
+    conditioned: u64,
     /// Classical offers that leave something to others.
     part_of_agent: u64,
 }
@@ -549,6 +599,16 @@ impl Pair {
                 let Some(framework) = self.known(*framework) else { return Ok(()) };
                 let (role, suppressed) = (role(*index), *suppressed);
                 self.tell(&Delta::Suppressed { framework, role, suppressed });
+            }
+            Op::Condition { framework, role: index, any_of, minimum } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                let roles = &self.frameworks[&framework];
+                let Some(role) = roles.get(*index % roles.len().max(1)).cloned() else {
+                    return Ok(());
+                };
+                let condition = offer_condition(any_of, minimum);
+                self.conditions.insert((framework, role.clone()), condition.clone());
+                self.tell(&Delta::OfferCondition { framework, role, condition });
             }
             Op::Filter { framework, role: index, agent, refused, for_ms } => {
                 let known = self.known(*framework).zip(self.agent(*agent));
@@ -722,7 +782,11 @@ impl Pair {
         let is_part = decision.group.is_none() && scalars(&self.indexed.free(decision.agent)) > 0;
         self.seen.part_of_agent += u64::from(is_part);
         match &decision.group {
-            None => self.seen.classical += 1,
+            None => {
+                self.seen.classical += 1;
+                let key = (decision.framework, decision.role.clone());
+                self.seen.conditioned += u64::from(self.conditions.contains_key(&key));
+            }
             Some(name) => {
                 let stated = &self.stated[&decision.framework];
                 let is_spread = stated.iter().any(|group| group.name == *name && group.spread);
@@ -825,6 +889,7 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.reserved += seen.reserved;
         sum.reserved_tasks += seen.reserved_tasks;
         sum.part_of_agent += seen.part_of_agent;
+        sum.conditioned += seen.conditioned;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
@@ -835,7 +900,8 @@ fn the_sequences_reach_every_kind_of_decision() {
             && sum.part_of_agent > 50
             && sum.beyond_limits > 3
             && sum.reserved > 50
-            && sum.reserved_tasks > 20,
+            && sum.reserved_tasks > 20
+            && sum.conditioned > 50,
         "{sum:?}"
     );
 }

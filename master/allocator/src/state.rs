@@ -2,6 +2,7 @@
 
 use crate::agents::{Agent, Classes};
 use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
+use crate::conditions::Conditions;
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
@@ -45,6 +46,7 @@ pub struct Allocator {
     pub(crate) owed_pool: SlotSet,
     pub(crate) headroom: Headroom,
     pub(crate) at_limit: AtLimit,
+    pub(crate) conditions: Conditions,
     /// Agents with something free that is reserved for a role.
     pub(crate) reserved_at: BTreeMap<RoleName, BTreeSet<u32>>,
     /// Groups that wait and whose role has something reserved for it, which is not enough or may not be
@@ -79,6 +81,8 @@ pub(crate) struct Client {
     pub(crate) node: u32,
     pub(crate) subscribed: bool,
     pub(crate) suppressed: bool,
+    /// What it wants to be offered, if it is choosy.
+    pub(crate) condition: Option<u32>,
     pub(crate) present: bool,
     /// Limits above leave it nothing worth a classical offer.
     pub(crate) is_at_limit: bool,
@@ -131,6 +135,7 @@ impl Default for Allocator {
             owed_pool: SlotSet::default(),
             headroom: Headroom::default(),
             at_limit: AtLimit::default(),
+            conditions: Conditions::default(),
             reserved_at: BTreeMap::new(),
             near_reserved: BTreeSet::new(),
             lowered: BTreeSet::new(),
@@ -155,11 +160,7 @@ impl Allocator {
         let agent = &self.agents[slot];
         let bit = if agent.usable { Classes::bit(agent.class) } else { 0 };
         self.fit.set(slot, &agent.free, bit);
-        if agent.is_worth_offering() {
-            self.worth.insert(slot);
-        } else {
-            self.worth.remove(slot);
-        }
+        self.weigh(slot);
         if self.fair.has_guarantees() {
             self.count_headroom(slot);
         }
@@ -178,7 +179,7 @@ impl Allocator {
     }
 
     pub(crate) fn pool_agent(&mut self, slot: u32) {
-        if self.agents[slot].is_worth_offering() {
+        if self.may_offer(&self.agents[slot]) {
             self.pool.insert(slot);
             self.owed_pool.insert(slot);
         }
@@ -202,6 +203,7 @@ impl Allocator {
             node: 0,
             subscribed: false,
             suppressed: false,
+            condition: None,
             present: false,
             is_at_limit: false,
             has_refused: false,

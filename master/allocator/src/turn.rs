@@ -312,7 +312,7 @@ impl Allocator {
     /// The first classical client in fair order that does not refuse what it may have of an agent.
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
         let agent = self.agents.get(slot)?;
-        if !agent.is_worth_offering() || self.is_kept_for_need(agent) {
+        if !self.may_offer(agent) || self.is_kept_for_need(agent) {
             return None;
         }
         let has_reserved = !agent.reserved_free.is_empty();
@@ -340,6 +340,7 @@ impl Allocator {
                 }
                 // It might take more.
                 Ok(_) | Err(NoCut::Crumb) => is_cut_short = true,
+                Err(NoCut::Unwanted) => {}
                 Err(NoCut::AtLimit) => at_limit.push(client),
             }
             found.is_some()

@@ -21,6 +21,7 @@ mod lead;
 mod maintenance;
 mod mark_agent_gone;
 mod occupancy;
+mod offer_conditions;
 mod operator;
 mod recover;
 mod register_agent;

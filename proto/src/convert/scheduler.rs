@@ -6,6 +6,7 @@ use super::field::{
     part, required,
 };
 use super::hold::reclaim_from_text;
+use super::offer_condition::{conditions_from_pb, conditions_to_pb};
 use super::resources::{
     attributes_from_pb, attributes_to_pb, check_patterns, resources_from_pb, resources_to_pb,
 };
@@ -103,6 +104,7 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::Acknowledge(_)) => "acknowledge",
         Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
         Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
+        Some(Kind::OfferConditions(_)) => "offer_conditions",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -127,11 +129,18 @@ impl From<Call> for pb::Call {
             offers.into_iter().map(pb::InverseOfferId::from).collect()
         };
         let kind = match call {
-            Call::Subscribe { info, replica, take_over } => Kind::Subscribe(call::Subscribe {
-                info: Some(info.into()),
-                replica: replica.into(),
-                take_over,
-            }),
+            Call::Subscribe { info, replica, take_over, conditions } => {
+                Kind::Subscribe(call::Subscribe {
+                    info: Some(info.into()),
+                    replica: replica.into(),
+                    take_over,
+                    conditions: conditions_to_pb(conditions),
+                })
+            }
+            Call::OfferConditions { conditions } => {
+                let conditions = conditions_to_pb(conditions);
+                Kind::OfferConditions(call::OfferConditions { conditions })
+            }
             Call::Demand { groups } => Kind::Demand(call::Demand {
                 groups: groups.into_iter().map(pb::DemandGroup::from).collect(),
             }),
@@ -202,7 +211,11 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             info: part(call.info, "info")?,
             replica: name(&call.replica, "replica")?,
             take_over: call.take_over,
+            conditions: conditions_from_pb(call.conditions)?,
         },
+        Kind::OfferConditions(call) => {
+            Call::OfferConditions { conditions: conditions_from_pb(call.conditions)? }
+        }
         Kind::Demand(call) => {
             check_patterns(call.groups.iter().flat_map(|group| &group.constraints), "groups")?;
             Call::Demand { groups: list(call.groups, "groups", DemandGroup::GROUPS_MAX)? }

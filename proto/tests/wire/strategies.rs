@@ -591,11 +591,26 @@ fn window_row() -> impl Strategy<Value = WindowRow> {
     )
 }
 
+fn conditions() -> BoxedStrategy<OfferConditions> {
+    let any_of = vec(vec(constraint(), 0..3), 0..3);
+    let minimum = vec(quantities(), 0..3);
+    let condition =
+        (any_of, minimum).prop_map(|(any_of, minimum)| OfferCondition { any_of, minimum });
+    btree_map(role(), condition, 0..3).boxed()
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
-        (framework_info(), named(), any::<bool>())
-            .prop_map(|(info, replica, take_over)| Call::Subscribe { info, replica, take_over }),
+        (framework_info(), named(), any::<bool>(), conditions()).prop_map(
+            |(info, replica, take_over, conditions)| Call::Subscribe {
+                info,
+                replica,
+                take_over,
+                conditions
+            }
+        ),
+        conditions().prop_map(|conditions| Call::OfferConditions { conditions }),
         vec(demand_group(), 0..3).prop_map(|groups| Call::Demand { groups }),
         (digest(), pod_template())
             .prop_map(|(digest, template)| Call::Template { digest, template }),

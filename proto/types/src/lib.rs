@@ -15,6 +15,7 @@
 //! | [`demand`] | what a framework wants |
 //! | [`hold`] | reservations and volumes as objects |
 //! | [`offer`] | leases and the operations that use them |
+//! | [`offer_condition`] | what a framework wants to be offered |
 //! | [`rights`] | verbs on kinds of objects, which a principal may or may not |
 //! | [`role`] | weight, guarantee, limit |
 //! | [`scheduler`] | framework ↔ master |
@@ -40,6 +41,7 @@ pub mod ids;
 pub mod inverse_offer;
 pub mod maintenance;
 pub mod offer;
+pub mod offer_condition;
 pub mod operator;
 pub mod pattern;
 pub mod quantities;
@@ -59,6 +61,7 @@ pub use attributes::{Attribute, Attributes, Constraint, ConstraintRule};
 pub use cursor::Cursor;
 pub use hold::{Hold, HoldId, HoldKey};
 pub use ids::*;
+pub use offer_condition::{OfferCondition, OfferConditions};
 pub use pattern::Pattern;
 pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};

@@ -10,6 +10,7 @@ use crate::ids::{
 };
 use crate::inverse_offer::InverseOffer;
 use crate::offer::{Accept, Offer};
+use crate::offer_condition::OfferConditions;
 use crate::refusal::Refusal;
 use crate::state_store::{StateAnswer, StateCall};
 use crate::task::TaskStatus;
@@ -81,6 +82,14 @@ pub enum Call {
         replica: ReplicaId,
         /// Take over although another replica is active and connected.
         take_over: bool,
+        /// What it wants to be offered while it states no demand.
+        conditions: OfferConditions,
+    },
+    /// What it wants to be offered from now on while it states no demand, in place of what was said
+    /// before. Offers that are held stay.
+    OfferConditions {
+        /// By role.
+        conditions: OfferConditions,
     },
     /// The whole of what it wants; groups that are not named end (K10).
     Demand {

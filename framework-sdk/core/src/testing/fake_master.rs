@@ -15,8 +15,8 @@ use proffer_types::scheduler::{
 use proffer_types::state_store::{CommitRate, StateBudget, StateCall};
 use proffer_types::{
     AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GroupName,
-    Incarnation, LaunchToken, MasterEpoch, OfferId, Refusal, ReplicaId, Resources, TaskName,
-    TaskState, TemplateDigest, WallTime,
+    Incarnation, LaunchToken, MasterEpoch, OfferConditions, OfferId, Refusal, ReplicaId, Resources,
+    TaskName, TaskState, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,8 @@ pub struct FakeMaster {
     drained: BTreeMap<AgentId, InverseOffer>,
     templates: BTreeSet<TemplateDigest>,
     offers: BTreeMap<OfferId, Offer>,
+    /// What classical offers are to hold.
+    conditions: OfferConditions,
     last_offer: u64,
     last_agent: u64,
     token_mark: LaunchToken,
@@ -117,6 +119,7 @@ impl FakeMaster {
             drained: BTreeMap::new(),
             templates: BTreeSet::new(),
             offers: BTreeMap::new(),
+            conditions: OfferConditions::new(),
             last_offer: 0,
             last_agent: 0,
             token_mark: LaunchToken::default(),
@@ -317,7 +320,8 @@ impl FakeMaster {
     pub fn frame(&mut self, stream: u64, frame: SchedulerUp) {
         for call in frame.calls {
             self.calls.push(call.clone());
-            if let Call::Subscribe { info, replica, take_over } = call {
+            if let Call::Subscribe { info, replica, take_over, conditions } = call {
+                self.conditions = conditions;
                 self.subscribe(stream, frame.epoch, info, replica, take_over);
                 continue;
             }

@@ -197,6 +197,10 @@ impl Reference {
 
     /// What a classical client may have of an agent, if it is worth an offer.
     pub(super) fn cut(&self, key: &Key, agent: AgentId, owed: bool) -> Option<Resources> {
+        let condition = self.frameworks[&key.0].conditions.get(&key.1).cloned().unwrap_or_default();
+        if !condition.admits(&self.agents[&agent].attributes) {
+            return None;
+        }
         let (mut scalars, ports) = self.free(agent);
         let (mut is_of_owed, is_owing) = (false, self.is_owing());
         if owed && !is_owing {
@@ -219,13 +223,19 @@ impl Reference {
             *value = (*value).min(most).min(self.limit_room(key, name, &reserved));
             is_of_owed |= of_owed && *value > 0;
         }
-        let is_worth = is_no_crumb(&scalars);
+        let charged = reserved.filtered(|entry| !entry.key.shared);
+        let has = |name| scalars.get(name).copied().unwrap_or(0) + charged.scalar(name);
+        let is_worth = match condition.minimum.as_slice() {
+            [] => is_no_crumb(&scalars),
+            own => own.iter().any(|least| least.iter().all(|(name, value)| has(name) >= value)),
+        };
+        let takes_any = condition.minimum.is_empty();
         let plain = plain_set(scalars, ports);
         if owed {
             return (is_worth && is_of_owed).then_some(plain);
         }
         // A shared volume goes along with something else.
-        (is_worth || reserved.entries().iter().any(|entry| !entry.key.shared))
+        (is_worth || (takes_any && reserved.entries().iter().any(|entry| !entry.key.shared)))
             .then(|| plain.checked_add(&reserved).expect("of other kinds"))
     }
 }

@@ -79,7 +79,8 @@ impl Master {
                 stream.outbox.push(Event::Heartbeat);
                 self.frameworks.unsent.insert(*id);
             }
-            for standby in entry.standbys.iter_mut().filter(|standby| standby.credits > 0) {
+            let standbys = entry.standbys.iter_mut().map(|standby| &mut standby.candidate);
+            for standby in standbys.filter(|standby| standby.credits > 0) {
                 standby.credits -= 1;
                 direct.push(standby.connection);
             }

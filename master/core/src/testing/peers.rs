@@ -14,8 +14,8 @@ use proffer_types::template::{
 };
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, DurationMs, FrameworkEpoch, FrameworkId,
-    GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal,
-    RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
+    GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch, OfferConditions,
+    OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -273,6 +273,8 @@ pub struct FrameworkPeer {
     pub info: FrameworkInfo,
     /// Which replica.
     pub replica: ReplicaId,
+    /// What it subscribes with.
+    pub conditions: OfferConditions,
     /// Who it is to the master.
     pub principal: String,
     /// Its connection; `None` when cut.
@@ -307,6 +309,7 @@ impl FrameworkPeer {
                 labels: BTreeMap::new(),
             },
             replica: replica.parse().expect("a legal replica"),
+            conditions: OfferConditions::new(),
             principal: "token:test".to_owned(),
             connection: None,
             id: FrameworkId(0),
@@ -325,7 +328,10 @@ impl FrameworkPeer {
         self.connection = Some(connection);
         self.offers.clear();
         let (info, replica) = (self.info.clone(), self.replica.clone());
-        self.call(harness, Call::Subscribe { info, replica, take_over });
+        self.call(
+            harness,
+            Call::Subscribe { info, replica, take_over, conditions: self.conditions.clone() },
+        );
     }
 
     /// Makes one call and ends the turn.

@@ -57,6 +57,7 @@ impl FakeMaster {
                 self.say(Event::TornDown);
                 self.active = None;
             }
+            Call::OfferConditions { conditions } => self.conditions = conditions,
             Call::Subscribe { .. }
             | Call::AcceptInverseOffers { .. }
             | Call::DeclineInverseOffers { .. }

@@ -6,7 +6,7 @@ use crate::testing::fake_agent::Standing;
 use proffer_types::demand::DemandGroup;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
-use proffer_types::{AgentId, GroupName, OfferId, Ranges, ResourceName, Resources};
+use proffer_types::{AgentId, GroupName, OfferId, Quantities, Ranges, ResourceName, Resources};
 
 impl FakeMaster {
     /// Makes offers for the unmet demand; classical offers to a framework that stated none.
@@ -22,7 +22,7 @@ impl FakeMaster {
         } else {
             for id in self.agents.keys().copied().collect::<Vec<_>>() {
                 let free = self.free(id);
-                if !free.is_empty() {
+                if !free.is_empty() && self.is_wanted(id, &free) {
                     made.push(self.offer(id, free, None, 0));
                 }
             }
@@ -30,6 +30,17 @@ impl FakeMaster {
         if !made.is_empty() {
             self.say(Event::Offers { offers: made });
         }
+    }
+
+    /// Whether an offer of this meets the condition of the role that offers are made for.
+    fn is_wanted(&self, id: AgentId, free: &Resources) -> bool {
+        let role = self.info.as_ref().and_then(|info| info.roles.first());
+        role.and_then(|role| self.conditions.get(role)).is_none_or(|condition| {
+            let enough =
+                |least: &Quantities| least.iter().all(|(name, value)| free.scalar(name) >= value);
+            condition.admits(&self.agents[&id].attributes)
+                && (condition.minimum.is_empty() || condition.minimum.iter().any(enough))
+        })
     }
 
     pub(super) fn offer_group(&mut self, group: &DemandGroup, made: &mut Vec<Offer>) {
