@@ -316,6 +316,10 @@ pub(crate) struct Master {
     /// demand.
     #[arg(long, help_heading = "Allocation")]
     pub scarce_for_need_only: bool,
+    /// Most that one framework may hold in offers that it has not answered, in percent of what the
+    /// cluster has of each resource; without it there is no bound but the time an offer is held.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub offers_held_max: Option<u8>,
     #[command(flatten)]
     pub listener: Listener,
 }

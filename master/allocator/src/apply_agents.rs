@@ -37,6 +37,7 @@ impl Allocator {
         self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.find_sets(slot);
         self.fair.set_totals(totals);
+        self.cap_changed();
         self.show(slot);
         self.gained(slot);
         Ok(())
@@ -78,6 +79,7 @@ impl Allocator {
         self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.classes.leave(old_class);
         self.fair.set_totals(totals);
+        self.cap_changed();
         self.find_sets(slot);
         self.show(slot);
         self.gained(slot);
@@ -111,6 +113,7 @@ impl Allocator {
         let mut totals = self.fair.totals().clone();
         totals.sub_all(&agent.charge_total);
         self.fair.set_totals(totals);
+        self.cap_changed();
         Ok(())
     }
 

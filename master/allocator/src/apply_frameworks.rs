@@ -239,6 +239,7 @@ impl Allocator {
         self.owed_pool.clear();
         self.lowered.clear();
         self.fair.take_relieved();
+        self.at_cap.forget_news();
         self.renew_sets();
     }
 

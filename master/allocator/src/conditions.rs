@@ -227,8 +227,11 @@ impl Allocator {
         let takes_less = !self.conditions.is_as_strict(new, old);
         if takes_less && self.clients[client].is_at_limit {
             self.leave_limit(client);
-            self.settle_client(client);
         }
+        if takes_less && self.clients[client].is_at_cap {
+            self.leave_cap(client);
+        }
+        self.settle_client(client);
         if !self.fair.is_queued(self.clients[client].node, Queue::Classical) {
             return;
         }

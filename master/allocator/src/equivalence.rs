@@ -85,6 +85,7 @@ enum Op {
         usable: bool,
     },
     Policy {
+        held_percent: Option<u8>,
         excluded: Option<usize>,
         scarce: Option<usize>,
         need_only: bool,
@@ -238,6 +239,19 @@ fn quantities(pair: Option<(u8, u8)>) -> Quantities {
     format!("cpus:{cpus}{mem}").parse().expect("valid")
 }
 
+fn policy() -> impl Strategy<Value = Op> {
+    let named = || prop::option::of(0usize..3);
+    let held = prop::option::of(prop::sample::select(vec![1u8, 20, 50, 100]));
+    (named(), named(), any::<bool>(), held).prop_map(
+        |(excluded, scarce, need_only, held_percent)| Op::Policy {
+            held_percent,
+            excluded,
+            scarce,
+            need_only,
+        },
+    )
+}
+
 /// Of few values, so that frameworks share some.
 fn condition() -> impl Strategy<Value = Op> {
     let list = (zone(), prop::option::weighted(0.3, (any::<bool>(), 0u8..4)));
@@ -261,9 +275,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
         4 => role_set(),
-        1 => (prop::option::of(0usize..3), prop::option::of(0usize..3), any::<bool>()).prop_map(
-            |(excluded, scarce, need_only)| Op::Policy { excluded, scarce, need_only }
-        ),
+        2 => policy(),
         3 => (1u8..5, any::<u8>())
             .prop_map(|(framework, roles)| Op::AddFramework { framework, roles }),
         1 => (1u8..5).prop_map(|framework| Op::RemoveFramework { framework }),
@@ -534,11 +546,12 @@ impl Pair {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.tell(&Delta::AgentUsable { agent, usable: *usable });
             }
-            Op::Policy { excluded, scarce, need_only } => {
+            Op::Policy { held_percent, excluded, scarce, need_only } => {
                 let name = |at: usize| -> ResourceName {
                     ["gpus", "licences", "mem"][at].parse().expect("valid")
                 };
                 let policy = Policy {
+                    held_max_percent: *held_percent,
                     fair_excluded: excluded.map(name).into_iter().collect(),
                     scarce: scarce.map(name).into_iter().collect(),
                     scarce_for_need_only: *need_only,

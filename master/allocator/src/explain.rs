@@ -628,7 +628,16 @@ impl Allocator {
         if self.fair.has_limits() {
             answer.step("within the limits of its roles", left.len());
         }
-        let clients = within.as_slice();
+        let under_cap: Vec<u32> =
+            within.iter().copied().filter(|client| self.has_cap_room(*client)).collect();
+        if let Some(percent) = self.policy.held_max_percent {
+            if under_cap.is_empty() {
+                left.clear();
+            }
+            let rule = format!("within {percent} % of the cluster held in offers not yet answered");
+            answer.step(rule, left.len());
+        }
+        let clients = under_cap.as_slice();
         left.retain(|(slot, _)| {
             let surplus = self.surplus_on(*slot);
             clients.iter().any(|client| {
@@ -671,6 +680,9 @@ impl Allocator {
         } else if within.is_empty() {
             let hint = "raise the limit with `proffer roles set`, or wait until tasks end";
             ("all its roles are at a limit", hint)
+        } else if under_cap.is_empty() {
+            let hint = "it gets more when it answers what it holds, or when that lapses";
+            ("it holds as much in unanswered offers as one framework may", hint)
         } else if not_kept == 0 {
             let hint = "beyond what others are owed everything is given by shares";
             ("what is free is kept for guarantees of others", hint)

@@ -15,6 +15,7 @@
 //! | [`headroom`] | what has to stay free for those who are owed something |
 //! | [`limits`] | who waits for room under a limit, and offers cut to it |
 //! | [`agents`] | free and used on an agent, classes of agents |
+//! | [`cap`] | who waits to hold less in unanswered offers |
 //! | [`conditions`] | what frameworks without demand want to be offered |
 //! | [`filters`] | refusals |
 //! | [`demand`] | groups, and buckets of groups with one shape |
@@ -33,6 +34,7 @@ mod amounts;
 mod apply;
 mod apply_agents;
 mod apply_frameworks;
+mod cap;
 mod conditions;
 mod delta;
 mod demand;

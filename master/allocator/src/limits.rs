@@ -34,6 +34,8 @@ pub(crate) struct Cut {
 pub(crate) enum NoCut {
     /// Limits leave nothing worth an offer on any agent.
     AtLimit,
+    /// Its framework holds so much already that nothing worth an offer is left to it on any agent.
+    AtCap,
     /// What it may have here is a crumb.
     Crumb,
     /// It does not want the agent, or all that is free there is not enough for it.
@@ -165,7 +167,10 @@ impl Allocator {
 
     /// Whether what a client may have is always all that is free.
     pub(crate) fn gives_whole(&self) -> bool {
-        !self.fair.has_limits() && !self.fair.is_owing() && self.conditions.is_empty()
+        !self.fair.has_limits()
+            && !self.fair.is_owing()
+            && self.conditions.is_empty()
+            && self.policy.held_max_percent.is_none()
     }
 
     /// All that is free on an agent.
@@ -205,6 +210,10 @@ impl Allocator {
         {
             return Err(NoCut::AtLimit);
         }
+        if !self.has_cap_room(client) && !self.sees_reserved(&self.clients[client].role) {
+            return Err(NoCut::AtCap);
+        }
+        let cap = self.cap_room(self.clients[client].framework);
         let mut cut = self.whole(slot);
         let free = &self.agents[slot].free;
         let mut is_of_owed = false;
@@ -216,7 +225,7 @@ impl Allocator {
                 Some(owed) => owed.room.get(dimension),
                 None => surplus.map_or(u64::MAX, |surplus| surplus.get(dimension)),
             };
-            let given = value.min(most).min(room.get(dimension));
+            let given = value.min(most).min(room.get(dimension)).min(cap.get(dimension));
             is_of_owed |= given > 0 && owed.is_some_and(|owed| owed.is_named(dimension));
             cut.is_whole &= given == value;
             cut.plain.set(dimension, given);

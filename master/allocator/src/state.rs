@@ -2,6 +2,7 @@
 
 use crate::agents::{Agent, Classes};
 use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
+use crate::cap::AtCap;
 use crate::conditions::Conditions;
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
@@ -46,6 +47,7 @@ pub struct Allocator {
     pub(crate) owed_pool: SlotSet,
     pub(crate) headroom: Headroom,
     pub(crate) at_limit: AtLimit,
+    pub(crate) at_cap: AtCap,
     pub(crate) conditions: Conditions,
     /// Agents with something free that is reserved for a role.
     pub(crate) reserved_at: BTreeMap<RoleName, BTreeSet<u32>>,
@@ -68,6 +70,8 @@ pub(crate) struct Framework {
     pub(crate) registered: bool,
     pub(crate) active: bool,
     pub(crate) states_demand: bool,
+    /// Scalars in its classical leases, but for what is reserved.
+    pub(crate) held: Amounts,
     /// By role; also roles it left while it holds something in them.
     pub(crate) clients: BTreeMap<RoleName, u32>,
     pub(crate) groups: BTreeMap<GroupName, u32>,
@@ -86,6 +90,8 @@ pub(crate) struct Client {
     pub(crate) present: bool,
     /// Limits above leave it nothing worth a classical offer.
     pub(crate) is_at_limit: bool,
+    /// The cap on held offers leaves its framework nothing worth another.
+    pub(crate) is_at_cap: bool,
     /// Whether it refused anything in this epoch.
     pub(crate) has_refused: bool,
     /// Leases and agents with tasks that hold it in the tables.
@@ -135,6 +141,7 @@ impl Default for Allocator {
             owed_pool: SlotSet::default(),
             headroom: Headroom::default(),
             at_limit: AtLimit::default(),
+            at_cap: AtCap::default(),
             conditions: Conditions::default(),
             reserved_at: BTreeMap::new(),
             near_reserved: BTreeSet::new(),
@@ -206,6 +213,7 @@ impl Allocator {
             condition: None,
             present: false,
             is_at_limit: false,
+            is_at_cap: false,
             has_refused: false,
             holds: 0,
             groups: BTreeSet::new(),
@@ -246,7 +254,7 @@ impl Allocator {
         let framework = self.frameworks.get(&entry.framework);
         let is = entry.subscribed && !entry.suppressed && framework.is_some_and(|f| f.active);
         let takes_classical = is && framework.is_some_and(|f| !f.states_demand);
-        let is_at_limit = entry.is_at_limit;
+        let (is_at_limit, is_at_cap) = (entry.is_at_limit, entry.is_at_cap);
         if was != is {
             self.clients[client].present = is;
             self.fair.set_present(node, is);
@@ -254,7 +262,10 @@ impl Allocator {
         if is_at_limit && !takes_classical {
             self.leave_limit(client);
         }
-        let queued = takes_classical && !is_at_limit;
+        if is_at_cap && !takes_classical {
+            self.leave_cap(client);
+        }
+        let queued = takes_classical && !is_at_limit && !is_at_cap;
         if queued && !self.fair.is_queued(node, Queue::Classical) {
             self.pool_all();
         }

@@ -78,6 +78,7 @@ impl Allocator {
                 continue;
             }
             progress.steps += self.wake_under_limits() + self.wake_for_headroom();
+            progress.steps += self.wake_under_cap();
             match self.next(&mut progress) {
                 Next::Task { group, slot, cut } => {
                     self.decide_task(&mut progress, group, slot, *cut);
@@ -98,6 +99,7 @@ impl Allocator {
     fn has_work(&self, now: Monotonic) -> bool {
         !self.dirty.is_empty()
             || self.fair.has_news()
+            || self.at_cap.has_news()
             || self.headroom.has_grown(&self.fair)
             || self.refused.first_end().is_some_and(|until| until <= now)
             || (self.may_serve_demand() && !self.fair.is_empty(Queue::Demand))
@@ -324,7 +326,8 @@ impl Allocator {
             agent.filters.mark(&self.refused, &agent.free_now(), &mut self.marks);
         }
         let surplus = self.surplus_on(slot);
-        let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
+        let (mut found, mut is_cut_short) = (None, false);
+        let (mut at_limit, mut at_cap) = (Vec::new(), Vec::new());
         let mut accept = |client: u32| {
             *steps += 1;
             if has_refusals
@@ -342,6 +345,7 @@ impl Allocator {
                 Ok(_) | Err(NoCut::Crumb) => is_cut_short = true,
                 Err(NoCut::Unwanted) => {}
                 Err(NoCut::AtLimit) => at_limit.push(client),
+                Err(NoCut::AtCap) => at_cap.push(client),
             }
             found.is_some()
         };
@@ -354,8 +358,12 @@ impl Allocator {
             self.headroom.keep(&self.fair);
         }
         self.at_limit.is_cut_short |= is_cut_short;
+        self.at_cap.is_cut_short |= is_cut_short && self.policy.held_max_percent.is_some();
         for client in at_limit {
             self.enter_limit(client);
+        }
+        for client in at_cap {
+            self.enter_cap(client);
         }
         found
     }

@@ -2,7 +2,7 @@
 
 use super::{Key, Place, Reference, is_no_crumb, names, plain_scalar, plain_set};
 use proffer_types::demand::DemandGroup;
-use proffer_types::{AgentId, Quantities, ResourceName, Resources, RoleName};
+use proffer_types::{AgentId, FrameworkId, Quantities, ResourceName, Resources, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Demands by a text that tells them apart.
@@ -195,6 +195,16 @@ impl Reference {
             .collect()
     }
 
+    /// How much more of a scalar a framework may hold in classical offers.
+    fn cap_room(&self, framework: FrameworkId, name: &ResourceName) -> u64 {
+        let Some(percent) = self.policy.held_max_percent else { return u64::MAX };
+        let classical = self.leases.values().filter(|l| l.framework == framework);
+        let classical = classical.filter(|lease| lease.group.is_none());
+        let held: u64 = classical.map(|lease| plain_scalar(&lease.resources, name)).sum();
+        let most = self.cluster(name) * u128::from(percent) / 100;
+        u64::try_from(most).expect("a part of a u64").saturating_sub(held)
+    }
+
     /// What a classical client may have of an agent, if it is worth an offer.
     pub(super) fn cut(&self, key: &Key, agent: AgentId, owed: bool) -> Option<Resources> {
         let condition = self.frameworks[&key.0].conditions.get(&key.1).cloned().unwrap_or_default();
@@ -220,7 +230,8 @@ impl Reference {
             } else {
                 u64::MAX
             };
-            *value = (*value).min(most).min(self.limit_room(key, name, &reserved));
+            let cap = self.cap_room(key.0, name);
+            *value = (*value).min(most).min(cap).min(self.limit_room(key, name, &reserved));
             is_of_owed |= of_owed && *value > 0;
         }
         let charged = reserved.filtered(|entry| !entry.key.shared);
