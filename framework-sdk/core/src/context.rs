@@ -187,7 +187,7 @@ impl Context {
             Some(commit) => Condition::Unsettled(*commit),
             None => Condition::Demanded,
         };
-        self.requests.add(Arc::new(request), 0, condition)
+        self.requests.add(Arc::new(request), 0, condition, self.now.monotonic)
     }
 
     /// Takes back a request that has no place yet; whether there was one.

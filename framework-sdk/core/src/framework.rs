@@ -74,7 +74,8 @@ pub enum FrameworkEvent<Input> {
         /// It never ran, and the SDK has asked for it again by itself.
         retried: bool,
     },
-    /// A request is given up: the master refuses it for good. Its name is free again.
+    /// A request is given up: the master refuses it for good, or its deadline has passed (the code is
+    /// `expired`). Its name is free again.
     LaunchFailed {
         /// Which.
         name: TaskName,

@@ -164,6 +164,7 @@ fn what_it_wants_is_said_with_each_subscription_and_when_it_changes() {
     bench.settle();
     assert_eq!(agents(&bench), [AgentId(1), AgentId(2)], "what is held stays");
     bench.cut();
+    bench.mend();
     bench.advance(DurationMs(5_000));
     assert_eq!(agents(&bench), [AgentId(2)]);
 }

@@ -12,15 +12,15 @@ use super::resources::{
 };
 use super::types::digest_from_pb;
 use crate::pb;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, InverseOfferId,
-    LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
+    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Generation, Incarnation,
+    InverseOfferId, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
 };
 
 impl From<SchedulerUp> for pb::SchedulerUp {
@@ -560,6 +560,15 @@ impl From<Event> for pb::Event {
                 offers: offers.into_iter().map(pb::OfferId::from).collect(),
                 reason,
             }),
+            Event::DemandExpired { groups } => {
+                let group = |group: ExpiredGroup| event::ExpiredGroup {
+                    name: group.name.into(),
+                    generation: group.generation.0,
+                    unmet: group.unmet,
+                };
+                let groups = groups.into_iter().map(group).collect();
+                Kind::DemandExpired(event::DemandExpired { groups })
+            }
             Event::Hold(news) => Kind::Hold(news.into()),
             Event::Accepted { accept, refusal, holds } => Kind::Accepted(event::Accepted {
                 accept,
@@ -588,6 +597,17 @@ impl From<Event> for pb::Event {
             Event::Heartbeat => Kind::Heartbeat(event::Heartbeat {}),
         };
         Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<pb::event::ExpiredGroup> for ExpiredGroup {
+    type Error = Refusal;
+    fn try_from(group: pb::event::ExpiredGroup) -> Result<Self, Refusal> {
+        Ok(Self {
+            name: name(&group.name, "name")?,
+            generation: Generation(group.generation),
+            unmet: group.unmet,
+        })
     }
 }
 
@@ -625,6 +645,10 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             offers: offer_ids(event.offers).map_err(below("rescinded"))?,
             reason: event.reason,
         },
+        Kind::DemandExpired(event) => {
+            let groups = list(event.groups, "groups", DemandGroup::GROUPS_MAX);
+            Event::DemandExpired { groups: groups.map_err(below("demand_expired"))? }
+        }
         Kind::Hold(news) => Event::Hold(news.try_into().map_err(|r: Refusal| r.within("hold"))?),
         Kind::Accepted(event) => Event::Accepted {
             accept: event.accept,

@@ -3,7 +3,7 @@
 
 use proffer_types::agent::*;
 use proffer_types::attributes::*;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::hold::*;
@@ -593,7 +593,14 @@ fn window_row() -> impl Strategy<Value = WindowRow> {
 
 fn conditions() -> BoxedStrategy<OfferConditions> {
     let any_of = vec(vec(constraint(), 0..3), 0..3);
-    let minimum = vec(quantities(), 0..3);
+    let least = btree_map(select(vec!["cpus", "gpus"]), number(), 0..3).prop_map(|amounts| {
+        let mut least = Quantities::new();
+        for (name, value) in amounts {
+            least.insert(name.parse().expect("a name"), value);
+        }
+        least
+    });
+    let minimum = vec(least, 0..3);
     let condition =
         (any_of, minimum).prop_map(|(any_of, minimum)| OfferCondition { any_of, minimum });
     btree_map(role(), condition, 0..3).boxed()
@@ -712,6 +719,14 @@ fn event() -> BoxedStrategy<Event> {
         (agent_id(), hold(), option::of(hold_state()), text()).prop_map(
             |(agent, hold, state, message)| Event::Hold(HoldNews { agent, hold, state, message })
         ),
+        vec((named(), number(), any::<u32>()), 0..3).prop_map(|groups| {
+            let group = |(name, generation, unmet)| ExpiredGroup {
+                name,
+                generation: Generation(generation),
+                unmet,
+            };
+            Event::DemandExpired { groups: groups.into_iter().map(group).collect() }
+        }),
         vec(inverse_offer(), 0..3).prop_map(|offers| Event::InverseOffers { offers }),
         (vec(inverse_offer_id(), 0..3), text())
             .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),

@@ -2,7 +2,7 @@
 //! a list, the framework epoch and the master epoch (K16).
 
 use crate::cursor::Cursor;
-use crate::demand::DemandGroup;
+use crate::demand::{DemandGroup, ExpiredGroup};
 use crate::hold::{HoldId, HoldNews};
 use crate::ids::{
     AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, InverseOfferId,
@@ -276,6 +276,11 @@ pub enum Event {
         /// Why: `expired`, `agent_changed`, `agent_lost`, `demand_changed`, `limit_lowered`,
         /// `operator`.
         reason: String,
+    },
+    /// Groups that ended because their deadline has passed. Their leases and tasks stay.
+    DemandExpired {
+        /// They.
+        groups: Vec<ExpiredGroup>,
     },
     /// Tasks that it is asked to give up. All that stand are said at each subscription, before the
     /// snapshot.

@@ -62,6 +62,7 @@ pub struct FakeMaster {
     /// Tasks whose newest state is to be sent; a newer state goes to the back (K15).
     unsent: Vec<TaskName>,
     demand: BTreeMap<GroupName, DemandGroup>,
+    demand_ends: BTreeMap<GroupName, WallTime>,
     /// Whether the framework stated demand on this stream; if not, it gets classical offers.
     has_stated_demand: bool,
     /// Agents that are drained, and what the framework is asked about them.
@@ -115,6 +116,7 @@ impl FakeMaster {
             known: BTreeMap::new(),
             unsent: Vec::new(),
             demand: BTreeMap::new(),
+            demand_ends: BTreeMap::new(),
             has_stated_demand: false,
             drained: BTreeMap::new(),
             templates: BTreeSet::new(),
@@ -303,6 +305,7 @@ impl FakeMaster {
     fn end_session(&mut self) {
         self.offers.clear();
         self.demand.clear();
+        self.demand_ends.clear();
         self.has_stated_demand = false;
         self.templates.clear();
         self.held_state.clear();

@@ -54,6 +54,7 @@ impl Master {
             Deadline::FrameworkSilent(id) => self.framework_silent(id, now),
             Deadline::FrameworkFailover(id) => self.framework_failover_over(id, now),
             Deadline::FrameworkPromote(id) => self.promote(id, now),
+            Deadline::Demand(id) => self.demand_due(id, now),
             Deadline::Offer(id) => {
                 self.counters.offers_expired += 1;
                 self.rescind(&[id], "expired");
@@ -100,6 +101,7 @@ fn proves_silence(due: Deadline) -> bool {
         | Deadline::FrameworkFailover(_)
         | Deadline::InverseOffer(..) => true,
         Deadline::FrameworkPromote(_)
+        | Deadline::Demand(_)
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
         | Deadline::Window(_)
@@ -119,6 +121,7 @@ fn writes(due: Deadline) -> bool {
         | Deadline::Schedule
         | Deadline::OccupancySweep => true,
         Deadline::FrameworkSilent(_)
+        | Deadline::Demand(_)
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
         | Deadline::InverseOffer(..)

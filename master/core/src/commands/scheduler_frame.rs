@@ -96,7 +96,7 @@ impl Master {
     fn active_call(&mut self, framework: FrameworkId, call: Call, now: Now) {
         match call {
             Call::Subscribe { .. } => {}
-            Call::Demand { groups } => self.demand(framework, groups),
+            Call::Demand { groups } => self.demand(framework, groups, now),
             Call::Template { digest, template } => self.template(framework, digest, template),
             Call::Accept(accept) => self.accept_offers(framework, accept, now),
             Call::Decline { offers, refuse_for } => {

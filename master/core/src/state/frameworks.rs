@@ -105,6 +105,8 @@ pub(crate) struct FrameworkEntry {
     /// Highest launch token of the epoch (K1).
     pub(crate) token_mark: u64,
     pub(crate) demand: BTreeMap<GroupName, DemandGroup>,
+    /// When groups are given up; those without a deadline are not in it.
+    pub(crate) demand_ends: BTreeMap<GroupName, Monotonic>,
     /// Since when a group is not met; absent: it is.
     pub(crate) waiting_since: BTreeMap<GroupName, WallTime>,
     /// It has stated demand, perhaps none, in this subscription (K10).
@@ -140,6 +142,7 @@ impl FrameworkEntry {
             subscriptions: 0,
             token_mark: 0,
             demand: BTreeMap::new(),
+            demand_ends: BTreeMap::new(),
             waiting_since: BTreeMap::new(),
             states_demand: false,
             revived: false,

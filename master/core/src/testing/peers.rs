@@ -404,6 +404,7 @@ impl FrameworkPeer {
                 }
             }
             Event::Standby { .. }
+            | Event::DemandExpired { .. }
             | Event::SnapshotAbsent { .. }
             | Event::SnapshotEnd { .. }
             | Event::AgentResolved { .. }

@@ -11,7 +11,7 @@
 //! | `deafen AGENT` | what it is sent is lost until it registers anew |
 //! | `report AGENT FRAMEWORK/TASK STATE` | a status |
 //! | `framework NAME ROLE [REPLICA] [takeover] [timeout=SPAN] [want=…]` | a replica `NAME` or `NAME.REPLICA` subscribes |
-//! | `demand FW GROUP SHAPE COUNT` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
+//! | `demand FW GROUP SHAPE COUNT [within SPAN]` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
 //! | `want FW ATTRIBUTE=PATTERN… least:QUANTITIES…` | what it wants to be offered: any of these, at least one of those; `role:ROLE` for another role |
 //! | `demand-twice FW GROUP` / `demand-older FW GROUP` | demands that are refused |
 //! | `accept FW TASK… with SHAPE [group G]` | launches on all offers of one agent |
@@ -237,6 +237,11 @@ impl Script {
         match (call, rest) {
             ("demand", [group, shape, count]) => {
                 vec![Call::Demand { groups: vec![demand_group(peer, group, shape, count)] }]
+            }
+            ("demand", [group, shape, count, "within", span]) => {
+                let group = demand_group(peer, group, shape, count);
+                let deadline = Some(DurationMs::parse(span).expect("a span"));
+                vec![Call::Demand { groups: vec![DemandGroup { deadline, ..group }] }]
             }
             ("want-nothing", []) => vec![Call::Demand { groups: Vec::new() }],
             ("want", words) => vec![Call::OfferConditions { conditions: conditions(peer, words) }],

@@ -3,7 +3,7 @@
 use super::{FakeMaster, OFFER_TTL};
 use crate::request::port_resource;
 use crate::testing::fake_agent::Standing;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
 use proffer_types::{AgentId, GroupName, OfferId, Quantities, Ranges, ResourceName, Resources};
@@ -14,6 +14,7 @@ impl FakeMaster {
         if self.active.is_none() {
             return;
         }
+        self.expire_demand();
         let mut made = Vec::new();
         if self.has_stated_demand {
             for group in self.demand.values().cloned().collect::<Vec<_>>() {
@@ -41,6 +42,22 @@ impl FakeMaster {
             condition.admits(&self.agents[&id].attributes)
                 && (condition.minimum.is_empty() || condition.minimum.iter().any(enough))
         })
+    }
+
+    /// Ends the groups whose deadline has passed.
+    fn expire_demand(&mut self) {
+        let due = self.demand_ends.iter().filter(|(_, end)| **end <= self.now);
+        let due: Vec<GroupName> = due.map(|(name, _)| name.clone()).collect();
+        let mut groups = Vec::new();
+        for name in due {
+            self.demand_ends.remove(&name);
+            if let Some(DemandGroup { name, generation, target, .. }) = self.demand.remove(&name) {
+                groups.push(ExpiredGroup { name, generation, unmet: target });
+            }
+        }
+        if !groups.is_empty() {
+            self.say(Event::DemandExpired { groups });
+        }
     }
 
     pub(super) fn offer_group(&mut self, group: &DemandGroup, made: &mut Vec<Offer>) {
