@@ -39,7 +39,7 @@ impl Master {
         if roles_changed {
             self.change_roles(id, &old_roles);
         }
-        self.set_conditions(id, conditions);
+        self.set_conditions(id, &conditions);
         self.row(RowKey::Framework(id));
         if self.connections.get(connection).is_none() {
             // It went away while its record was written.

@@ -7,12 +7,16 @@ use proffer_types::{FrameworkId, OfferConditions, Refusal, RefusalCode, RoleName
 use std::collections::BTreeSet;
 
 impl Master {
-    pub(crate) fn offer_conditions(&mut self, framework: FrameworkId, conditions: OfferConditions) {
+    pub(crate) fn offer_conditions(
+        &mut self,
+        framework: FrameworkId,
+        conditions: &OfferConditions,
+    ) {
         let checked = self.check(|master| {
             let entry = master.frameworks.get(framework).ok_or_else(|| {
                 Refusal::new(RefusalCode::Removed, "framework", "the framework is not known")
             })?;
-            check_conditions(&entry.record.info.roles, &conditions)
+            check_conditions(&entry.record.info.roles, conditions)
         });
         match checked {
             Ok(()) => self.set_conditions(framework, conditions),
@@ -21,7 +25,7 @@ impl Master {
     }
 
     /// Tells the allocator what differs from before.
-    pub(crate) fn set_conditions(&mut self, framework: FrameworkId, conditions: OfferConditions) {
+    pub(crate) fn set_conditions(&mut self, framework: FrameworkId, conditions: &OfferConditions) {
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
         let before = std::mem::replace(&mut entry.conditions, conditions.clone());
         let roles: BTreeSet<&RoleName> = before.keys().chain(conditions.keys()).collect();

@@ -116,7 +116,7 @@ impl Master {
                 let answer = InverseAnswer::Declined { reason };
                 self.answer_inverse_offers(framework, &offers, &answer, now);
             }
-            Call::OfferConditions { conditions } => self.offer_conditions(framework, conditions),
+            Call::OfferConditions { conditions } => self.offer_conditions(framework, &conditions),
             Call::Snapshot => {
                 if let Some(outbox) = self.frameworks.outbox(framework) {
                     outbox.snapshot();
