@@ -423,7 +423,8 @@ fn offer_condition(any_of: &[(Zone, Option<(bool, u8)>)], minimum: &[(u8, u8)]) 
             0 => "licences:1".to_owned(),
             cpus => format!("cpus:{cpus}"),
         };
-        let mem = if *mem == 0 { String::new() } else { format!(";mem:{}MiB", *mem as u32 * 64) };
+        let mem =
+            if *mem == 0 { String::new() } else { format!(";mem:{}MiB", u32::from(*mem) * 64) };
         format!("{first}{mem}").parse().expect("valid")
     };
     OfferCondition {
