@@ -325,6 +325,10 @@ pub(crate) struct Master {
     /// How long such tasks have until they are killed.
     #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Allocation")]
     pub preempt_grace: String,
+    /// Most that one framework may hold in offers that it has not answered, in percent of what the
+    /// cluster has of each resource; without it there is no bound but the time an offer is held.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub offers_held_max: Option<u8>,
     #[command(flatten)]
     pub listener: Listener,
 }

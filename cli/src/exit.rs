@@ -137,6 +137,7 @@ impl From<Refusal> for Failure {
             | RefusalCode::InUse
             | RefusalCode::ResourcesStale
             | RefusalCode::TokenReused
+            | RefusalCode::Expired
             | RefusalCode::UnknownTemplate
             | RefusalCode::LimitExceeded
             | RefusalCode::BudgetExceeded

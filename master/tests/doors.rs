@@ -331,7 +331,8 @@ impl Subscription {
             labels: std::collections::BTreeMap::new(),
         };
         let replica = ReplicaId::new("r1").expect("a name");
-        let first = Call::Subscribe { info, replica, take_over: false };
+        let first =
+            Call::Subscribe { info, replica, take_over: false, conditions: Default::default() };
         let first = SchedulerUp { epoch: FrameworkEpoch(0), calls: vec![first] };
         let (calls, receiver) = tokio::sync::mpsc::channel(1);
         calls.send(first.into()).await.expect("room");

@@ -14,6 +14,7 @@ mod field;
 mod hold;
 mod inverse_offer;
 mod maintenance;
+mod offer_condition;
 mod operator;
 mod resources;
 mod scheduler;

@@ -76,6 +76,7 @@ pub const fn grpc_code(code: RefusalCode) -> Code {
         | RefusalCode::AgentChanged
         | RefusalCode::InsufficientResources
         | RefusalCode::ResourcesStale
+        | RefusalCode::Expired
         | RefusalCode::UnknownTemplate
         | RefusalCode::LimitExceeded
         | RefusalCode::CannotEnforce => Code::FailedPrecondition,
@@ -105,6 +106,7 @@ pub const fn http_status(code: RefusalCode) -> u16 {
         | RefusalCode::AgentChanged
         | RefusalCode::InsufficientResources
         | RefusalCode::ResourcesStale
+        | RefusalCode::Expired
         | RefusalCode::UnknownTemplate
         | RefusalCode::LimitExceeded
         | RefusalCode::CannotEnforce => 422,

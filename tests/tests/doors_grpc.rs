@@ -100,8 +100,12 @@ fn subscribe() -> pb::SchedulerUp {
         roles: vec!["noise".to_owned()],
         ..pb::FrameworkInfo::default()
     };
-    let subscribe =
-        pb::call::Subscribe { info: Some(info), replica: "r-1".to_owned(), take_over: true };
+    let subscribe = pb::call::Subscribe {
+        info: Some(info),
+        replica: "r-1".to_owned(),
+        take_over: true,
+        ..pb::call::Subscribe::default()
+    };
     pb::SchedulerUp { epoch: 0, calls: vec![call(pb::call::Kind::Subscribe(subscribe))] }
 }
 

@@ -50,6 +50,7 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
                 fair_excluded: names("fair-exclude", &args.fair_exclude)?,
                 scarce: names("scarce", &args.scarce)?,
                 scarce_for_need_only: args.scarce_for_need_only,
+                held_max_percent: args.offers_held_max,
             },
             preemption: Preemption {
                 preempt_for: match args.preempt_for {

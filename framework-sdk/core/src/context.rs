@@ -15,8 +15,8 @@ use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Absence, Call};
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, DurationMs, FrameworkEpoch, FrameworkId, InverseOfferId, LaunchToken, Now, OfferId,
-    Refusal, RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, InverseOfferId, LaunchToken, Now,
+    OfferConditions, OfferId, Refusal, RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -46,6 +46,7 @@ pub struct Context {
     pub(crate) kills: BTreeMap<TaskName, Option<KillPolicy>>,
     pub(crate) suppressed: BTreeSet<RoleName>,
     pub(crate) suppresses_all: bool,
+    pub(crate) conditions: OfferConditions,
     pub(crate) sent_templates: BTreeSet<TemplateDigest>,
     /// Ends that the master told by itself, without a log: told once in an epoch.
     pub(crate) ended_without_log: BTreeMap<TaskName, LaunchToken>,
@@ -77,7 +78,7 @@ impl From<Notice> for Told {
 }
 
 impl Context {
-    pub(crate) fn new(wants_raw_offers: bool) -> Self {
+    pub(crate) fn new(wants_raw_offers: bool, conditions: OfferConditions) -> Self {
         Self {
             now: Now::default(),
             framework: None,
@@ -97,6 +98,7 @@ impl Context {
             kills: BTreeMap::new(),
             suppressed: BTreeSet::new(),
             suppresses_all: false,
+            conditions,
             sent_templates: BTreeSet::new(),
             ended_without_log: BTreeMap::new(),
             unsettled_ends: BTreeMap::new(),
@@ -185,7 +187,7 @@ impl Context {
             Some(commit) => Condition::Unsettled(*commit),
             None => Condition::Demanded,
         };
-        self.requests.add(Arc::new(request), 0, condition)
+        self.requests.add(Arc::new(request), 0, condition, self.now.monotonic)
     }
 
     /// Takes back a request that has no place yet; whether there was one.
@@ -254,6 +256,22 @@ impl Context {
         if self.is_online {
             self.calls.push(Call::Revive { roles });
         }
+    }
+
+    /// What classical offers are to hold from now on, by role. Offers that are held stay.
+    ///
+    /// # Errors
+    /// A refusal that names the field; nothing was changed.
+    pub fn want_offers(&mut self, conditions: OfferConditions) -> Result<(), Refusal> {
+        for (role, condition) in &conditions {
+            condition.validate().map_err(|r| r.within(format!("conditions[{role}]")))?;
+        }
+        self.conditions = conditions;
+        if self.is_online {
+            let conditions = self.conditions.clone();
+            self.calls.push(Call::OfferConditions { conditions });
+        }
+        Ok(())
     }
 
     /// Ends the framework: its tasks are killed, its state is deleted, its id is never used again.

@@ -12,9 +12,10 @@ use crate::invariants;
 use crate::link::{Link, Phase};
 use crate::requests::Force;
 use crate::snapshot::Assembly;
+use proffer_types::demand::ExpiredGroup;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateCall;
-use proffer_types::{Monotonic, Now, Refusal};
+use proffer_types::{Monotonic, Now, Refusal, RefusalCode};
 use std::collections::VecDeque;
 
 /// Events kept while a snapshot or the state still comes in; beyond it something is wrong, and a
@@ -42,7 +43,7 @@ impl<F: Framework> Driver<F> {
     /// A driver that has not started; it asks for a connection at the first [`Command::Tick`].
     #[must_use]
     pub fn new(framework: F, config: Config) -> Self {
-        let context = Context::new(framework.wants_raw_offers());
+        let context = Context::new(framework.wants_raw_offers(), framework.offer_conditions());
         Self {
             framework,
             context,
@@ -299,6 +300,7 @@ impl<F: Framework> Driver<F> {
             event @ (Event::AgentResolved { .. }
             | Event::Offers { .. }
             | Event::Rescinded { .. }
+            | Event::DemandExpired { .. }
             | Event::Accepted { .. }
             | Event::Hold(_)
             | Event::Status(_)
@@ -324,6 +326,7 @@ impl<F: Framework> Driver<F> {
                     self.context.tell(Notice::Rescinded { offers, reason });
                 }
             }
+            Event::DemandExpired { groups } => self.expired(&groups),
             Event::Accepted { accept, refusal, holds } => {
                 self.context.accept_answered(accept, refusal, holds);
             }
@@ -352,6 +355,16 @@ impl<F: Framework> Driver<F> {
     fn tell_inverse_offers(&mut self) {
         if self.context.is_online {
             self.context.tell_inverse_offers();
+        }
+    }
+
+    fn expired(&mut self, groups: &[ExpiredGroup]) {
+        let message = "there was no place for it in time";
+        let refusal = Refusal::new(RefusalCode::Expired, "deadline", message);
+        for group in groups {
+            for name in self.context.requests.expired(&group.name) {
+                self.context.tell(Notice::LaunchFailed { name, refusal: refusal.clone() });
+            }
         }
     }
 
@@ -416,7 +429,7 @@ impl<F: Framework> Driver<F> {
             calls.extend(others);
             let force = std::mem::replace(&mut self.says_demand, Force::No);
             if context.is_online || force == Force::Yes {
-                let groups = context.requests.demand(&context.tasks, force);
+                let groups = context.requests.demand(&context.tasks, force, now);
                 calls.extend(groups.map(|groups| Call::Demand { groups }));
             }
             calls.extend(join_declines(declines));

@@ -1,7 +1,7 @@
 //! Puts calls into frames that a master reads at once.
 
 use proffer_types::scheduler::Call;
-use proffer_types::{DurationMs, OfferId};
+use proffer_types::{DurationMs, OfferCondition, OfferId};
 
 /// Weight of the calls in one frame; about a launch each, so a frame stays far below 4 MiB.
 const FRAME_WEIGHT_MAX: usize = 1_000;
@@ -65,8 +65,13 @@ fn weigh(call: &Call) -> usize {
         Call::AcceptInverseOffers { offers } | Call::DeclineInverseOffers { offers, .. } => {
             16 + offers.len()
         }
-        Call::Subscribe { .. }
-        | Call::Decline { .. }
+        Call::Subscribe { conditions, .. } | Call::OfferConditions { conditions } => {
+            let of = |condition: &OfferCondition| {
+                condition.any_of.iter().map(Vec::len).sum::<usize>() + condition.minimum.len()
+            };
+            1 + conditions.values().map(of).sum::<usize>()
+        }
+        Call::Decline { .. }
         | Call::Renew { .. }
         | Call::Suppress { .. }
         | Call::Revive { .. }

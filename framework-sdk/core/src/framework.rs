@@ -7,7 +7,8 @@ use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{Absence, FrameworkInfo};
 use proffer_types::{
-    AgentId, InverseOfferId, Monotonic, Now, OfferId, Refusal, ReplicaId, TaskName, TaskState,
+    AgentId, InverseOfferId, Monotonic, Now, OfferConditions, OfferId, Refusal, ReplicaId,
+    TaskName, TaskState,
 };
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub trait Framework {
     /// for its requests only, and the SDK answers them.
     fn wants_raw_offers(&self) -> bool {
         false
+    }
+
+    /// What classical offers are to hold to begin with; [`Context::want_offers`] changes it.
+    fn offer_conditions(&self) -> OfferConditions {
+        OfferConditions::new()
     }
 }
 
@@ -68,7 +74,8 @@ pub enum FrameworkEvent<Input> {
         /// It never ran, and the SDK has asked for it again by itself.
         retried: bool,
     },
-    /// A request is given up: the master refuses it for good. Its name is free again.
+    /// A request is given up: the master refuses it for good, or its deadline has passed (the code is
+    /// `expired`). Its name is free again.
     LaunchFailed {
         /// Which.
         name: TaskName,

@@ -3,8 +3,8 @@
 use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    Constraint, Quantity, Ranges, Refusal, RefusalCode, ResourceName, Resources, RoleName,
-    TaskName, TemplateDigest,
+    Constraint, DurationMs, Quantity, Ranges, Refusal, RefusalCode, ResourceName, Resources,
+    RoleName, TaskName, TemplateDigest,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -109,6 +109,9 @@ pub struct TaskRequest {
     pub per_agent_max: Option<u32>,
     /// Prefer agents with the fewest tasks of its demand group.
     pub spread: bool,
+    /// Given up when it has no place so long after it was asked for; `None`: it waits for ever.
+    #[serde(default)]
+    pub deadline: Option<DurationMs>,
     /// Begins the name of its demand group, so that people recognise it. Requests that agree in
     /// everything the allocator looks at, this included, form one group.
     pub group: String,
@@ -135,6 +138,7 @@ impl TaskRequest {
             min_available: 0,
             per_agent_max: None,
             spread: false,
+            deadline: None,
             group: "tasks".to_owned(),
             is_name_fresh: false,
             reports_loss: false,
@@ -201,6 +205,14 @@ impl TaskRequest {
     #[must_use]
     pub fn spread(mut self) -> Self {
         self.spread = true;
+        self
+    }
+
+    /// Gives it up when it has no place after so long; told as
+    /// [`LaunchFailed`](crate::FrameworkEvent::LaunchFailed) with the code `expired`.
+    #[must_use]
+    pub fn deadline(mut self, deadline: DurationMs) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 

@@ -5,7 +5,7 @@ use crate::request::TaskRequest;
 use crate::task_table::TaskTable;
 use proffer_types::demand::DemandGroup;
 use proffer_types::offer::Offer;
-use proffer_types::{Generation, GroupName, Monotonic, Refusal, RefusalCode, TaskName};
+use proffer_types::{DurationMs, Generation, GroupName, Monotonic, Refusal, RefusalCode, TaskName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(crate) enum Condition {
 pub(crate) struct Waiting {
     pub(crate) request: Arc<TaskRequest>,
     pub(crate) group: GroupName,
+    /// When it is given up.
+    pub(crate) ends: Option<Monotonic>,
     /// First come, first served within a group.
     order: u64,
     /// Launches of it that never ran.
@@ -47,6 +49,8 @@ pub(crate) struct Waiting {
 struct Group {
     /// As last said; its target and generation are of then.
     said: DemandGroup,
+    /// When it is given up.
+    ends: Option<Monotonic>,
     queue: BTreeMap<u64, TaskName>,
 }
 
@@ -88,11 +92,14 @@ impl Requests {
         request: Arc<TaskRequest>,
         attempts: u32,
         condition: Condition,
+        now: Monotonic,
     ) -> Result<(), Refusal> {
-        let group = group_of(&request)?;
+        let ends = request.deadline.map(|deadline| now.after(deadline));
+        let group = group_of(&request, ends)?;
         self.next_order += 1;
         let waiting = Waiting {
             group: group.name.clone(),
+            ends,
             order: self.next_order,
             attempts,
             refusals: 0,
@@ -106,20 +113,22 @@ impl Requests {
 
     /// Puts a request back that [`Requests::take`] gave out.
     pub(crate) fn put_back(&mut self, waiting: Waiting, condition: Condition) {
-        let group = group_of(&waiting.request).expect("it was checked when it was added");
+        let group =
+            group_of(&waiting.request, waiting.ends).expect("it was checked when it was added");
         self.put(waiting, group, condition);
     }
 
     fn put(&mut self, waiting: Waiting, group: DemandGroup, condition: Condition) {
         let name = waiting.request.name.clone();
-        let queued = (waiting.order, name.clone());
+        let (queued, ends) = ((waiting.order, name.clone()), waiting.ends);
         self.waiting.insert(name.clone(), Waiting { condition, ..waiting });
         match condition {
             Condition::Demanded => {
-                let group = self
-                    .groups
-                    .entry(group.name.clone())
-                    .or_insert_with(|| Group { said: group, queue: BTreeMap::new() });
+                let group = self.groups.entry(group.name.clone()).or_insert_with(|| Group {
+                    said: group,
+                    ends,
+                    queue: BTreeMap::new(),
+                });
                 group.queue.insert(queued.0, queued.1);
                 self.is_dirty = true;
             }
@@ -251,7 +260,12 @@ impl Requests {
     }
 
     /// The whole demand, when it differs from what was said last or `is_forced`.
-    pub(crate) fn demand(&mut self, tasks: &TaskTable, force: Force) -> Option<Vec<DemandGroup>> {
+    pub(crate) fn demand(
+        &mut self,
+        tasks: &TaskTable,
+        force: Force,
+        now: Monotonic,
+    ) -> Option<Vec<DemandGroup>> {
         if !self.is_dirty && force == Force::No {
             return None;
         }
@@ -274,7 +288,22 @@ impl Requests {
             return None;
         }
         self.said = self.groups.keys().cloned().collect();
-        Some(self.groups.values().map(|group| group.said.clone()).collect())
+        // What is left is said each time, also when nothing is: the master gives up, nobody else.
+        let left = |ends: Monotonic| DurationMs(ends.since(now).0.max(1));
+        let say =
+            |group: &Group| DemandGroup { deadline: group.ends.map(left), ..group.said.clone() };
+        Some(self.groups.values().map(say).collect())
+    }
+
+    /// The master gave a group up. Its requests are taken out and returned.
+    pub(crate) fn expired(&mut self, group: &GroupName) -> Vec<TaskName> {
+        self.is_dirty = true;
+        let Some(group) = self.groups.get(group) else { return Vec::new() };
+        let names: Vec<TaskName> = group.queue.values().cloned().collect();
+        for name in &names {
+            self.take(name);
+        }
+        names
     }
 
     /// The master refused the demand as a whole. Requests of the group it names are taken out and
@@ -336,7 +365,7 @@ pub(crate) enum Force {
 }
 
 /// The group of a request, with target and generation zero.
-fn group_of(request: &TaskRequest) -> Result<DemandGroup, Refusal> {
+fn group_of(request: &TaskRequest, ends: Option<Monotonic>) -> Result<DemandGroup, Refusal> {
     let mut group = DemandGroup {
         name: GroupName::new("unnamed").expect("is a word"),
         generation: Generation(0),
@@ -349,9 +378,11 @@ fn group_of(request: &TaskRequest) -> Result<DemandGroup, Refusal> {
         per_agent_max: request.per_agent_max,
         spread: request.spread,
         gang_size: 1,
-        deadline: None,
+        deadline: request.deadline,
     };
     group.validate().map_err(|refusal| refusal.within("demand"))?;
+    // Those that are given up at one moment go together.
+    group.deadline = ends.map(|ends| DurationMs(ends.0));
     // Named by content: the next replica names the same group for the same requests, so the
     // master counts the launches of this one towards its target (K10).
     let content = serde_json::to_vec(&group).expect("plain data serialises");
@@ -372,8 +403,10 @@ mod tests {
     use super::*;
     use crate::request::tests::request;
 
+    const NOW: Monotonic = Monotonic(1_000);
+
     fn add(requests: &mut Requests, request: TaskRequest) {
-        requests.add(Arc::new(request), 0, Condition::Demanded).expect("valid");
+        requests.add(Arc::new(request), 0, Condition::Demanded, NOW).expect("valid");
     }
 
     #[test]
@@ -383,15 +416,15 @@ mod tests {
         add(&mut requests, request("b"));
         add(&mut requests, request("c").priority(1));
         let tasks = TaskTable::default();
-        let said = requests.demand(&tasks, Force::No).expect("changed");
+        let said = requests.demand(&tasks, Force::No, NOW).expect("changed");
         let mut targets: Vec<u32> = said.iter().map(|group| group.target).collect();
         targets.sort_unstable();
         assert_eq!(targets, [1, 2]);
-        assert_eq!(requests.demand(&tasks, Force::No), None);
-        assert_eq!(requests.demand(&tasks, Force::Yes), Some(said.clone()));
+        assert_eq!(requests.demand(&tasks, Force::No, NOW), None);
+        assert_eq!(requests.demand(&tasks, Force::Yes, NOW), Some(said.clone()));
 
         requests.take(&TaskName::new("a").expect("valid"));
-        let later = requests.demand(&tasks, Force::No).expect("changed");
+        let later = requests.demand(&tasks, Force::No, NOW).expect("changed");
         let two = said.iter().find(|group| group.target == 2).expect("there");
         let same = later.iter().find(|group| group.name == two.name).expect("there");
         assert_eq!(same.target, 1);
@@ -403,17 +436,41 @@ mod tests {
     fn what_is_held_or_waits_for_its_time_is_not_demanded() {
         let mut requests = Requests::default();
         let held = Arc::new(request("a"));
-        requests.add(held, 0, Condition::Held).expect("valid");
+        requests.add(held, 0, Condition::Held, NOW).expect("valid");
         let later = Arc::new(request("b"));
-        requests.add(later, 0, Condition::NotBefore(Monotonic(10))).expect("valid");
-        assert_eq!(requests.demand(&TaskTable::default(), Force::Yes), Some(Vec::new()));
+        requests.add(later, 0, Condition::NotBefore(Monotonic(10)), NOW).expect("valid");
+        assert_eq!(requests.demand(&TaskTable::default(), Force::Yes, NOW), Some(Vec::new()));
         requests.wake(Monotonic(9));
         assert_eq!(requests.next_deadline(), Some(Monotonic(10)));
         requests.wake(Monotonic(10));
         requests.release_held();
-        let said = requests.demand(&TaskTable::default(), Force::No).expect("changed");
+        let said = requests.demand(&TaskTable::default(), Force::No, NOW).expect("changed");
         assert_eq!(said.len(), 1);
         assert_eq!(said[0].target, 2);
+        assert_eq!(requests.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_left_of_a_deadline_is_said_each_time() {
+        let mut requests = Requests::default();
+        add(&mut requests, request("a").deadline(DurationMs(500)));
+        add(&mut requests, request("b").deadline(DurationMs(500)));
+        add(&mut requests, request("c"));
+        let left = |requests: &mut Requests, now| {
+            let said = requests.demand(&TaskTable::default(), Force::Yes, Monotonic(now));
+            let said = said.expect("forced").into_iter();
+            let mut left: Vec<_> = said.map(|group| (group.target, group.deadline)).collect();
+            left.sort();
+            left
+        };
+        let two = |left| vec![(1, None), (2, Some(DurationMs(left)))];
+        assert_eq!(left(&mut requests, 1_000), two(500));
+        assert_eq!(left(&mut requests, 1_400), two(100));
+        assert_eq!(left(&mut requests, 2_000), two(1));
+        let group = requests.get(&TaskName::new("a").expect("valid")).expect("waits").group.clone();
+        assert_eq!(requests.expired(&group).len(), 2);
+        assert_eq!(requests.expired(&group).len(), 0);
+        assert_eq!(left(&mut requests, 2_000), [(1, None)]);
         assert_eq!(requests.check(), Ok(()));
     }
 }

@@ -75,6 +75,7 @@ impl<F: Framework> Bench<F> {
     /// # Panics
     /// When it does not come to rest, or a statement about the framework's side does not hold.
     pub fn settle(&mut self) {
+        self.master.set_time(self.now().wall);
         self.driver.apply(Command::Tick, self.now());
         for _ in 0..ROUNDS_MAX {
             self.driver.check_invariants().expect("holds after every round");

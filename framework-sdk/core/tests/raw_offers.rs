@@ -8,7 +8,10 @@ use proffer_sdk_core::{Context, Framework, FrameworkEvent, Template};
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Call, FrameworkInfo};
 use proffer_types::template::TaskLaunch;
-use proffer_types::{AgentId, DurationMs, Now, OfferId, RefusalCode, TaskState};
+use proffer_types::{
+    AgentId, Constraint, ConstraintRule, DurationMs, Now, OfferCondition, OfferConditions, OfferId,
+    Pattern, RefusalCode, TaskState,
+};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -16,6 +19,16 @@ struct Picker {
     answers: Vec<Option<RefusalCode>>,
     lost: Vec<OfferId>,
     states: Vec<TaskState>,
+    /// Offers only here to begin with.
+    zone: Option<&'static str>,
+}
+
+fn in_zone(zone: &str) -> OfferConditions {
+    let rule = ConstraintRule::Matches(Pattern::new(zone).expect("valid"));
+    let any_of = vec![vec![Constraint { attribute: "zone".to_owned(), rule }]];
+    let condition = OfferCondition { any_of, minimum: Vec::new() };
+    let role = keeper::info().roles.first().expect("it has one").clone();
+    OfferConditions::from([(role, condition)])
 }
 
 enum Order {
@@ -23,6 +36,8 @@ enum Order {
     Launch(&'static str),
     Keep,
     Decline,
+    /// Only this zone from now on.
+    Want(&'static str),
 }
 
 fn first(ctx: &Context) -> Offer {
@@ -38,6 +53,10 @@ impl Framework for Picker {
 
     fn wants_raw_offers(&self) -> bool {
         true
+    }
+
+    fn offer_conditions(&self) -> OfferConditions {
+        self.zone.map(in_zone).unwrap_or_default()
     }
 
     fn handle(&mut self, event: FrameworkEvent<Order>, _now: Now, ctx: &mut Context) {
@@ -58,6 +77,9 @@ impl Framework for Picker {
                 };
                 let operation = Operation::Launch { agent: offer.agent, tasks: vec![launch] };
                 ctx.accept(&[offer.id], vec![operation], DurationMs(0)).expect("it is held");
+            }
+            FrameworkEvent::Input(Order::Want(zone)) => {
+                ctx.want_offers(in_zone(zone)).expect("makes sense");
             }
             FrameworkEvent::Input(Order::Keep) => assert!(ctx.keep(first(ctx).id)),
             FrameworkEvent::Input(Order::Decline) => {
@@ -128,4 +150,23 @@ fn offers_end_with_their_stream() {
     bench.cut();
     assert_eq!(bench.framework().lost, [held]);
     assert_eq!(bench.context().offers().count(), 0);
+}
+
+#[test]
+fn what_it_wants_is_said_with_each_subscription_and_when_it_changes() {
+    let mut bench = Bench::new(Picker { zone: Some("a"), ..Picker::default() });
+    bench.agent_with("one", "cpus:4;mem:8GiB", "zone:a");
+    bench.agent_with("two", "cpus:4;mem:8GiB", "zone:b");
+    bench.settle();
+    let agents = |bench: &Bench<Picker>| -> Vec<AgentId> {
+        bench.context().offers().map(|offer| offer.agent).collect()
+    };
+    assert_eq!(agents(&bench), [AgentId(1)]);
+    bench.input(Order::Want("b"));
+    bench.settle();
+    assert_eq!(agents(&bench), [AgentId(1), AgentId(2)], "what is held stays");
+    bench.cut();
+    bench.mend();
+    bench.advance(DurationMs(5_000));
+    assert_eq!(agents(&bench), [AgentId(2)]);
 }

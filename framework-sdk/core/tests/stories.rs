@@ -289,6 +289,7 @@ fn a_taken_over_replica_stands_by_with_empty_hands() {
             info: keeper::info(),
             replica: proffer_types::ReplicaId::new("other").expect("valid"),
             take_over: true,
+            conditions: Default::default(),
         }],
     };
     bench.master().frame(99, other);
@@ -374,4 +375,29 @@ fn a_launch_that_keeps_being_refused_waits_longer_each_time() {
     let accepts = bench.counters().accepts;
     assert!((3..=12).contains(&accepts), "{accepts} accepts in a minute");
     assert_eq!(bench.context().waiting().count(), 1);
+}
+
+#[test]
+fn a_request_is_given_up_at_its_deadline_also_over_a_lost_connection() {
+    let mut bench = bench(&[]);
+    bench.settle();
+    bench.input(Order::HugeWithin(name("a"), DurationMs(60_000)));
+    bench.input(Order::Huge(name("b")));
+    bench.advance(DurationMs(30_000));
+    bench.cut();
+    bench.mend();
+    bench.advance(DurationMs(20_000));
+    assert_eq!(bench.framework().given_up(), []);
+    let said = bench.take_calls().into_iter().rev().find_map(|call| match call {
+        Call::Demand { groups } => Some(groups),
+        _ => None,
+    });
+    let left: Vec<_> = said.expect("said again").iter().filter_map(|it| it.deadline).collect();
+    assert!(left.len() == 1 && left[0].0 < 31_000, "what was left of it: {left:?}");
+    bench.advance(DurationMs(20_000));
+    assert_eq!(bench.framework().given_up(), [("a".to_owned(), RefusalCode::Expired)]);
+    assert_eq!(bench.context().waiting().collect::<Vec<_>>(), [&name("b")]);
+    bench.input(Order::Launch(name("a")));
+    bench.settle();
+    assert_eq!(live(&bench).len(), 1, "its name is free");
 }

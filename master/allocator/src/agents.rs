@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const HOSTNAME: &str = "hostname";
 
 /// Less than this of both is a crumb that nobody is offered (min allocatable resources).
-const CPUS_MILLI_MIN: u64 = 10;
-const MEM_BYTES_MIN: u64 = 32 << 20;
+pub(crate) const CPUS_MILLI_MIN: u64 = 10;
+pub(crate) const MEM_BYTES_MIN: u64 = 32 << 20;
 
 /// What one client's tasks hold on an agent.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Holding {
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
+    /// Where it stands among the agents.
+    pub(crate) slot: u32,
     pub(crate) name: AgentName,
     pub(crate) usable: bool,
     pub(crate) class: u32,
@@ -59,6 +61,7 @@ impl Agent {
     pub(crate) fn new(id: AgentId, name: AgentName, class: u32, attributes: &Attributes) -> Self {
         Self {
             id,
+            slot: 0,
             name,
             usable: false,
             class,

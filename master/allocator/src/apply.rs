@@ -40,6 +40,9 @@ impl Allocator {
             Delta::Suppressed { framework, role, suppressed } => {
                 self.set_suppressed(*framework, role, *suppressed)
             }
+            Delta::OfferCondition { framework, role, condition } => {
+                self.set_condition(*framework, role, condition)
+            }
             Delta::Filtered { framework, role, agent, resources, until } => {
                 self.add_filter((*framework, role), *agent, resources, *until)
             }

@@ -32,8 +32,12 @@ impl Allocator {
         agent.set_total(parts);
         let slot = self.agents.insert(agent);
         self.slots.insert(id, slot);
+        self.agents[slot].slot = slot;
+        self.buckets.judge_host(&self.agents[slot]);
+        self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.find_sets(slot);
         self.fair.set_totals(totals);
+        self.cap_changed();
         self.show(slot);
         self.gained(slot);
         Ok(())
@@ -44,6 +48,7 @@ impl Allocator {
         let (class, is_new) = self.classes.join(attributes, scarce);
         if is_new {
             self.buckets.judge_class(class, &self.classes.classes[class]);
+            self.conditions.judge_class(class, &self.classes.classes[class]);
         }
         class
     }
@@ -70,8 +75,11 @@ impl Allocator {
         }
         agent.hostname = hostname.cloned();
         agent.set_total(parts);
+        self.buckets.judge_host(&self.agents[slot]);
+        self.conditions.judge_agent(&self.classes, &self.agents[slot]);
         self.classes.leave(old_class);
         self.fair.set_totals(totals);
+        self.cap_changed();
         self.find_sets(slot);
         self.show(slot);
         self.gained(slot);
@@ -148,6 +156,7 @@ impl Allocator {
         let mut totals = self.fair.totals().clone();
         totals.sub_all(&agent.charge_total);
         self.fair.set_totals(totals);
+        self.cap_changed();
         Ok(())
     }
 

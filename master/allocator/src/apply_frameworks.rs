@@ -9,7 +9,7 @@ use proffer_types::{AgentId, FrameworkId, GroupName, Monotonic, Resources, RoleN
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Allocator {
-    fn known(&self, framework: FrameworkId) -> Result<(), DeltaError> {
+    pub(crate) fn known(&self, framework: FrameworkId) -> Result<(), DeltaError> {
         let known = self.frameworks.get(&framework).is_some_and(|entry| entry.registered);
         known.then_some(()).ok_or(DeltaError::UnknownFramework(framework))
     }
@@ -36,6 +36,7 @@ impl Allocator {
             let entry = &mut self.clients[client];
             entry.subscribed = false;
             entry.suppressed = false;
+            self.drop_condition(client);
             self.settle_client(client);
         }
     }
@@ -132,7 +133,7 @@ impl Allocator {
         let client = self.client(framework, &stated.role);
         let parts = self.dimensions.split(&stated.shape);
         let scarce = self.policy.scarce_in(&self.dimensions, &parts.plain);
-        let bucket = self.buckets.join(parts, stated, scarce, &self.classes);
+        let bucket = self.buckets.join(parts, stated, scarce, &self.classes, &self.agents);
         self.clients[client].groups.insert(group);
         let entry = &mut self.groups[group];
         entry.spec = Some(Spec { stated: stated.clone(), client, bucket });
@@ -237,6 +238,7 @@ impl Allocator {
         self.lowered.clear();
         self.fair.take_relieved();
         self.fair.take_owed_more();
+        self.at_cap.forget_news();
         self.renew_sets();
     }
 

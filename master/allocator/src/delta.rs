@@ -5,7 +5,8 @@ use proffer_types::attributes::Attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, AgentName, Claim, ClaimId, FrameworkId, GroupName, Monotonic, Resources, RoleName,
+    AgentId, AgentName, Claim, ClaimId, FrameworkId, GroupName, Monotonic, OfferCondition,
+    Resources, RoleName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -162,6 +163,15 @@ pub enum Delta {
         role: RoleName,
         /// It wants none.
         suppressed: bool,
+    },
+    /// What a framework wants to be offered for a role while it states no demand.
+    OfferCondition {
+        /// Whose.
+        framework: FrameworkId,
+        /// For which role.
+        role: RoleName,
+        /// In place of the one before.
+        condition: OfferCondition,
     },
     /// A refusal: nothing that is contained in `resources` is offered again until then.
     Filtered {

@@ -6,6 +6,7 @@ use crate::amounts::{Amounts, Dimensions, Parts, SpanList, Spans, spans_contain}
 use crate::fit_tree::Need;
 use crate::policy::Policy;
 use crate::slab::Slab;
+use crate::slot_set::SlotSet;
 use proffer_types::demand::DemandGroup;
 use proffer_types::{Constraint, FrameworkId, GroupName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,6 +138,8 @@ pub(crate) struct Bucket {
     /// bucket does not need.
     passes: Vec<Option<bool>>,
     by_host: bool,
+    /// Agents whose host name passes, when there is a pattern for it.
+    hosts: Option<SlotSet>,
     /// Not known to be without room.
     pub(crate) has_room: bool,
     pub(crate) for_room: BTreeSet<u32>,
@@ -150,6 +153,8 @@ pub(crate) struct Buckets {
     buckets: Slab<Bucket>,
     with_room: u32,
     need_only: bool,
+    /// Buckets with a pattern for the host name.
+    by_pattern: BTreeSet<u32>,
     /// Buckets that an agent's gain may concern: without room, or with groups that wait for leave.
     pub(crate) watching: BTreeSet<u32>,
 }
@@ -202,13 +207,27 @@ impl Bucket {
     }
 
     pub(crate) fn suits_host(&self, agent: &Agent) -> bool {
-        if !self.by_host {
-            return true;
+        match &self.hosts {
+            _ if !self.by_host => true,
+            Some(hosts) => hosts.contains(agent.slot),
+            None => self.passes_host(agent),
         }
+    }
+
+    fn passes_host(&self, agent: &Agent) -> bool {
         let attributes = agent.hostname.iter().map(|host| (HOSTNAME.to_owned(), host.clone()));
         let attributes = attributes.collect();
         let mut rules = self.key.constraints.iter().filter(|rule| rule.attribute == HOSTNAME);
         rules.all(|rule| rule.holds(&attributes))
+    }
+
+    fn judge_host(&mut self, agent: &Agent) {
+        let passes = self.passes_host(agent);
+        let hosts = self.hosts.get_or_insert_default();
+        match passes {
+            true => hosts.insert(agent.slot),
+            false => hosts.remove(agent.slot),
+        }
     }
 
     fn judge(&mut self, class: u32, entry: &Class) {
@@ -235,6 +254,7 @@ impl Buckets {
         stated: &DemandGroup,
         scarce: BTreeSet<usize>,
         classes: &Classes,
+        agents: &Slab<Agent>,
     ) -> u32 {
         let fixed = if stated.fixed_ports { parts.spans } else { SpanList::new() };
         let key = BucketKey { shape: parts.plain, fixed, constraints: stated.constraints.clone() };
@@ -245,6 +265,7 @@ impl Buckets {
         let mut bucket = Bucket {
             need: Need::new(&key.shape, 0),
             by_host: key.constraints.iter().any(|rule| rule.attribute == HOSTNAME),
+            hosts: None,
             key: key.clone(),
             groups: 1,
             scarce,
@@ -258,7 +279,16 @@ impl Buckets {
         for (class, entry) in classes.classes.iter() {
             bucket.judge(class, entry);
         }
+        let mut of_hosts = key.constraints.iter().filter(|rule| rule.attribute == HOSTNAME);
+        let by_pattern = of_hosts.any(|rule| rule.pattern().is_some());
+        if by_pattern {
+            bucket.hosts = Some(SlotSet::default());
+            agents.iter().for_each(|(_, agent)| bucket.judge_host(agent));
+        }
         let id = self.buckets.insert(bucket);
+        if by_pattern {
+            self.by_pattern.insert(id);
+        }
         self.index.insert(key, id);
         self.with_room += 1;
         id
@@ -277,6 +307,14 @@ impl Buckets {
             self.index.remove(&bucket.key);
             self.with_room -= u32::from(bucket.has_room);
             self.watching.remove(&id);
+            self.by_pattern.remove(&id);
+        }
+    }
+
+    /// An agent is new, or its host name: patterns look at it once.
+    pub(crate) fn judge_host(&mut self, agent: &Agent) {
+        for id in &self.by_pattern {
+            self.buckets[*id].judge_host(agent);
         }
     }
 

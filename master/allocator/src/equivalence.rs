@@ -10,7 +10,8 @@ use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Claim, ClaimId, Constraint, ConstraintRule, FrameworkId, Generation,
-    GroupName, MasterEpoch, Monotonic, Quantities, ResourceName, Resources, RoleName, attributes,
+    GroupName, MasterEpoch, Monotonic, OfferCondition, Pattern, Quantities, ResourceName,
+    Resources, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -48,6 +49,15 @@ enum Way {
     Come(Shape),
 }
 
+/// How a zone is asked for, and which.
+#[derive(Clone, Copy, Debug)]
+enum Zone {
+    In(u8),
+    NotIn(u8),
+    Matches(u8),
+    NotMatches(u8),
+}
+
 #[derive(Clone, Debug)]
 struct Stated {
     name: usize,
@@ -55,8 +65,9 @@ struct Stated {
     shape: Shape,
     fixed_ports: bool,
     target: u8,
-    zone: Option<(bool, u8)>,
-    host: Option<u8>,
+    zone: Option<Zone>,
+    /// One host, by its name or by a pattern.
+    host: Option<(bool, u8)>,
     priority: i8,
     per_agent_max: Option<u8>,
     spread: bool,
@@ -88,6 +99,7 @@ enum Op {
         usable: bool,
     },
     Policy {
+        held_percent: Option<u8>,
         excluded: Option<usize>,
         scarce: Option<usize>,
         need_only: bool,
@@ -117,6 +129,12 @@ enum Op {
         framework: u8,
         role: usize,
         suppressed: bool,
+    },
+    Condition {
+        framework: u8,
+        role: usize,
+        any_of: Vec<(Zone, Option<(bool, u8)>)>,
+        minimum: Vec<(u8, u8)>,
     },
     Filter {
         framework: u8,
@@ -207,12 +225,17 @@ fn way() -> impl Strategy<Value = Way> {
     ]
 }
 
+fn zone() -> impl Strategy<Value = Zone> {
+    let kinds = vec![Zone::In, Zone::NotIn, Zone::Matches, Zone::NotMatches];
+    (prop::sample::select(kinds), 0u8..2).prop_map(|(kind, zone)| kind(zone))
+}
+
 fn stated() -> impl Strategy<Value = Stated> {
     (
         (0usize..3, any::<usize>(), needs(), any::<bool>(), 0u8..7),
         (
-            prop::option::weighted(0.3, (any::<bool>(), 0u8..2)),
-            prop::option::weighted(0.1, 0u8..4),
+            prop::option::weighted(0.3, zone()),
+            prop::option::weighted(0.1, (any::<bool>(), 0u8..4)),
             -1i8..2,
             prop::option::weighted(0.4, 1u8..3),
             any::<bool>(),
@@ -256,8 +279,35 @@ fn quantities(pair: Option<(u8, u8)>) -> Quantities {
     format!("cpus:{cpus}{mem}").parse().expect("valid")
 }
 
+fn policy() -> impl Strategy<Value = Op> {
+    let named = || prop::option::of(0usize..3);
+    let held = prop::option::of(prop::sample::select(vec![1u8, 20, 50, 100]));
+    (named(), named(), any::<bool>(), held).prop_map(
+        |(excluded, scarce, need_only, held_percent)| Op::Policy {
+            held_percent,
+            excluded,
+            scarce,
+            need_only,
+        },
+    )
+}
+
+/// Of few values, so that frameworks share some.
+fn condition() -> impl Strategy<Value = Op> {
+    let list = (zone(), prop::option::weighted(0.3, (any::<bool>(), 0u8..4)));
+    let any_of = prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(list, 1..3)];
+    let minimum = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec((0u8..5, 0u8..5), 1..3),
+    ];
+    (1u8..5, any::<usize>(), any_of, minimum).prop_map(|(framework, role, any_of, minimum)| {
+        Op::Condition { framework, role, any_of, minimum }
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
+        3 => condition(),
         4 => (has(), kept(), 0u8..2, prop::bool::weighted(0.9))
             .prop_map(|(has, reserved, zone, usable)| Op::AddAgent { has, reserved, zone, usable }),
         1 => (any::<u8>(), has(), kept(), 0u8..2)
@@ -266,9 +316,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
         4 => role_set(),
-        1 => (prop::option::of(0usize..3), prop::option::of(0usize..3), any::<bool>()).prop_map(
-            |(excluded, scarce, need_only)| Op::Policy { excluded, scarce, need_only }
-        ),
+        2 => policy(),
         3 => (1u8..5, any::<u8>())
             .prop_map(|(framework, roles)| Op::AddFramework { framework, roles }),
         1 => (1u8..5).prop_map(|framework| Op::RemoveFramework { framework }),
@@ -316,13 +364,19 @@ fn sequence() -> impl Strategy<Value = Vec<Op>> {
         usable: true,
     });
     let demand = prop::option::weighted(0.7, prop::collection::vec(stated(), 1..4));
-    let framework = (1u8..5, 1u8..32, demand).prop_map(|(framework, roles, groups)| {
-        vec![
-            Op::AddFramework { framework, roles },
-            Op::Demand { framework, groups },
-            Op::Active { framework, active: true },
-        ]
-    });
+    let conditions = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec(condition(), 1..4),
+    ];
+    let framework =
+        (1u8..5, 1u8..32, demand, conditions).prop_map(|(framework, roles, groups, conditions)| {
+            let opening = vec![
+                Op::AddFramework { framework, roles },
+                Op::Demand { framework, groups },
+                Op::Active { framework, active: true },
+            ];
+            opening.into_iter().chain(conditions).collect::<Vec<Op>>()
+        });
     let agents = prop::collection::vec(agent, 1..4);
     let frameworks = prop::collection::vec(framework, 1..4);
     // Most are short: what is wrong shows in few steps, and they are quickly compared.
@@ -385,19 +439,53 @@ fn agent_resources(shape: &Shape, reserved: &[Kept]) -> Resources {
     all
 }
 
+fn pattern(text: &str) -> Pattern {
+    Pattern::new(text).expect("valid")
+}
+
+fn zone_constraint(zone: Zone) -> Constraint {
+    let one_of = |zone: u8| BTreeSet::from([format!("z{zone}")]);
+    let rule = match zone {
+        Zone::In(zone) => ConstraintRule::In(one_of(zone)),
+        Zone::NotIn(zone) => ConstraintRule::NotIn(one_of(zone)),
+        Zone::Matches(zone) => ConstraintRule::Matches(pattern(&format!("[a-z]{zone}+"))),
+        Zone::NotMatches(zone) => ConstraintRule::NotMatches(pattern(&format!(".*{zone}"))),
+    };
+    Constraint { attribute: "zone".to_owned(), rule }
+}
+
+fn host_constraint(by_pattern: bool, host: u8) -> Constraint {
+    let rule = match by_pattern {
+        true => ConstraintRule::Matches(pattern(&format!("host[{host}-9]"))),
+        false => ConstraintRule::In(BTreeSet::from([format!("host{host}")])),
+    };
+    Constraint { attribute: "hostname".to_owned(), rule }
+}
+
+fn offer_condition(any_of: &[(Zone, Option<(bool, u8)>)], minimum: &[(u8, u8)]) -> OfferCondition {
+    let rules = |(zone, host): &(Zone, Option<(bool, u8)>)| {
+        let host = host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
+        std::iter::once(zone_constraint(*zone)).chain(host).collect()
+    };
+    // A core and up, or what others call a crumb.
+    let least = |(cpus, mem): &(u8, u8)| {
+        let first = match cpus {
+            0 => "licences:1".to_owned(),
+            cpus => format!("cpus:{cpus}"),
+        };
+        let mem =
+            if *mem == 0 { String::new() } else { format!(";mem:{}MiB", u32::from(*mem) * 64) };
+        format!("{first}{mem}").parse().expect("valid")
+    };
+    OfferCondition {
+        any_of: any_of.iter().map(rules).collect(),
+        minimum: minimum.iter().map(least).collect(),
+    }
+}
+
 fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
-    let one_of = |word: String| BTreeSet::from([word]);
-    let zone = stated.zone.map(|(is, zone)| Constraint {
-        attribute: "zone".to_owned(),
-        rule: match is {
-            true => ConstraintRule::In(one_of(format!("z{zone}"))),
-            false => ConstraintRule::NotIn(one_of(format!("z{zone}"))),
-        },
-    });
-    let host = stated.host.map(|host| Constraint {
-        attribute: "hostname".to_owned(),
-        rule: ConstraintRule::In(one_of(format!("host{host}"))),
-    });
+    let zone = stated.zone.map(zone_constraint);
+    let host = stated.host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
     let group = DemandGroup {
         name: group_name(stated.name),
         generation: Generation(1),
@@ -432,6 +520,8 @@ struct Pair {
     claim_next: u64,
     uses: Vec<Use>,
     roles: BTreeMap<RoleName, RoleConfig>,
+    /// As said last.
+    conditions: BTreeMap<(FrameworkId, RoleName), OfferCondition>,
     seen: Seen,
 }
 
@@ -452,6 +542,8 @@ struct Seen {
     /// Of what is reserved.
     reserved: u64,
     reserved_tasks: u64,
+    /// To clients with a condition.
+    conditioned: u64,
     /// Classical offers that leave something to others.
     part_of_agent: u64,
     converted: u64,
@@ -514,11 +606,12 @@ impl Pair {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
                 self.tell(&Delta::AgentUsable { agent, usable: *usable });
             }
-            Op::Policy { excluded, scarce, need_only } => {
+            Op::Policy { held_percent, excluded, scarce, need_only } => {
                 let name = |at: usize| -> ResourceName {
                     ["gpus", "licences", "mem"][at].parse().expect("valid")
                 };
                 let policy = Policy {
+                    held_max_percent: *held_percent,
                     fair_excluded: excluded.map(name).into_iter().collect(),
                     scarce: scarce.map(name).into_iter().collect(),
                     scarce_for_need_only: *need_only,
@@ -605,6 +698,16 @@ impl Pair {
                 let Some(framework) = self.known(*framework) else { return Ok(()) };
                 let (role, suppressed) = (role(*index), *suppressed);
                 self.tell(&Delta::Suppressed { framework, role, suppressed });
+            }
+            Op::Condition { framework, role: index, any_of, minimum } => {
+                let Some(framework) = self.known(*framework) else { return Ok(()) };
+                let roles = &self.frameworks[&framework];
+                let Some(role) = roles.get(*index % roles.len().max(1)).cloned() else {
+                    return Ok(());
+                };
+                let condition = offer_condition(any_of, minimum);
+                self.conditions.insert((framework, role.clone()), condition.clone());
+                self.tell(&Delta::OfferCondition { framework, role, condition });
             }
             Op::Filter { framework, role: index, agent, refused, for_ms } => {
                 let known = self.known(*framework).zip(self.agent(*agent));
@@ -812,7 +915,11 @@ impl Pair {
         let is_part = decision.group.is_none() && scalars(&self.indexed.free(decision.agent)) > 0;
         self.seen.part_of_agent += u64::from(is_part);
         match &decision.group {
-            None => self.seen.classical += 1,
+            None => {
+                self.seen.classical += 1;
+                let key = (decision.framework, decision.role.clone());
+                self.seen.conditioned += u64::from(self.conditions.contains_key(&key));
+            }
             Some(name) => {
                 let stated = &self.stated[&decision.framework];
                 let is_spread = stated.iter().any(|group| group.name == *name && group.spread);
@@ -948,6 +1055,7 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.reserved_tasks += seen.reserved_tasks;
         sum.part_of_agent += seen.part_of_agent;
         sum.converted += seen.converted;
+        sum.conditioned += seen.conditioned;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
@@ -960,7 +1068,8 @@ fn the_sequences_reach_every_kind_of_decision() {
             && sum.beyond_limits > 3
             && sum.reserved > 50
             && sum.reserved_tasks > 20
-            && sum.converted > 50,
+            && sum.converted > 50
+            && sum.conditioned > 50,
         "{sum:?}"
     );
 }

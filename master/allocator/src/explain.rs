@@ -3,7 +3,7 @@
 
 mod role;
 
-use crate::agents::{Agent, HOSTNAME, is_worth_offering};
+use crate::agents::{Agent, HOSTNAME};
 use crate::amounts::{Amounts, Kind, Spans, spans_contain};
 use crate::demand::{Bucket, Group, Spec};
 use crate::headroom::KeptBack;
@@ -656,14 +656,38 @@ impl Allocator {
         left.retain(|(_, agent)| agent.usable);
         answer.step("active", left.len());
         let active = left.len();
-        left.retain(|(_, agent)| agent.is_worth_offering());
-        answer.step("cpus 0.01 or mem 32MiB free", left.len());
+        let condition = |client: &u32| self.clients[*client].condition;
+        left.retain(|(_, agent)| {
+            all.iter().any(|client| self.conditions.admits(condition(client), agent))
+        });
+        if all.iter().any(|client| self.conditions.has_rules(condition(client))) {
+            answer.step("wanted by the framework's offer conditions", left.len());
+        }
+        let wanted = left.len();
+        let has_own = all.iter().any(|client| self.conditions.has_own_minimum(condition(client)));
+        left.retain(|(_, agent)| {
+            all.iter().any(|client| {
+                let reserved = self.reserved_cut(*client, agent);
+                let owned = self.owned(&reserved);
+                let plain = |dimension| agent.free.get(dimension);
+                self.conditions.is_enough(condition(client), plain, &owned)
+                    || (!has_own && agent.is_worth_offering())
+            })
+        });
+        let enough = match has_own {
+            true => "as much free as the framework's minimum",
+            false => "cpus 0.01 or mem 32MiB free",
+        };
+        answer.step(enough, left.len());
         let with_room = left.len();
         let limits = |client: &u32| self.fair.limit_room(self.clients[*client].node, &[]);
         let within: Vec<u32> = all
             .iter()
             .copied()
-            .filter(|client| is_worth_offering(|dimension| limits(client).get(dimension)))
+            .filter(|client| {
+                let room = limits(client);
+                self.conditions.is_enough(condition(client), |d| room.get(d), &[])
+            })
             .collect();
         if within.is_empty() {
             left.clear();
@@ -671,7 +695,16 @@ impl Allocator {
         if self.fair.has_limits() {
             answer.step("within the limits of its roles", left.len());
         }
-        let clients = within.as_slice();
+        let under_cap: Vec<u32> =
+            within.iter().copied().filter(|client| self.has_cap_room(*client)).collect();
+        if let Some(percent) = self.policy.held_max_percent {
+            if under_cap.is_empty() {
+                left.clear();
+            }
+            let rule = format!("within {percent} % of the cluster held in offers not yet answered");
+            answer.step(rule, left.len());
+        }
+        let clients = under_cap.as_slice();
         left.retain(|(slot, _)| {
             let surplus = self.surplus_on(*slot);
             clients.iter().any(|client| {
@@ -701,12 +734,21 @@ impl Allocator {
         );
         let (reason, hint) = if active == 0 {
             ("no agent is active", "start or activate an agent")
+        } else if wanted == 0 {
+            let hint = "start an agent that its offer conditions admit, or have it relax them";
+            ("its offer conditions hold of no active agent", hint)
+        } else if with_room == 0 && has_own {
+            let hint = "it gets an offer when tasks or offers of others end, or asks for less";
+            ("no agent it wants has as much free as its minimum", hint)
         } else if with_room == 0 {
             let hint = "it gets an offer when tasks or offers of others end";
             ("nothing worth offering is free", hint)
         } else if within.is_empty() {
             let hint = "raise the limit with `proffer roles set`, or wait until tasks end";
             ("all its roles are at a limit", hint)
+        } else if under_cap.is_empty() {
+            let hint = "it gets more when it answers what it holds, or when that lapses";
+            ("it holds as much in unanswered offers as one framework may", hint)
         } else if not_kept == 0 {
             let hint = "beyond what others are owed everything is given by shares";
             ("what is free is kept for guarantees of others", hint)

@@ -16,6 +16,8 @@
 //! | [`limits`] | who waits for room under a limit, and offers cut to it |
 //! | [`agents`] | free and used on an agent, classes of agents |
 //! | [`kept`] | of it what is reserved, marked or a set |
+//! | [`cap`] | who waits to hold less in unanswered offers |
+//! | [`conditions`] | what frameworks without demand want to be offered |
 //! | [`filters`] | refusals |
 //! | [`demand`] | groups, and buckets of groups with one shape |
 //! | [`policy`] | what operators decide for the whole cluster |
@@ -34,7 +36,9 @@ mod amounts;
 mod apply;
 mod apply_agents;
 mod apply_frameworks;
+mod cap;
 mod claims;
+mod conditions;
 mod delta;
 mod demand;
 #[cfg(test)]

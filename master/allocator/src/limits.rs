@@ -1,6 +1,5 @@
 //! Limits: who waits for room under one, and classical offers that are cut to what a client may have.
 
-use crate::agents::is_worth_offering;
 use crate::amounts::{Amounts, Kind, SpanList};
 use crate::delta::LeaseId;
 use crate::demand::Waiting;
@@ -35,8 +34,12 @@ pub(crate) struct Cut {
 pub(crate) enum NoCut {
     /// Limits leave nothing worth an offer on any agent.
     AtLimit,
+    /// Its framework holds so much already that nothing worth an offer is left to it on any agent.
+    AtCap,
     /// What it may have here is a crumb.
     Crumb,
+    /// It does not want the agent, or all that is free there is not enough for it.
+    Unwanted,
 }
 
 impl AtLimit {
@@ -120,7 +123,8 @@ impl Allocator {
             }
             for client in clients {
                 let room = self.fair.limit_room(self.clients[client].node, &[]);
-                if is_worth_offering(|dimension| room.get(dimension)) {
+                let condition = self.clients[client].condition;
+                if self.conditions.is_enough(condition, |dimension| room.get(dimension), &[]) {
                     self.leave_limit(client);
                     self.settle_client(client);
                 }
@@ -163,7 +167,10 @@ impl Allocator {
 
     /// Whether what a client may have is always all that is free.
     pub(crate) fn gives_whole(&self) -> bool {
-        !self.fair.has_limits() && !self.fair.is_owing()
+        !self.fair.has_limits()
+            && !self.fair.is_owing()
+            && self.conditions.is_empty()
+            && self.policy.held_max_percent.is_none()
     }
 
     /// All that is free on an agent.
@@ -188,17 +195,25 @@ impl Allocator {
         surplus: Option<&Amounts>,
         owed: Option<&Guaranteed>,
     ) -> Result<Cut, NoCut> {
-        let node = self.clients[client].node;
+        let (node, condition) = (self.clients[client].node, self.clients[client].condition);
+        if !self.conditions.admits(condition, &self.agents[slot]) {
+            return Err(NoCut::Unwanted);
+        }
         let reserved = match owed {
             Some(_) => Vec::new(),
             None => self.reserved_cut(client, &self.agents[slot]),
         };
-        let room = self.fair.limit_room(node, &self.owned(&reserved));
-        if !is_worth_offering(|dimension| room.get(dimension))
+        let owned = self.owned(&reserved);
+        let room = self.fair.limit_room(node, &owned);
+        if !self.conditions.is_enough(condition, |dimension| room.get(dimension), &[])
             && !self.sees_reserved(&self.clients[client].role)
         {
             return Err(NoCut::AtLimit);
         }
+        if !self.has_cap_room(client) && !self.sees_reserved(&self.clients[client].role) {
+            return Err(NoCut::AtCap);
+        }
+        let cap = self.cap_room(self.clients[client].framework);
         let mut cut = self.whole(slot);
         let free = &self.agents[slot].free;
         let mut is_of_owed = false;
@@ -210,21 +225,25 @@ impl Allocator {
                 Some(owed) => owed.room.get(dimension),
                 None => surplus.map_or(u64::MAX, |surplus| surplus.get(dimension)),
             };
-            let given = value.min(most).min(room.get(dimension));
+            let given = value.min(most).min(room.get(dimension)).min(cap.get(dimension));
             is_of_owed |= given > 0 && owed.is_some_and(|owed| owed.is_named(dimension));
             cut.is_whole &= given == value;
             cut.plain.set(dimension, given);
         }
         cut.is_owed = owed.is_some();
-        let is_worth = is_worth_offering(|dimension| cut.plain.get(dimension));
+        let is_worth =
+            self.conditions.is_enough(condition, |dimension| cut.plain.get(dimension), &owned);
+        let is_all = cut.is_whole && self.agents[slot].reserved_free().is_empty();
+        let too_little = if is_all { NoCut::Unwanted } else { NoCut::Crumb };
         if owed.is_some() {
-            return if is_worth && is_of_owed { Ok(cut) } else { Err(NoCut::Crumb) };
+            return if is_worth && is_of_owed { Ok(cut) } else { Err(too_little) };
         }
-        if is_worth || reserved.iter().any(|entry| !entry.key.shared) {
+        let takes_any = !self.conditions.has_own_minimum(condition);
+        if is_worth || (takes_any && reserved.iter().any(|entry| !entry.key.shared)) {
             let entries = cut.sets.entries().iter().cloned().chain(reserved);
             cut.sets = Resources::from_entries(entries.collect()).expect("each stands there once");
             return Ok(cut);
         }
-        Err(NoCut::Crumb)
+        Err(too_little)
     }
 }

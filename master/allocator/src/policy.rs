@@ -17,6 +17,10 @@ pub struct Policy {
     /// Such agents are not used at all for tasks that need none, nor offered to frameworks that state no
     /// demand.
     pub scarce_for_need_only: bool,
+    /// Most that one framework holds in classical offers that it has not answered, in percent of what the
+    /// cluster has of each scalar; `None`: no bound. What is reserved does not count.
+    #[serde(default)]
+    pub held_max_percent: Option<u8>,
 }
 
 impl Default for Policy {
@@ -25,6 +29,7 @@ impl Default for Policy {
             fair_excluded: BTreeSet::new(),
             scarce: BTreeSet::from([ResourceName::Gpus]),
             scarce_for_need_only: false,
+            held_max_percent: None,
         }
     }
 }
@@ -40,6 +45,7 @@ impl Policy {
 impl Allocator {
     pub(crate) fn set_policy(&mut self, policy: &Policy) {
         self.policy = policy.clone();
+        self.cap_changed();
         let excluded = policy.fair_excluded.iter().map(|name| self.dimensions.scalar(name));
         self.fair.exclude(excluded.collect());
         for name in &policy.scarce {

@@ -10,8 +10,8 @@ use crate::policy::Policy;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, Attributes, Claim, ClaimId, FrameworkId, GroupName, Monotonic, ResourceName,
-    Resources, RoleName,
+    AgentId, Attributes, Claim, ClaimId, FrameworkId, GroupName, Monotonic, OfferConditions,
+    ResourceName, Resources, RoleName,
 };
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,7 @@ struct Framework {
     groups: Option<Vec<DemandGroup>>,
     roles: BTreeSet<RoleName>,
     suppressed: BTreeSet<RoleName>,
+    conditions: OfferConditions,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +131,7 @@ impl Reference {
             Delta::FrameworkAdded { framework, roles } => {
                 let entry = self.frameworks.entry(framework).or_default();
                 entry.suppressed.retain(|role| roles.contains(role));
+                entry.conditions.retain(|role, _| roles.contains(role));
                 entry.roles = roles;
             }
             Delta::FrameworkRemoved { framework } => {
@@ -151,6 +153,12 @@ impl Reference {
                     entry.suppressed.insert(role);
                 } else {
                     entry.suppressed.remove(&role);
+                }
+            }
+            Delta::OfferCondition { framework, role, condition } => {
+                let entry = self.frameworks.get_mut(&framework).expect("known");
+                if entry.roles.contains(&role) {
+                    entry.conditions.insert(role, condition);
                 }
             }
             Delta::Filtered { framework, role, agent, resources, until } => {
@@ -610,15 +618,14 @@ impl Reference {
         clients.sort_by(|a, b| self.fair_cmp(a, b));
         let mut agents: Vec<(&AgentId, &Agent)> = self.agents.iter().collect();
         agents.sort_by_key(|(_, agent)| agent.slot);
-        let is_worth = |id: &AgentId| {
-            let has_reserved = self.reserved_free(*id).iter().any(|entry| !entry.key.shared);
+        let may_offer = |id: &AgentId| {
             let kept = self.policy.scarce_for_need_only && self.wastes(*id, &Resources::new());
             let on_their_way =
                 |lease: &LeaseId| self.leases.get(lease).is_some_and(|l| l.agent == *id);
             let kept = kept || self.asked_back.iter().any(on_their_way);
-            !kept && (self.is_worth_offering(*id) || (self.agents[id].usable && has_reserved))
+            !kept && self.agents[id].usable
         };
-        agents.into_iter().filter(|(id, _)| is_worth(id)).find_map(|(id, _)| {
+        agents.into_iter().filter(|(id, _)| may_offer(id)).find_map(|(id, _)| {
             clients.iter().find_map(|client| {
                 let offered = self.cut(client, *id, owed)?;
                 let is_refused = self.filters.iter().any(|filter| {

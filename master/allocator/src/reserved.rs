@@ -218,16 +218,21 @@ impl Allocator {
         fits.min_by_key(|slot| (level(slot), *slot)).map(Placement::Reserved)
     }
 
-    /// Lets clients that are at a limit be looked at again: what is reserved for them may be given.
+    fn is_held_off(&self, client: u32) -> bool {
+        self.clients[client].is_at_limit || self.clients[client].is_at_cap
+    }
+
+    /// Lets clients that are at a limit or the cap be looked at again: what is reserved for them may be given.
     pub(crate) fn free_of_limits(&mut self, slot: u32) -> u64 {
         let nodes = self.agents[slot].idle_roles().filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
-        let held: Vec<u32> = clients.filter(|client| self.clients[*client].is_at_limit).collect();
+        let held: Vec<u32> = clients.filter(|client| self.is_held_off(*client)).collect();
         for client in &held {
             if self.clients[*client].is_at_limit {
                 self.leave_limit(*client);
-                self.settle_client(*client);
             }
+            self.leave_cap(*client);
+            self.settle_client(*client);
         }
         held.len() as u64
     }

@@ -36,7 +36,6 @@ impl SlotSet {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn contains(&self, slot: u32) -> bool {
         let (word, bit) = place(slot as usize);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)

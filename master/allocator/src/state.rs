@@ -2,7 +2,9 @@
 
 use crate::agents::{Agent, Classes};
 use crate::amounts::{Amounts, Dimensions, FIXED, SpanList};
+use crate::cap::AtCap;
 use crate::claims::ClaimEntry;
+use crate::conditions::Conditions;
 use crate::delta::LeaseId;
 use crate::demand::{Buckets, Group, Waiting};
 use crate::fair_tree::{FairTree, Queue};
@@ -49,6 +51,8 @@ pub struct Allocator {
     pub(crate) owed_pool: SlotSet,
     pub(crate) headroom: Headroom,
     pub(crate) at_limit: AtLimit,
+    pub(crate) at_cap: AtCap,
+    pub(crate) conditions: Conditions,
     /// Agents with something free that is reserved for a role.
     pub(crate) reserved_at: BTreeMap<RoleName, BTreeSet<u32>>,
     /// Groups that wait and whose role has something reserved for it, which is not enough or may not be
@@ -67,6 +71,8 @@ pub(crate) struct Framework {
     pub(crate) registered: bool,
     pub(crate) active: bool,
     pub(crate) states_demand: bool,
+    /// Scalars in its classical leases, but for what is reserved.
+    pub(crate) held: Amounts,
     /// By role; also roles it left while it holds something in them.
     pub(crate) clients: BTreeMap<RoleName, u32>,
     pub(crate) groups: BTreeMap<GroupName, u32>,
@@ -80,9 +86,13 @@ pub(crate) struct Client {
     pub(crate) node: u32,
     pub(crate) subscribed: bool,
     pub(crate) suppressed: bool,
+    /// What it wants to be offered, if it is choosy.
+    pub(crate) condition: Option<u32>,
     pub(crate) present: bool,
     /// Limits above leave it nothing worth a classical offer.
     pub(crate) is_at_limit: bool,
+    /// The cap on held offers leaves its framework nothing worth another.
+    pub(crate) is_at_cap: bool,
     /// Whether it refused anything since its refusals were last voided.
     pub(crate) has_refused: bool,
     /// Leases, claims and agents with tasks that hold it in the tables.
@@ -134,6 +144,8 @@ impl Default for Allocator {
             owed_pool: SlotSet::default(),
             headroom: Headroom::default(),
             at_limit: AtLimit::default(),
+            at_cap: AtCap::default(),
+            conditions: Conditions::default(),
             reserved_at: BTreeMap::new(),
             near_reserved: BTreeSet::new(),
             lowered: BTreeSet::new(),
@@ -156,11 +168,7 @@ impl Allocator {
         let agent = &self.agents[slot];
         let bit = if agent.usable { Classes::bit(agent.class) } else { 0 };
         self.fit.set(slot, &agent.free, bit);
-        if agent.is_worth_offering() {
-            self.worth.insert(slot);
-        } else {
-            self.worth.remove(slot);
-        }
+        self.weigh(slot);
         if self.fair.has_guarantees() {
             self.count_headroom(slot);
         }
@@ -179,7 +187,7 @@ impl Allocator {
     }
 
     pub(crate) fn pool_agent(&mut self, slot: u32) {
-        if self.agents[slot].is_worth_offering() {
+        if self.may_offer(&self.agents[slot]) {
             self.pool.insert(slot);
             self.owed_pool.insert(slot);
         }
@@ -203,8 +211,10 @@ impl Allocator {
             node: 0,
             subscribed: false,
             suppressed: false,
+            condition: None,
             present: false,
             is_at_limit: false,
+            is_at_cap: false,
             has_refused: false,
             holds: 0,
             groups: BTreeSet::new(),
@@ -235,7 +245,7 @@ impl Allocator {
         let framework = self.frameworks.get(&entry.framework);
         let is = entry.subscribed && !entry.suppressed && framework.is_some_and(|f| f.active);
         let takes_classical = is && framework.is_some_and(|f| !f.states_demand);
-        let is_at_limit = entry.is_at_limit;
+        let (is_at_limit, is_at_cap) = (entry.is_at_limit, entry.is_at_cap);
         if was != is {
             self.clients[client].present = is;
             self.fair.set_present(node, is);
@@ -243,7 +253,10 @@ impl Allocator {
         if is_at_limit && !takes_classical {
             self.leave_limit(client);
         }
-        let queued = takes_classical && !is_at_limit;
+        if is_at_cap && !takes_classical {
+            self.leave_cap(client);
+        }
+        let queued = takes_classical && !is_at_limit && !is_at_cap;
         if queued && !self.fair.is_queued(node, Queue::Classical) {
             self.pool_all();
         }

@@ -83,6 +83,7 @@ impl Allocator {
                 continue;
             }
             progress.steps += self.wake_under_limits() + self.wake_for_headroom();
+            progress.steps += self.wake_under_cap();
             match self.next(&mut progress) {
                 Next::Task { group, slot, cut } => {
                     self.decide_task(&mut progress, group, slot, *cut);
@@ -104,6 +105,7 @@ impl Allocator {
     fn has_work(&self, now: Monotonic) -> bool {
         !self.dirty.is_empty()
             || self.fair.has_news()
+            || self.at_cap.has_news()
             || self.headroom.has_grown(&self.fair)
             || self.refused.first_end().is_some_and(|until| until <= now)
             || self.complete_claim(now).is_some()
@@ -332,7 +334,7 @@ impl Allocator {
     fn first_willing(&mut self, slot: u32, is_owed: bool, steps: &mut u64) -> Option<(u32, Cut)> {
         self.agents.get_mut(slot)?.filters.drop_void(&mut self.refused, slot);
         let agent = &self.agents[slot];
-        if !agent.is_worth_offering() || self.is_kept_for_need(agent) || self.is_asked_back(slot) {
+        if !self.may_offer(agent) || self.is_kept_for_need(agent) || self.is_asked_back(slot) {
             return None;
         }
         let has_reserved = !agent.reserved_free().is_empty();
@@ -348,7 +350,8 @@ impl Allocator {
             return Some((client?, self.whole(slot)));
         }
         let surplus = self.surplus_on(slot);
-        let (mut found, mut at_limit, mut is_cut_short) = (None, Vec::new(), false);
+        let (mut found, mut is_cut_short) = (None, false);
+        let (mut at_limit, mut at_cap) = (Vec::new(), Vec::new());
         let mut accept = |client: u32| {
             *steps += 1;
             if refusing.has(client, &self.marks) {
@@ -361,7 +364,9 @@ impl Allocator {
                 }
                 // It might take more.
                 Ok(_) | Err(NoCut::Crumb) => is_cut_short = true,
+                Err(NoCut::Unwanted) => {}
                 Err(NoCut::AtLimit) => at_limit.push(client),
+                Err(NoCut::AtCap) => at_cap.push(client),
             }
             found.is_some()
         };
@@ -374,8 +379,12 @@ impl Allocator {
             self.headroom.keep(&self.fair);
         }
         self.at_limit.is_cut_short |= is_cut_short;
+        self.at_cap.is_cut_short |= is_cut_short && self.policy.held_max_percent.is_some();
         for client in at_limit {
             self.enter_limit(client);
+        }
+        for client in at_cap {
+            self.enter_cap(client);
         }
         found
     }

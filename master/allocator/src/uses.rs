@@ -174,6 +174,7 @@ impl Allocator {
                 self.agents[slot].leases.push(id);
                 if group.is_none() {
                     self.classical.insert((slot, id));
+                    self.hold(self.clients[client].framework, &lease.plain);
                 }
                 self.leases.insert(id, lease);
             }
@@ -311,6 +312,9 @@ impl Allocator {
         self.fair.discharge(self.clients[lease.client].node, &charge);
         self.show(lease.slot);
         self.gained(lease.slot);
+        if lease.group.is_none() {
+            self.unhold(self.clients[lease.client].framework, &lease.plain);
+        }
         if let Some(group) = lease.group {
             self.groups[group].leased -= lease.count;
             self.count_out(group, lease.slot, lease.count);

@@ -478,6 +478,7 @@ fn set(cluster: &mut Cluster, excluded: &[&str], need_only: bool) {
         fair_excluded: names(excluded),
         scarce: names(&["gpus"]),
         scarce_for_need_only: need_only,
+        ..proffer_allocator::Policy::default()
     };
     cluster.tell(&Delta::PolicySet { policy });
 }

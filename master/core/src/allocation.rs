@@ -380,6 +380,7 @@ fn agent_of(delta: &Delta) -> Option<AgentId> {
         | Delta::FrameworkRemoved { .. }
         | Delta::FrameworkActive { .. }
         | Delta::Demand { .. }
+        | Delta::OfferCondition { .. }
         | Delta::Suppressed { .. }
         | Delta::FiltersCleared { .. }
         | Delta::OutOfReach { .. }

@@ -22,6 +22,7 @@ mod lead;
 mod maintenance;
 mod mark_agent_gone;
 mod occupancy;
+mod offer_conditions;
 mod operator;
 mod preempt;
 mod recover;

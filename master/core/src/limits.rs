@@ -22,6 +22,9 @@ pub const OUTBOX_EVENTS_MAX: usize = 4096;
 /// Waiting events from which on a framework gets no new offers (K15).
 pub const OUTBOX_OFFERS_STOP: usize = 512;
 
+/// Groups of a demand in one event that says that their time is over.
+pub const EXPIRED_PER_EVENT_MAX: usize = 256;
+
 /// Tasks in one page of a snapshot.
 pub const SNAPSHOT_PAGE_TASKS: usize = 64;
 

@@ -7,7 +7,7 @@ use proffer_types::attributes::{Attribute, Attributes, Constraint, ConstraintRul
 use proffer_types::resources::{
     Quantity, Ranges, Reservation, Resource, ResourceKey, ResourceName, Resources, Volume,
 };
-use proffer_types::{Quantities, Refusal, RoleName};
+use proffer_types::{Pattern, Quantities, Refusal, RefusalCode, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A set of resources as it travels.
@@ -242,6 +242,25 @@ fn attribute_from_pb(value: pb::attribute_value::Value) -> Result<Attribute, Ref
     })
 }
 
+/// Checks how many different patterns a call holds, before any of them is compiled.
+pub(super) fn check_patterns<'a>(
+    constraints: impl Iterator<Item = &'a pb::Constraint>,
+    field: &str,
+) -> Result<(), Refusal> {
+    use pb::constraint::Rule;
+    let mut distinct = BTreeSet::new();
+    for constraint in constraints {
+        if let Some(Rule::Matches(text) | Rule::NotMatches(text)) = &constraint.rule {
+            distinct.insert(text.as_str());
+        }
+        if distinct.len() > Pattern::DISTINCT_MAX {
+            let message = format!("hold more than {} different patterns", Pattern::DISTINCT_MAX);
+            return Err(Refusal::new(RefusalCode::BudgetExceeded, field, message));
+        }
+    }
+    Ok(())
+}
+
 impl From<Constraint> for pb::Constraint {
     fn from(constraint: Constraint) -> Self {
         use pb::constraint::Rule;
@@ -252,6 +271,8 @@ impl From<Constraint> for pb::Constraint {
                 ConstraintRule::Absent => Rule::Absent(pb::Unit {}),
                 ConstraintRule::In(words) => Rule::AnyOf(set_to_pb(words)),
                 ConstraintRule::NotIn(words) => Rule::NoneOf(set_to_pb(words)),
+                ConstraintRule::Matches(pattern) => Rule::Matches(pattern.into()),
+                ConstraintRule::NotMatches(pattern) => Rule::NotMatches(pattern.into()),
             }),
         }
     }
@@ -270,6 +291,10 @@ impl TryFrom<pb::Constraint> for Constraint {
                 Some(Rule::Absent(_)) => ConstraintRule::Absent,
                 Some(Rule::AnyOf(words)) => ConstraintRule::In(set_from_pb(words, "any_of")?),
                 Some(Rule::NoneOf(words)) => ConstraintRule::NotIn(set_from_pb(words, "none_of")?),
+                Some(Rule::Matches(text)) => ConstraintRule::Matches(name(&text, "matches")?),
+                Some(Rule::NotMatches(text)) => {
+                    ConstraintRule::NotMatches(name(&text, "not_matches")?)
+                }
                 None => return Err(invalid("rule", "is not set or not known to this version")),
             },
         })

@@ -6,18 +6,21 @@ use super::field::{
     part, required,
 };
 use super::hold::reclaim_from_text;
-use super::resources::{attributes_from_pb, attributes_to_pb, resources_from_pb, resources_to_pb};
+use super::offer_condition::{conditions_from_pb, conditions_to_pb};
+use super::resources::{
+    attributes_from_pb, attributes_to_pb, check_patterns, resources_from_pb, resources_to_pb,
+};
 use super::types::digest_from_pb;
 use crate::pb;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
 use proffer_types::state_store::StateAnswer;
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, InverseOfferId,
-    LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
+    AgentId, AgentVersion, DurationMs, FrameworkEpoch, FrameworkId, Generation, Incarnation,
+    InverseOfferId, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, WallTime,
 };
 
 impl From<SchedulerUp> for pb::SchedulerUp {
@@ -101,6 +104,7 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::Acknowledge(_)) => "acknowledge",
         Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
         Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
+        Some(Kind::OfferConditions(_)) => "offer_conditions",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -125,11 +129,18 @@ impl From<Call> for pb::Call {
             offers.into_iter().map(pb::InverseOfferId::from).collect()
         };
         let kind = match call {
-            Call::Subscribe { info, replica, take_over } => Kind::Subscribe(call::Subscribe {
-                info: Some(info.into()),
-                replica: replica.into(),
-                take_over,
-            }),
+            Call::Subscribe { info, replica, take_over, conditions } => {
+                Kind::Subscribe(call::Subscribe {
+                    info: Some(info.into()),
+                    replica: replica.into(),
+                    take_over,
+                    conditions: conditions_to_pb(conditions),
+                })
+            }
+            Call::OfferConditions { conditions } => {
+                let conditions = conditions_to_pb(conditions);
+                Kind::OfferConditions(call::OfferConditions { conditions })
+            }
             Call::Demand { groups } => Kind::Demand(call::Demand {
                 groups: groups.into_iter().map(pb::DemandGroup::from).collect(),
             }),
@@ -200,8 +211,13 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
             info: part(call.info, "info")?,
             replica: name(&call.replica, "replica")?,
             take_over: call.take_over,
+            conditions: conditions_from_pb(call.conditions)?,
         },
+        Kind::OfferConditions(call) => {
+            Call::OfferConditions { conditions: conditions_from_pb(call.conditions)? }
+        }
         Kind::Demand(call) => {
+            check_patterns(call.groups.iter().flat_map(|group| &group.constraints), "groups")?;
             Call::Demand { groups: list(call.groups, "groups", DemandGroup::GROUPS_MAX)? }
         }
         Kind::Template(call) => Call::Template {
@@ -544,6 +560,15 @@ impl From<Event> for pb::Event {
                 offers: offers.into_iter().map(pb::OfferId::from).collect(),
                 reason,
             }),
+            Event::DemandExpired { groups } => {
+                let group = |group: ExpiredGroup| event::ExpiredGroup {
+                    name: group.name.into(),
+                    generation: group.generation.0,
+                    unmet: group.unmet,
+                };
+                let groups = groups.into_iter().map(group).collect();
+                Kind::DemandExpired(event::DemandExpired { groups })
+            }
             Event::Hold(news) => Kind::Hold(news.into()),
             Event::Accepted { accept, refusal, holds } => Kind::Accepted(event::Accepted {
                 accept,
@@ -572,6 +597,17 @@ impl From<Event> for pb::Event {
             Event::Heartbeat => Kind::Heartbeat(event::Heartbeat {}),
         };
         Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<pb::event::ExpiredGroup> for ExpiredGroup {
+    type Error = Refusal;
+    fn try_from(group: pb::event::ExpiredGroup) -> Result<Self, Refusal> {
+        Ok(Self {
+            name: name(&group.name, "name")?,
+            generation: Generation(group.generation),
+            unmet: group.unmet,
+        })
     }
 }
 
@@ -609,6 +645,10 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             offers: offer_ids(event.offers).map_err(below("rescinded"))?,
             reason: event.reason,
         },
+        Kind::DemandExpired(event) => {
+            let groups = list(event.groups, "groups", DemandGroup::GROUPS_MAX);
+            Event::DemandExpired { groups: groups.map_err(below("demand_expired"))? }
+        }
         Kind::Hold(news) => Event::Hold(news.try_into().map_err(|r: Refusal| r.within("hold"))?),
         Kind::Accepted(event) => Event::Accepted {
             accept: event.accept,

@@ -244,6 +244,46 @@ fn too_long_lists_are_refused_by_name() {
     assert!(matches!(refused.answer(), Event::State { request: 4, .. }));
 }
 
+fn refused_call(kind: pb::call::Kind) -> Refusal {
+    let frame = pb::SchedulerUp { epoch: 0, calls: vec![pb::Call { kind: Some(kind) }] };
+    let (_, calls) = calls_from_pb(frame).expect("one call");
+    calls.into_iter().next().expect("one").expect_err("malformed").refusal
+}
+
+fn matching(pattern: String) -> pb::Constraint {
+    let rule = Some(pb::constraint::Rule::Matches(pattern));
+    pb::Constraint { attribute: "rack".to_owned(), rule }
+}
+
+fn demand_of(constraints: Vec<pb::Constraint>) -> pb::call::Kind {
+    let group = pb::DemandGroup {
+        name: "g".to_owned(),
+        role: "*".to_owned(),
+        gang_size: 1,
+        constraints,
+        ..Default::default()
+    };
+    pb::call::Kind::Demand(pb::call::Demand { groups: vec![group] })
+}
+
+#[test]
+fn i15_patterns_that_cost_too_much_are_refused_by_name() {
+    for (pattern, code) in [
+        ("(", RefusalCode::InvalidArgument),
+        ("a{0,99999}", RefusalCode::BudgetExceeded),
+        ("", RefusalCode::InvalidArgument),
+    ] {
+        let constraints = vec![matching("a".to_owned()), matching(pattern.to_owned())];
+        let refusal = refused_call(demand_of(constraints));
+        assert_eq!(refusal.field, "calls[0].demand.groups[0].constraints[1].matches");
+        assert_eq!(refusal.code, code, "{pattern}");
+    }
+    let many = (0..65).map(|number| matching(format!("rack-{number}"))).collect();
+    let refusal = refused_call(demand_of(many));
+    assert_eq!(refusal.field, "calls[0].demand.groups");
+    assert_eq!(refusal.code, RefusalCode::BudgetExceeded);
+}
+
 /// A frame within its limit of bytes that would take 200 times as many in memory (I15).
 #[test]
 fn a_frame_of_too_many_parts_is_refused_before_it_is_decoded() {

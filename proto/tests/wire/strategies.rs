@@ -3,7 +3,7 @@
 
 use proffer_types::agent::*;
 use proffer_types::attributes::*;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::hold::*;
@@ -197,12 +197,18 @@ fn attributes() -> BoxedStrategy<Attributes> {
     btree_map(text(), value, 0..4).boxed()
 }
 
+fn pattern() -> impl Strategy<Value = Pattern> {
+    "[a-z]{1,5}[*+?]?".prop_map(|text| Pattern::new(&text).expect("is valid"))
+}
+
 fn constraint() -> impl Strategy<Value = Constraint> {
     let rule = prop_oneof![
         Just(ConstraintRule::Exists),
         Just(ConstraintRule::Absent),
         words().prop_map(ConstraintRule::In),
         words().prop_map(ConstraintRule::NotIn),
+        pattern().prop_map(ConstraintRule::Matches),
+        pattern().prop_map(ConstraintRule::NotMatches),
     ];
     (text(), rule).prop_map(|(attribute, rule)| Constraint { attribute, rule })
 }
@@ -597,11 +603,33 @@ fn window_row() -> impl Strategy<Value = WindowRow> {
     )
 }
 
+fn conditions() -> BoxedStrategy<OfferConditions> {
+    let any_of = vec(vec(constraint(), 0..3), 0..3);
+    let least = btree_map(select(vec!["cpus", "gpus"]), number(), 0..3).prop_map(|amounts| {
+        let mut least = Quantities::new();
+        for (name, value) in amounts {
+            least.insert(name.parse().expect("a name"), value);
+        }
+        least
+    });
+    let minimum = vec(least, 0..3);
+    let condition =
+        (any_of, minimum).prop_map(|(any_of, minimum)| OfferCondition { any_of, minimum });
+    btree_map(role(), condition, 0..3).boxed()
+}
+
 fn call() -> BoxedStrategy<Call> {
     let except = btree_set(number(), 0..4);
     prop_oneof![
-        (framework_info(), named(), any::<bool>())
-            .prop_map(|(info, replica, take_over)| Call::Subscribe { info, replica, take_over }),
+        (framework_info(), named(), any::<bool>(), conditions()).prop_map(
+            |(info, replica, take_over, conditions)| Call::Subscribe {
+                info,
+                replica,
+                take_over,
+                conditions
+            }
+        ),
+        conditions().prop_map(|conditions| Call::OfferConditions { conditions }),
         vec(demand_group(), 0..3).prop_map(|groups| Call::Demand { groups }),
         (digest(), pod_template())
             .prop_map(|(digest, template)| Call::Template { digest, template }),
@@ -703,6 +731,14 @@ fn event() -> BoxedStrategy<Event> {
         (agent_id(), hold(), option::of(hold_state()), text()).prop_map(
             |(agent, hold, state, message)| Event::Hold(HoldNews { agent, hold, state, message })
         ),
+        vec((named(), number(), any::<u32>()), 0..3).prop_map(|groups| {
+            let group = |(name, generation, unmet)| ExpiredGroup {
+                name,
+                generation: Generation(generation),
+                unmet,
+            };
+            Event::DemandExpired { groups: groups.into_iter().map(group).collect() }
+        }),
         vec(inverse_offer(), 0..3).prop_map(|offers| Event::InverseOffers { offers }),
         (vec(inverse_offer_id(), 0..3), text())
             .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),

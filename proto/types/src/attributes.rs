@@ -1,5 +1,6 @@
 //! What an agent says of itself beyond resources, and the constraints a framework puts on it.
 
+use crate::pattern::Pattern;
 use crate::refusal::{Refusal, RefusalCode};
 use crate::resources::Ranges;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,10 @@ pub enum ConstraintRule {
     In(BTreeSet<String>),
     /// Its text is none of these, or it is absent.
     NotIn(BTreeSet<String>),
+    /// All of its text matches.
+    Matches(Pattern),
+    /// Its text does not match, or it is absent.
+    NotMatches(Pattern),
 }
 
 /// A rule on one attribute. All constraints of a group must hold.
@@ -60,6 +65,20 @@ impl Constraint {
             ConstraintRule::Absent => value.is_none(),
             ConstraintRule::In(allowed) => text.is_some_and(|text| allowed.contains(text)),
             ConstraintRule::NotIn(barred) => !text.is_some_and(|text| barred.contains(text)),
+            ConstraintRule::Matches(pattern) => text.is_some_and(|text| pattern.matches(text)),
+            ConstraintRule::NotMatches(pattern) => !text.is_some_and(|text| pattern.matches(text)),
+        }
+    }
+
+    /// Its pattern, if it has one.
+    #[must_use]
+    pub fn pattern(&self) -> Option<&Pattern> {
+        match &self.rule {
+            ConstraintRule::Matches(pattern) | ConstraintRule::NotMatches(pattern) => Some(pattern),
+            ConstraintRule::Exists
+            | ConstraintRule::Absent
+            | ConstraintRule::In(_)
+            | ConstraintRule::NotIn(_) => None,
         }
     }
 
@@ -72,6 +91,10 @@ impl Constraint {
             ConstraintRule::Absent => format!("{} absent", self.attribute),
             ConstraintRule::In(words) => format!("{} in ({})", self.attribute, list(words)),
             ConstraintRule::NotIn(words) => format!("{} not in ({})", self.attribute, list(words)),
+            ConstraintRule::Matches(pattern) => format!("{} matches {pattern}", self.attribute),
+            ConstraintRule::NotMatches(pattern) => {
+                format!("{} does not match {pattern}", self.attribute)
+            }
         }
     }
 }
@@ -124,5 +147,10 @@ mod tests {
         assert!(!constraint("disks", ConstraintRule::In(words(&["ssd"]))).holds(&attributes));
         assert!(constraint("disks", ConstraintRule::Exists).holds(&attributes));
         assert!(constraint("rack", ConstraintRule::Absent).holds(&attributes));
+        let pattern = || Pattern::new("[ab]").expect("valid");
+        assert!(constraint("zone", ConstraintRule::Matches(pattern())).holds(&attributes));
+        assert!(!constraint("zone", ConstraintRule::NotMatches(pattern())).holds(&attributes));
+        assert!(!constraint("disks", ConstraintRule::Matches(pattern())).holds(&attributes));
+        assert!(constraint("rack", ConstraintRule::NotMatches(pattern())).holds(&attributes));
     }
 }

@@ -40,9 +40,21 @@ pub struct DemandGroup {
     pub spread: bool,
     /// Start only when this many fit at once (K3); 1 is no gang. Later versions accept more.
     pub gang_size: u32,
-    /// Give up after this long; `None`: wait for ever. Later versions accept one.
+    /// Give up this long after it was said: the group ends, and what it has stays. Each statement says
+    /// what is left of it. `None`: wait for ever.
     #[serde(default)]
     pub deadline: Option<DurationMs>,
+}
+
+/// A group whose deadline has passed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExpiredGroup {
+    /// Which.
+    pub name: GroupName,
+    /// As it was said last.
+    pub generation: Generation,
+    /// How many of its tasks had no place.
+    pub unmet: u32,
 }
 
 impl DemandGroup {
@@ -74,12 +86,8 @@ impl DemandGroup {
         if self.gang_size > 1 {
             return refuse(RefusalCode::NotSupported, "gang_size", "gangs are not supported yet");
         }
-        if self.deadline.is_some() {
-            return refuse(
-                RefusalCode::NotSupported,
-                "deadline",
-                "deadlines are not supported yet",
-            );
+        if self.deadline == Some(DurationMs(0)) {
+            return refuse(RefusalCode::InvalidArgument, "deadline", "is zero");
         }
         if self.per_agent_max == Some(0) {
             return refuse(

@@ -8,12 +8,14 @@
 //! | [`resources`] | a set of resources and its total arithmetic |
 //! | [`quantities`] | amounts by name: guarantees and limits |
 //! | [`attributes`] | what an agent says of itself, and constraints on it |
+//! | [`pattern`] | regular expressions of bounded cost |
 //! | [`refusal`] | every "no", with a stable code |
 //! | [`task`] | states, the table of legal moves, statuses |
 //! | [`template`] | what runs: pod template, checks, kill policy, launch |
 //! | [`demand`] | what a framework wants |
 //! | [`hold`] | reservations and volumes as objects |
 //! | [`offer`] | leases and the operations that use them |
+//! | [`offer_condition`] | what a framework wants to be offered |
 //! | [`rights`] | verbs on kinds of objects, which a principal may or may not |
 //! | [`role`] | weight, guarantee, limit |
 //! | [`scheduler`] | framework ↔ master |
@@ -40,7 +42,9 @@ pub mod ids;
 pub mod inverse_offer;
 pub mod maintenance;
 pub mod offer;
+pub mod offer_condition;
 pub mod operator;
+pub mod pattern;
 pub mod quantities;
 pub mod refusal;
 pub mod resources;
@@ -59,6 +63,8 @@ pub use claim::{Claim, ClaimMark};
 pub use cursor::Cursor;
 pub use hold::{Hold, HoldId, HoldKey};
 pub use ids::*;
+pub use offer_condition::{OfferCondition, OfferConditions};
+pub use pattern::Pattern;
 pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Quantity, Ranges, ResourceName, Resources};

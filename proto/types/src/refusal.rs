@@ -54,6 +54,8 @@ codes! {
     ResourcesStale = "resources_stale",
     /// The launch token was used or belongs to another session.
     TokenReused = "token_reused",
+    /// There was no place for it in the time that was given.
+    Expired = "expired",
     /// The template was never sent on this stream.
     UnknownTemplate = "unknown_template",
     /// The object exists but was removed for good.

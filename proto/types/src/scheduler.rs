@@ -2,7 +2,7 @@
 //! a list, the framework epoch and the master epoch (K16).
 
 use crate::cursor::Cursor;
-use crate::demand::DemandGroup;
+use crate::demand::{DemandGroup, ExpiredGroup};
 use crate::hold::{HoldId, HoldNews};
 use crate::ids::{
     AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, InverseOfferId,
@@ -10,6 +10,7 @@ use crate::ids::{
 };
 use crate::inverse_offer::InverseOffer;
 use crate::offer::{Accept, Offer};
+use crate::offer_condition::OfferConditions;
 use crate::refusal::Refusal;
 use crate::state_store::{StateAnswer, StateCall};
 use crate::task::TaskStatus;
@@ -81,6 +82,14 @@ pub enum Call {
         replica: ReplicaId,
         /// Take over although another replica is active and connected.
         take_over: bool,
+        /// What it wants to be offered while it states no demand.
+        conditions: OfferConditions,
+    },
+    /// What it wants to be offered from now on while it states no demand, in place of what was said
+    /// before. Offers that are held stay.
+    OfferConditions {
+        /// By role.
+        conditions: OfferConditions,
     },
     /// The whole of what it wants; groups that are not named end (K10).
     Demand {
@@ -271,6 +280,11 @@ pub enum Event {
         /// Why: `expired`, `agent_changed`, `agent_lost`, `demand_changed`, `limit_lowered`,
         /// `operator`.
         reason: String,
+    },
+    /// Groups that ended because their deadline has passed. Their leases and tasks stay.
+    DemandExpired {
+        /// They.
+        groups: Vec<ExpiredGroup>,
     },
     /// Tasks that it is asked to give up. All that stand are said at each subscription, before the
     /// snapshot.

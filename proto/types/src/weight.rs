@@ -170,6 +170,10 @@ impl Weight for Event {
                 Self::Rescinded { offers, reason } => {
                     text(reason) + offers.len() * (PART + 2 * NUMBER)
                 }
+                Self::DemandExpired { groups } => {
+                    let names = groups.iter().map(|group| text(group.name.as_str()));
+                    names.sum::<usize>() + groups.len() * (PART + 2 * NUMBER)
+                }
                 Self::Accepted { refusal, holds, .. } => {
                     let ids: usize = holds.iter().map(|id| text(&id.to_string())).sum();
                     ids + refusal.as_ref().map_or(0, Weight::weight)

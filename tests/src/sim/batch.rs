@@ -9,8 +9,9 @@ use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    DurationMs, FrameworkName, Now, OfferId, PrincipalName, ResourceName, Resources, RoleName,
-    TaskName, TaskState,
+    Constraint, ConstraintRule, DurationMs, FrameworkName, Monotonic, Now, OfferCondition,
+    OfferConditions, OfferId, Pattern, PrincipalName, ResourceName, Resources, RoleName, TaskName,
+    TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +78,18 @@ pub struct Batch {
     done: BTreeSet<TaskName>,
     tickets: u64,
     active: bool,
+    /// Until when one that takes classical offers wants only some of them.
+    choosy_until: Option<Monotonic>,
+}
+
+/// For how long a framework is choosy after it was asked for more.
+const CHOOSY_FOR: DurationMs = DurationMs(5_000);
+/// When some of its tasks are given up and asked for anew.
+const DEADLINE: DurationMs = DurationMs(6_000);
+
+fn zone(rule: fn(Pattern) -> ConstraintRule, pattern: &str) -> Constraint {
+    let pattern = Pattern::new(pattern).expect("a valid pattern");
+    Constraint { attribute: "zone".to_owned(), rule: rule(pattern) }
 }
 
 const WANTED: &str = "wanted";
@@ -97,6 +110,7 @@ impl Batch {
             done: BTreeSet::new(),
             tickets: 0,
             active: false,
+            choosy_until: None,
         }
     }
 
@@ -123,9 +137,37 @@ impl Batch {
     }
 
     fn request(&self, name: TaskName) -> TaskRequest {
-        TaskRequest::new(name, self.template.clone(), self.role.clone(), self.needs.clone())
-            .priority(self.priority)
-            .min_available(self.min_available)
+        let number: u32 = name.as_str()[2..].parse().unwrap_or(0);
+        let request =
+            TaskRequest::new(name, self.template.clone(), self.role.clone(), self.needs.clone())
+                .priority(self.priority)
+                .min_available(self.min_available);
+        match number % 5 {
+            0 => request.deadline(DEADLINE),
+            1 => request.constraint(zone(ConstraintRule::Matches, "z[0-9]")),
+            2 => request.constraint(zone(ConstraintRule::NotMatches, "[a-y].*")),
+            _ => request,
+        }
+    }
+
+    /// Only one zone, and no small rests.
+    fn choosy(&self) -> OfferConditions {
+        let of_zone = format!("z{}", self.wanted % 2);
+        let condition = OfferCondition {
+            any_of: vec![vec![zone(ConstraintRule::Matches, &of_zone)]],
+            minimum: vec!["cpus:0.5;mem:64MiB".parse().expect("valid amounts")],
+        };
+        OfferConditions::from([(self.role.clone(), condition)])
+    }
+
+    /// For a while it wants only some offers; then it takes what there is.
+    fn be_choosy(&mut self, is_choosy: bool, ctx: &mut Context) {
+        if self.style == Style::Demand {
+            return;
+        }
+        let wanted = if is_choosy { self.choosy() } else { OfferConditions::new() };
+        ctx.want_offers(wanted).expect("they make sense");
+        self.choosy_until = is_choosy.then(|| ctx.now().monotonic.after(CHOOSY_FOR));
     }
 
     /// Tasks that are neither done nor on their way.
@@ -298,9 +340,21 @@ impl Framework for Batch {
         self.style != Style::Demand
     }
 
+    fn offer_conditions(&self) -> OfferConditions {
+        if self.style == Style::Demand { OfferConditions::new() } else { self.choosy() }
+    }
+
+    fn next_deadline(&self) -> Option<Monotonic> {
+        self.choosy_until
+    }
+
     fn handle(&mut self, event: FrameworkEvent<Order>, _now: Now, ctx: &mut Context) {
         match event {
-            FrameworkEvent::Active { .. } => self.restore(ctx),
+            FrameworkEvent::Active { .. } => {
+                self.restore(ctx);
+                self.be_choosy(true, ctx);
+            }
+            FrameworkEvent::Timer => self.be_choosy(false, ctx),
             FrameworkEvent::Task { task, .. } => {
                 if task.state() == TaskState::Finished && self.done.insert(task.name().clone()) {
                     let key = format!("done/{}", task.name());
@@ -313,6 +367,7 @@ impl Framework for Batch {
                 let value = self.wanted.to_string().into_bytes();
                 self.keep(ctx, WANTED.to_owned(), value);
                 if self.style != Style::Demand {
+                    self.be_choosy(true, ctx);
                     ctx.revive(BTreeSet::new());
                 }
                 self.fill(ctx);
@@ -344,8 +399,7 @@ impl Framework for Batch {
             | FrameworkEvent::Rescinded { .. }
             | FrameworkEvent::Hold(_)
             | FrameworkEvent::InverseOffersRescinded { .. }
-            | FrameworkEvent::AcceptAnswered { .. }
-            | FrameworkEvent::Timer => {}
+            | FrameworkEvent::AcceptAnswered { .. } => {}
         }
     }
 }

@@ -24,6 +24,7 @@ mod i15;
 mod i16;
 mod i17;
 mod i2;
+mod i21;
 mod i3;
 mod i4;
 mod i5;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i15::Bounded>::default(),
         Box::<i16::Convergence>::default(),
         Box::<i17::Observable>::default(),
+        Box::<i21::Wanted>::default(),
         Box::<k1::Launch>::default(),
         Box::<k2::CompleteSnapshots>::default(),
         Box::<k2_endpoints::CompleteEndpoints>::default(),

@@ -90,6 +90,8 @@ pub enum Planted {
     ForgottenDrain,
     /// The master never hears which limits operators set.
     ForgottenLimit,
+    /// The master never hears what frameworks want to be offered.
+    ForgottenCondition,
     /// The master hears that a drain is to ask nobody.
     ImpatientDrain,
     /// The list hides that a maintenance window has begun.
@@ -133,6 +135,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::SkippedChange, "I17"),
     (Planted::LastingRow, "I17"),
     (Planted::OutsideChance, "I20"),
+    (Planted::ForgottenCondition, "I21"),
     (Planted::FalseDropped, "K1"),
     (Planted::ForgottenOccupancy, "K2"),
     (Planted::ShortSnapshot, "K2"),
@@ -230,6 +233,12 @@ impl Planted {
                 plan.holds = true;
                 plan.lose_volume = 0;
                 plan.rates.crash_agent = 6_000;
+            }
+            Self::ForgottenCondition => {
+                plan.agents = plan.agents.max(2);
+                plan.batches = plan.batches.max(1);
+                plan.classical = Some(0);
+                plan.rates.crash_master = 0;
             }
             Self::OneClock => plan.rates.wall_jump = 6_000,
             Self::OpenDoor => plan.impostor = true,

@@ -23,7 +23,7 @@ use proffer_types::agent::AgentInfo;
 use proffer_types::operator::{AgentCondition, OperatorCall};
 use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
-use proffer_types::{AgentName, Attributes};
+use proffer_types::{AgentName, Attribute, Attributes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How a run ended.
@@ -196,6 +196,12 @@ fn join(world: &mut World, kind: Kind, replica: usize) {
 /// What a boastful agent says it has.
 const BOASTED: &str = "cpus:64;mem:64GiB;disk:100GiB;ports:[31000-31999]";
 
+/// What the agent of a machine says of itself.
+#[must_use]
+pub fn attributes_of(node: usize) -> Attributes {
+    Attributes::from([("zone".to_owned(), Attribute::Text(format!("z{}", node % 2)))])
+}
+
 fn agent_info(node: usize, world: &mut World) -> AgentInfo {
     let cpus = between(&mut world.chance.workload, 2, 6);
     let resources = format!("cpus:{cpus};mem:4GiB;disk:100GiB;ports:[31000-31099]");
@@ -205,7 +211,7 @@ fn agent_info(node: usize, world: &mut World) -> AgentInfo {
         address: format!("10.0.0.{node}"),
         api_url: String::new(),
         resources: resources.parse().expect("valid resources"),
-        attributes: Attributes::new(),
+        attributes: attributes_of(node),
         version: "simulated".to_owned(),
         isolation: IsolationLevel::Full,
         boot_id: String::new(),

@@ -2,7 +2,7 @@
 
 use proffer_sdk_core::{Context, Framework, FrameworkEvent};
 use proffer_types::scheduler::FrameworkInfo;
-use proffer_types::{FrameworkEpoch, Monotonic, Now, TaskStatus};
+use proffer_types::{FrameworkEpoch, Monotonic, Now, OfferConditions, TaskStatus};
 
 /// A framework, and what it was told of tasks.
 pub struct Watched<F> {
@@ -43,5 +43,9 @@ impl<F: Framework> Framework for Watched<F> {
 
     fn wants_raw_offers(&self) -> bool {
         self.inner.wants_raw_offers()
+    }
+
+    fn offer_conditions(&self) -> OfferConditions {
+        self.inner.offer_conditions()
     }
 }

@@ -29,6 +29,7 @@ use proffer_master_core::registry::{Record, RecordKey, RegistryImage, state_pref
 use proffer_master_core::{Command, ConnectionId, Effect, Master, Peer, WriteResult};
 use proffer_proto::pb;
 use proffer_sdk_core::Output;
+use proffer_types::OfferConditions;
 use proffer_types::agent::{AgentDown, AgentOrder, AgentUp};
 use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::{SchedulerDown, SchedulerUp};
@@ -191,6 +192,9 @@ pub struct World {
     pub last_reply: u64,
     /// Calls of operators that wait for an answer: the leader, its life, and what was asked.
     pub asked: BTreeMap<u64, (usize, u64, OperatorCall)>,
+    /// What frameworks said that they want to be offered, by connection at one life of a master, each as
+    /// it arrived there.
+    pub wanted: BTreeMap<(usize, u64, ConnectionId), Vec<OfferConditions>>,
     /// Volumes that a disk has lost by no fault of ours.
     pub lost_volumes: BTreeSet<(usize, VolumeId)>,
     /// Whether the end was reached in time (I16), and what was missing when not.
@@ -256,6 +260,7 @@ impl World {
             made_for: BTreeMap::new(),
             last_reply: 0,
             asked: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             lost_volumes: BTreeSet::new(),
             unhealed: None,
             checkers,

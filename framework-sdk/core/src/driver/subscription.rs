@@ -25,6 +25,7 @@ impl<F: Framework> Driver<F> {
             info: self.framework.info(),
             replica: self.config.replica.clone(),
             take_over: std::mem::take(&mut self.config.take_over),
+            conditions: self.context.conditions.clone(),
         };
         self.send(vec![call]);
     }

@@ -15,8 +15,8 @@ use proffer_types::scheduler::{
 use proffer_types::state_store::{CommitRate, StateBudget, StateCall};
 use proffer_types::{
     AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GroupName,
-    Incarnation, LaunchToken, MasterEpoch, OfferId, Refusal, ReplicaId, Resources, TaskName,
-    TaskState, TemplateDigest, WallTime,
+    Incarnation, LaunchToken, MasterEpoch, OfferConditions, OfferId, Refusal, ReplicaId, Resources,
+    TaskName, TaskState, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,12 +62,15 @@ pub struct FakeMaster {
     /// Tasks whose newest state is to be sent; a newer state goes to the back (K15).
     unsent: Vec<TaskName>,
     demand: BTreeMap<GroupName, DemandGroup>,
+    demand_ends: BTreeMap<GroupName, WallTime>,
     /// Whether the framework stated demand on this stream; if not, it gets classical offers.
     has_stated_demand: bool,
     /// Agents that are drained, and what the framework is asked about them.
     drained: BTreeMap<AgentId, InverseOffer>,
     templates: BTreeSet<TemplateDigest>,
     offers: BTreeMap<OfferId, Offer>,
+    /// What classical offers are to hold.
+    conditions: OfferConditions,
     last_offer: u64,
     last_agent: u64,
     token_mark: LaunchToken,
@@ -113,10 +116,12 @@ impl FakeMaster {
             known: BTreeMap::new(),
             unsent: Vec::new(),
             demand: BTreeMap::new(),
+            demand_ends: BTreeMap::new(),
             has_stated_demand: false,
             drained: BTreeMap::new(),
             templates: BTreeSet::new(),
             offers: BTreeMap::new(),
+            conditions: OfferConditions::new(),
             last_offer: 0,
             last_agent: 0,
             token_mark: LaunchToken::default(),
@@ -300,6 +305,7 @@ impl FakeMaster {
     fn end_session(&mut self) {
         self.offers.clear();
         self.demand.clear();
+        self.demand_ends.clear();
         self.has_stated_demand = false;
         self.templates.clear();
         self.held_state.clear();
@@ -317,7 +323,8 @@ impl FakeMaster {
     pub fn frame(&mut self, stream: u64, frame: SchedulerUp) {
         for call in frame.calls {
             self.calls.push(call.clone());
-            if let Call::Subscribe { info, replica, take_over } = call {
+            if let Call::Subscribe { info, replica, take_over, conditions } = call {
+                self.conditions = conditions;
                 self.subscribe(stream, frame.epoch, info, replica, take_over);
                 continue;
             }

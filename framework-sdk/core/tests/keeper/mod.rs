@@ -5,8 +5,8 @@
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, StateWrite, TaskRequest, Template};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    FrameworkName, InverseOfferId, LaunchToken, Now, Refusal, RefusalCode, ResourceName, Resources,
-    RoleName, TaskName, TaskState,
+    DurationMs, FrameworkName, InverseOfferId, LaunchToken, Now, Refusal, RefusalCode,
+    ResourceName, Resources, RoleName, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,8 @@ pub(crate) enum Order {
     Launch(TaskName),
     WithPorts(TaskName),
     Huge(TaskName),
+    /// Huge, and only for so long.
+    HugeWithin(TaskName, DurationMs),
     Kill(TaskName),
     Teardown,
     /// Answers all that it is asked to give up.
@@ -175,6 +177,11 @@ impl Framework for Keeper {
             }
             FrameworkEvent::Input(Order::Huge(name)) => {
                 let mut request = request(&name);
+                request.resources = Resources::scalars([(ResourceName::Cpus, 1_000_000)]);
+                self.refusals.extend(ctx.launch(request).err());
+            }
+            FrameworkEvent::Input(Order::HugeWithin(name, deadline)) => {
+                let mut request = request(&name).deadline(deadline);
                 request.resources = Resources::scalars([(ResourceName::Cpus, 1_000_000)]);
                 self.refusals.extend(ctx.launch(request).err());
             }

@@ -2,7 +2,7 @@
 
 use super::{Key, Place, Reference, is_no_crumb, names, plain_scalar, plain_set};
 use proffer_types::demand::DemandGroup;
-use proffer_types::{AgentId, Quantities, ResourceName, Resources, RoleName};
+use proffer_types::{AgentId, FrameworkId, Quantities, ResourceName, Resources, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Demands by a text that tells them apart.
@@ -203,8 +203,22 @@ impl Reference {
             .collect()
     }
 
+    /// How much more of a scalar a framework may hold in classical offers.
+    fn cap_room(&self, framework: FrameworkId, name: &ResourceName) -> u64 {
+        let Some(percent) = self.policy.held_max_percent else { return u64::MAX };
+        let classical = self.leases.values().filter(|l| l.framework == framework);
+        let classical = classical.filter(|lease| lease.group.is_none());
+        let held: u64 = classical.map(|lease| plain_scalar(&lease.resources, name)).sum();
+        let most = self.cluster(name) * u128::from(percent) / 100;
+        u64::try_from(most).expect("a part of a u64").saturating_sub(held)
+    }
+
     /// What a classical client may have of an agent, if it is worth an offer.
     pub(super) fn cut(&self, key: &Key, agent: AgentId, owed: bool) -> Option<Resources> {
+        let condition = self.frameworks[&key.0].conditions.get(&key.1).cloned().unwrap_or_default();
+        if !condition.admits(&self.agents[&agent].attributes) {
+            return None;
+        }
         let (mut scalars, ports) = self.free(agent);
         let (mut is_of_owed, is_owing) = (false, self.is_owing());
         if owed && !is_owing {
@@ -224,16 +238,23 @@ impl Reference {
             } else {
                 u64::MAX
             };
-            *value = (*value).min(most).min(self.limit_room(key, name, &reserved));
+            let cap = self.cap_room(key.0, name);
+            *value = (*value).min(most).min(cap).min(self.limit_room(key, name, &reserved));
             is_of_owed |= of_owed && *value > 0;
         }
-        let is_worth = is_no_crumb(&scalars);
+        let charged = reserved.filtered(|entry| !entry.key.shared);
+        let has = |name| scalars.get(name).copied().unwrap_or(0) + charged.scalar(name);
+        let is_worth = match condition.minimum.as_slice() {
+            [] => is_no_crumb(&scalars),
+            own => own.iter().any(|least| least.iter().all(|(name, value)| has(name) >= value)),
+        };
+        let takes_any = condition.minimum.is_empty();
         let plain = plain_set(scalars, ports);
         if owed {
             return (is_worth && is_of_owed).then_some(plain);
         }
         // A shared volume goes along with something else.
-        (is_worth || reserved.entries().iter().any(|entry| !entry.key.shared))
+        (is_worth || (takes_any && reserved.entries().iter().any(|entry| !entry.key.shared)))
             .then(|| plain.checked_add(&reserved).expect("of other kinds"))
     }
 }

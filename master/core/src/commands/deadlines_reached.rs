@@ -54,6 +54,7 @@ impl Master {
             Deadline::FrameworkSilent(id) => self.framework_silent(id, now),
             Deadline::FrameworkFailover(id) => self.framework_failover_over(id, now),
             Deadline::FrameworkPromote(id) => self.promote(id, now),
+            Deadline::Demand(id) => self.demand_due(id, now),
             Deadline::Offer(id) => {
                 self.counters.offers_expired += 1;
                 self.rescind(&[id], "expired");
@@ -81,7 +82,8 @@ impl Master {
                 stream.outbox.push(Event::Heartbeat);
                 self.frameworks.unsent.insert(*id);
             }
-            for standby in entry.standbys.iter_mut().filter(|standby| standby.credits > 0) {
+            let standbys = entry.standbys.iter_mut().map(|standby| &mut standby.candidate);
+            for standby in standbys.filter(|standby| standby.credits > 0) {
                 standby.credits -= 1;
                 direct.push(standby.connection);
             }
@@ -101,6 +103,7 @@ fn proves_silence(due: Deadline) -> bool {
         | Deadline::FrameworkFailover(_)
         | Deadline::InverseOffer(..) => true,
         Deadline::FrameworkPromote(_)
+        | Deadline::Demand(_)
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
         | Deadline::Window(_)
@@ -122,6 +125,7 @@ fn writes(due: Deadline) -> bool {
         | Deadline::Schedule
         | Deadline::OccupancySweep => true,
         Deadline::FrameworkSilent(_)
+        | Deadline::Demand(_)
         | Deadline::Offer(_)
         | Deadline::Vacate(_)
         | Deadline::InverseOffer(..)

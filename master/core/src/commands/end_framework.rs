@@ -101,9 +101,11 @@ impl Master {
         self.flush_framework(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         let stream = entry.stream.take().map(|stream| stream.connection);
-        let standbys: Vec<_> =
-            std::mem::take(&mut entry.standbys).into_iter().map(|s| s.connection).collect();
-        let activation = entry.activation.take().map(|activation| activation.connection);
+        let standbys: Vec<_> = std::mem::take(&mut entry.standbys)
+            .into_iter()
+            .map(|s| s.candidate.connection)
+            .collect();
+        let activation = entry.activation.take().map(|activation| activation.candidate.connection);
         if let Some(connection) = stream {
             self.close(connection, refusal());
         }

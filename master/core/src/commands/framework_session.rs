@@ -7,7 +7,7 @@ use crate::master::Master;
 use crate::registry::FrameworkRecord;
 use crate::state::changes::RowKey;
 use crate::state::deadlines::Deadline;
-use crate::state::frameworks::Stream;
+use crate::state::frameworks::{Candidate, Stream};
 use crate::state::outbox::Outbox;
 use proffer_allocator::Delta;
 use proffer_types::scheduler::{Call, Event};
@@ -19,11 +19,11 @@ impl Master {
     pub(crate) fn begin_session(
         &mut self,
         id: FrameworkId,
-        connection: ConnectionId,
+        candidate: Candidate,
         record: FrameworkRecord,
-        credits: u32,
         now: Now,
     ) {
+        let Candidate { connection, credits, conditions } = candidate;
         self.end_stream(id, connection, &record.replica);
         self.reset_wishes(id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
@@ -32,13 +32,14 @@ impl Master {
         let old_roles = std::mem::replace(&mut entry.record, record).info.roles;
         entry.granted_here = true;
         entry.since = now.wall;
-        entry.standbys.retain(|standby| standby.connection != connection);
+        entry.standbys.retain(|standby| standby.candidate.connection != connection);
         if new_session {
             entry.token_mark = 0;
         }
         if roles_changed {
             self.change_roles(id, &old_roles);
         }
+        self.set_conditions(id, &conditions);
         self.row(RowKey::Framework(id));
         if self.connections.get(connection).is_none() {
             // It went away while its record was written.

@@ -18,7 +18,7 @@ impl Master {
         now: Now,
     ) {
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        entry.standbys.retain(|standby| standby.connection != connection);
+        entry.standbys.retain(|standby| standby.candidate.connection != connection);
         self.row(RowKey::Framework(id));
         let Some(entry) = self.frameworks.get_mut(id) else { return };
         let Some(stream) = entry.stream.as_ref().filter(|s| s.connection == connection) else {
@@ -67,10 +67,10 @@ impl Master {
             return;
         }
         let raised = Some(entry.epoch().next());
-        let Standby { connection, replica, info, credits } = entry.standbys.remove(0);
+        let Standby { candidate, replica, info } = entry.standbys.remove(0);
         self.row(RowKey::Framework(id));
         let record = self.next_record(id, info, replica, raised);
-        self.activate(id, connection, record, credits, now);
+        self.activate(id, candidate, record, now);
     }
 
     /// A framework's stream may be silent for too long.

@@ -1,6 +1,7 @@
 //! A frame from a framework: sorts its calls. Only the active replica's calls are obeyed; frames of a
 //! stream that was replaced are dropped.
 
+use super::subscribe_framework::Asked;
 use crate::command::Peer;
 use crate::effect::ConnectionId;
 use crate::limits;
@@ -24,8 +25,9 @@ impl Master {
         let SchedulerUp { epoch, calls } = frame;
         self.heard(&[connection], now.monotonic);
         for call in calls {
-            if let Call::Subscribe { info, replica, take_over } = call {
-                self.subscribe(connection, epoch, info, replica, take_over, now);
+            if let Call::Subscribe { info, replica, take_over, conditions } = call {
+                let asked = Asked { epoch, info, replica, take_over, conditions };
+                self.subscribe(connection, asked, now);
             } else {
                 self.subscribed_call(connection, epoch, call, now);
             }
@@ -94,7 +96,7 @@ impl Master {
     fn active_call(&mut self, framework: FrameworkId, call: Call, now: Now) {
         match call {
             Call::Subscribe { .. } => {}
-            Call::Demand { groups } => self.demand(framework, groups),
+            Call::Demand { groups } => self.demand(framework, groups, now),
             Call::Template { digest, template } => self.template(framework, digest, template),
             Call::Accept(accept) => self.accept_offers(framework, accept, now),
             Call::Decline { offers, refuse_for } => {
@@ -114,6 +116,7 @@ impl Master {
                 let answer = InverseAnswer::Declined { reason };
                 self.answer_inverse_offers(framework, &offers, &answer, now);
             }
+            Call::OfferConditions { conditions } => self.offer_conditions(framework, &conditions),
             Call::Snapshot => {
                 if let Some(outbox) = self.frameworks.outbox(framework) {
                     outbox.snapshot();
@@ -131,7 +134,7 @@ impl Master {
 
     fn unsubscribed(&mut self, connection: ConnectionId) {
         let waits =
-            self.frameworks.creating.values().any(|creation| creation.connection == connection);
+            self.frameworks.creating.values().any(|it| it.candidate.connection == connection);
         if waits {
             return;
         }
@@ -160,13 +163,13 @@ impl Master {
                 self.frameworks.unsent.insert(framework);
             }
         } else if let Some(standby) =
-            entry.standbys.iter_mut().find(|standby| standby.connection == connection)
+            entry.standbys.iter_mut().find(|standby| standby.candidate.connection == connection)
         {
-            standby.credits = window(standby.credits);
+            standby.candidate.credits = window(standby.candidate.credits);
         } else if let Some(activation) =
-            entry.activation.as_mut().filter(|activation| activation.connection == connection)
+            entry.activation.as_mut().filter(|it| it.candidate.connection == connection)
         {
-            activation.credits = window(activation.credits);
+            activation.candidate.credits = window(activation.candidate.credits);
         }
     }
 }

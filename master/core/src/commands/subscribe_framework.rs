@@ -7,15 +7,18 @@ use crate::master::Master;
 use crate::registry::{FrameworkRecord, Record, RecordKey, RegistryChange, StateHead};
 use crate::state::changes::RowKey;
 use crate::state::connections::ConnectionKind;
-use crate::state::frameworks::{Activation, Creation, FrameworkEntry, Standby, StateStore};
+use crate::state::frameworks::{
+    Activation, Candidate, Creation, FrameworkEntry, Standby, StateStore,
+};
 use crate::state::pending::Continuation;
 use proffer_types::scheduler::{Event, FrameworkInfo};
 use proffer_types::{
-    FrameworkEpoch, FrameworkId, FrameworkName, Monotonic, Now, PrincipalName, Refusal,
-    RefusalCode, ReplicaId,
+    FrameworkEpoch, FrameworkId, FrameworkName, Monotonic, Now, OfferConditions, PrincipalName,
+    Refusal, RefusalCode, ReplicaId,
 };
 use std::collections::BTreeMap;
 
+use super::offer_conditions::check_conditions;
 use super::texts::check_labels;
 
 /// What a subscription leads to.
@@ -29,42 +32,44 @@ enum Plan {
     Wait(FrameworkId, ReplicaId),
 }
 
+/// What a replica subscribes with.
+pub(crate) struct Asked {
+    pub(crate) epoch: FrameworkEpoch,
+    pub(crate) info: FrameworkInfo,
+    pub(crate) replica: ReplicaId,
+    pub(crate) take_over: bool,
+    pub(crate) conditions: OfferConditions,
+}
+
 impl Master {
-    pub(crate) fn subscribe(
-        &mut self,
-        connection: ConnectionId,
-        epoch: FrameworkEpoch,
-        info: FrameworkInfo,
-        replica: ReplicaId,
-        take_over: bool,
-        now: Now,
-    ) {
+    pub(crate) fn subscribe(&mut self, connection: ConnectionId, asked: Asked, now: Now) {
         let Some(peer) = self.connections.get(connection) else { return };
         let principal = peer.principal.clone();
         let fresh = matches!(peer.kind, ConnectionKind::Replica);
         let plan = self.check(|master| {
-            let plan =
-                master.check_subscribe(&principal, epoch, &info, &replica, take_over, fresh)?;
+            let plan = master.check_subscribe(&principal, &asked, fresh)?;
             master.check_room(&plan).map(|()| plan)
         });
+        let Asked { info, replica, conditions, .. } = asked;
+        let candidate = Candidate { connection, credits: limits::FRAMEWORK_WINDOW, conditions };
         match plan {
             Err(refusal) => {
                 let call = "subscribe".to_owned();
                 self.tell_direct(connection, Event::Refused { call, refusal: refusal.clone() });
                 self.close(connection, refusal);
             }
-            Ok(Plan::Create) => self.create_framework(connection, principal, info, replica),
+            Ok(Plan::Create) => self.create_framework(candidate, principal, info, replica),
             Ok(Plan::Resume(id)) => {
                 let record = self.next_record(id, info, replica, None);
-                self.activate(id, connection, record, limits::FRAMEWORK_WINDOW, now);
+                self.activate(id, candidate, record, now);
             }
             Ok(Plan::Activate(id)) => {
                 let raised = self.frameworks.get(id).map(|entry| entry.epoch().next());
                 let record = self.next_record(id, info, replica, raised);
-                self.activate(id, connection, record, limits::FRAMEWORK_WINDOW, now);
+                self.activate(id, candidate, record, now);
             }
             Ok(Plan::Wait(id, active)) => {
-                self.stand_by(id, connection, info, replica, active);
+                self.stand_by(id, candidate, info, replica, active);
             }
         }
     }
@@ -72,12 +77,11 @@ impl Master {
     fn check_subscribe(
         &self,
         principal: &PrincipalName,
-        epoch: FrameworkEpoch,
-        info: &FrameworkInfo,
-        replica: &ReplicaId,
-        take_over: bool,
+        asked: &Asked,
         fresh: bool,
     ) -> Result<Plan, Refusal> {
+        let Asked { epoch, info, replica, take_over, conditions } = asked;
+        let (epoch, take_over) = (*epoch, *take_over);
         self.check_leading()?;
         if !fresh {
             return Err(Refusal::new(
@@ -88,6 +92,7 @@ impl Master {
         }
         check_info(info)?;
         check_name(principal, info)?;
+        check_conditions(&info.roles, conditions)?;
         self.pending.check_room()?;
         let foreign = || {
             Err(Refusal::new(
@@ -159,7 +164,7 @@ impl Master {
 
     fn create_framework(
         &mut self,
-        connection: ConnectionId,
+        candidate: Candidate,
         principal: PrincipalName,
         info: FrameworkInfo,
         replica: ReplicaId,
@@ -175,8 +180,7 @@ impl Master {
             framework_change(framework, &record),
             RegistryChange::put(RecordKey::StateHead(framework), Record::StateHead(head)),
         ];
-        let creation =
-            Creation { framework, connection, record, credits: limits::FRAMEWORK_WINDOW };
+        let creation = Creation { framework, record, candidate };
         self.frameworks.creating.insert(name.clone(), creation);
         self.persist(WriteLane::Registry, changes, Continuation::CreateFramework(name));
     }
@@ -184,7 +188,7 @@ impl Master {
     /// The new framework's record is durable.
     pub(crate) fn framework_created(&mut self, name: &FrameworkName, now: Now) {
         let Some(creation) = self.frameworks.creating.remove(name) else { return };
-        let Creation { framework, connection, record, credits } = creation;
+        let Creation { framework, record, candidate } = creation;
         let head = StateHead { epoch: record.epoch, version: 0 };
         let state = StateStore::recover(head, BTreeMap::new());
         let entry = FrameworkEntry::new(record.clone(), state, now.wall);
@@ -195,7 +199,7 @@ impl Master {
             format!("{name} was created as {framework} by {}", record.principal),
             now,
         );
-        self.begin_session(framework, connection, record, credits, now);
+        self.begin_session(framework, candidate, record, now);
     }
 
     pub(crate) fn next_record(
@@ -219,16 +223,15 @@ impl Master {
     pub(crate) fn activate(
         &mut self,
         id: FrameworkId,
-        connection: ConnectionId,
+        candidate: Candidate,
         record: Option<FrameworkRecord>,
-        credits: u32,
         now: Now,
     ) {
         let Some(record) = record else { return };
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        self.connections.bind_replica(connection, id);
+        self.connections.bind_replica(candidate.connection, id);
         if entry.record == record {
-            self.begin_session(id, connection, record, credits, now);
+            self.begin_session(id, candidate, record, now);
             return;
         }
         entry.state.head.epoch = record.epoch;
@@ -238,34 +241,33 @@ impl Master {
             framework_change(id, &record),
             RegistryChange::put(RecordKey::StateHead(id), Record::StateHead(head)),
         ];
-        entry.activation = Some(Activation { connection, record, credits });
+        entry.activation = Some(Activation { record, candidate });
         self.persist(WriteLane::Registry, changes, Continuation::ActivateFramework(id));
     }
 
     /// The active replica's record is durable.
     pub(crate) fn framework_activated(&mut self, id: FrameworkId, now: Now) {
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        let Some(Activation { connection, record, credits }) = entry.activation.take() else {
-            return;
-        };
+        let Some(Activation { record, candidate }) = entry.activation.take() else { return };
         if !entry.is_live() {
             return;
         }
-        self.begin_session(id, connection, record, credits, now);
+        self.begin_session(id, candidate, record, now);
     }
 
     fn stand_by(
         &mut self,
         id: FrameworkId,
-        connection: ConnectionId,
+        mut candidate: Candidate,
         info: FrameworkInfo,
         replica: ReplicaId,
         active: ReplicaId,
     ) {
+        let connection = candidate.connection;
         self.connections.bind_replica(connection, id);
         let Some(entry) = self.frameworks.get_mut(id) else { return };
-        let credits = limits::FRAMEWORK_WINDOW - 1;
-        entry.standbys.push(Standby { connection, replica, info, credits });
+        candidate.credits -= 1;
+        entry.standbys.push(Standby { candidate, replica, info });
         self.tell_direct(connection, Event::Standby { active });
         self.row(RowKey::Framework(id));
     }

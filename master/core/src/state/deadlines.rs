@@ -14,6 +14,8 @@ pub(crate) enum Deadline {
     FrameworkFailover(FrameworkId),
     /// The next replica may take over.
     FrameworkPromote(FrameworkId),
+    /// A group of a framework's demand is given up.
+    Demand(FrameworkId),
     /// A lease lapses.
     Offer(OfferId),
     /// What is left on an agent that is emptied is killed.

@@ -10,7 +10,8 @@ use proffer_types::state_store::CommitRate;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
     AgentId, FrameworkEpoch, FrameworkId, FrameworkName, GroupName, InverseOfferId, Monotonic,
-    OfferId, PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName, TemplateDigest, WallTime,
+    OfferConditions, OfferId, PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName,
+    TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,21 +32,27 @@ pub(crate) struct Stream {
     pub(crate) settled: bool,
 }
 
+/// A replica that is not active yet: its stream, and what it wants to be offered when it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) connection: ConnectionId,
+    pub(crate) credits: u32,
+    pub(crate) conditions: OfferConditions,
+}
+
 /// A replica that waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Standby {
-    pub(crate) connection: ConnectionId,
+    pub(crate) candidate: Candidate,
     pub(crate) replica: ReplicaId,
     pub(crate) info: FrameworkInfo,
-    pub(crate) credits: u32,
 }
 
 /// A replica whose activation is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct Activation {
-    pub(crate) connection: ConnectionId,
     pub(crate) record: FrameworkRecord,
-    pub(crate) credits: u32,
+    pub(crate) candidate: Candidate,
 }
 
 /// The state store as the core knows it: versions and sizes, those being written included (K4, K9).
@@ -98,6 +105,8 @@ pub(crate) struct FrameworkEntry {
     /// Highest launch token of the epoch (K1).
     pub(crate) token_mark: u64,
     pub(crate) demand: BTreeMap<GroupName, DemandGroup>,
+    /// When groups are given up; those without a deadline are not in it.
+    pub(crate) demand_ends: BTreeMap<GroupName, Monotonic>,
     /// Since when a group is not met; absent: it is.
     pub(crate) waiting_since: BTreeMap<GroupName, WallTime>,
     /// It has stated demand, perhaps none, in this subscription (K10).
@@ -105,6 +114,8 @@ pub(crate) struct FrameworkEntry {
     /// It asked for offers beside its demand.
     pub(crate) revived: bool,
     pub(crate) suppressed: BTreeSet<RoleName>,
+    /// What it wants to be offered while it states no demand.
+    pub(crate) conditions: OfferConditions,
     /// It holds or has unread so much that it gets no new offers for now.
     pub(crate) clogged: bool,
     pub(crate) offers: BTreeSet<OfferId>,
@@ -131,10 +142,12 @@ impl FrameworkEntry {
             subscriptions: 0,
             token_mark: 0,
             demand: BTreeMap::new(),
+            demand_ends: BTreeMap::new(),
             waiting_since: BTreeMap::new(),
             states_demand: false,
             revived: false,
             suppressed: BTreeSet::new(),
+            conditions: OfferConditions::new(),
             clogged: false,
             offers: BTreeSet::new(),
             allocated: Tally::default(),
@@ -178,9 +191,8 @@ impl FrameworkEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct Creation {
     pub(crate) framework: FrameworkId,
-    pub(crate) connection: ConnectionId,
     pub(crate) record: FrameworkRecord,
-    pub(crate) credits: u32,
+    pub(crate) candidate: Candidate,
 }
 
 #[derive(Clone, Default, Debug)]

@@ -145,6 +145,11 @@ fn event(event: &Event) -> String {
                 .collect();
             format!("offers {}", offers.join(", "))
         }
+        Event::DemandExpired { groups } => {
+            let groups =
+                groups.iter().map(|group| format!("{} ({} unmet)", group.name, group.unmet));
+            format!("expired {}", groups.collect::<Vec<_>>().join(" "))
+        }
         Event::Rescinded { offers, reason } => format!("rescinded {offers:?}: {reason}"),
         Event::Hold(news) => {
             let state = news.state.map_or("removed", |state| state.as_str());

@@ -106,6 +106,7 @@ impl Scene {
             info: self.framework.info.clone(),
             replica: "r2".parse().expect("legal"),
             take_over: true,
+            conditions: Default::default(),
         };
         let frame = SchedulerUp { epoch: self.framework.epoch, calls: vec![subscribe] };
         let connection = self.agent.connection.expect("it is connected");

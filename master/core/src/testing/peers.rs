@@ -15,7 +15,8 @@ use proffer_types::template::{
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, ClaimMark, DurationMs, FrameworkEpoch,
     FrameworkId, GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch,
-    OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName, StatusId, TaskName, TaskState,
+    OfferConditions, OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName, StatusId,
+    TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -296,6 +297,8 @@ pub struct FrameworkPeer {
     pub info: FrameworkInfo,
     /// Which replica.
     pub replica: ReplicaId,
+    /// What it subscribes with.
+    pub conditions: OfferConditions,
     /// Who it is to the master.
     pub principal: String,
     /// Its connection; `None` when cut.
@@ -330,6 +333,7 @@ impl FrameworkPeer {
                 labels: BTreeMap::new(),
             },
             replica: replica.parse().expect("a legal replica"),
+            conditions: OfferConditions::new(),
             principal: "token:test".to_owned(),
             connection: None,
             id: FrameworkId(0),
@@ -348,7 +352,10 @@ impl FrameworkPeer {
         self.connection = Some(connection);
         self.offers.clear();
         let (info, replica) = (self.info.clone(), self.replica.clone());
-        self.call(harness, Call::Subscribe { info, replica, take_over });
+        self.call(
+            harness,
+            Call::Subscribe { info, replica, take_over, conditions: self.conditions.clone() },
+        );
     }
 
     /// Makes one call and ends the turn.
@@ -421,6 +428,7 @@ impl FrameworkPeer {
                 }
             }
             Event::Standby { .. }
+            | Event::DemandExpired { .. }
             | Event::SnapshotAbsent { .. }
             | Event::SnapshotEnd { .. }
             | Event::AgentResolved { .. }

@@ -262,7 +262,7 @@ impl Life {
                 per_agent_max: None,
                 spread: self.dice.roll(2) == 0,
                 gang_size: 1,
-                deadline: None,
+                deadline: (self.dice.roll(3) == 0).then(|| DurationMs(1 + self.dice.roll(5_000))),
             })
             .collect();
         self.frameworks[framework].call(&mut self.harness, Call::Demand { groups });

@@ -3,15 +3,16 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `agent NAME RESOURCES` | a new agent registers |
+//! | `agent NAME RESOURCES [ATTRIBUTES]` | a new agent registers |
 //! | `back AGENT [TASK…]` | it registers anew, listing only these tasks (none named: all it has) |
 //! | `replace AGENT` | an agent of that name without id or tasks registers |
 //! | `twin NAME` | a second agent of that name, without an id, tries to register |
 //! | `cut NAME` / `mute NAME` | the connection of an agent or framework ends / falls silent |
 //! | `deafen AGENT` | what it is sent is lost until it registers anew |
 //! | `report AGENT FRAMEWORK/TASK STATE` | a status |
-//! | `framework NAME ROLE [REPLICA] [takeover] [timeout=SPAN]` | a replica `NAME` or `NAME.REPLICA` subscribes |
-//! | `demand FW GROUP SHAPE COUNT` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
+//! | `framework NAME ROLE [REPLICA] [takeover] [timeout=SPAN] [want=…]` | a replica `NAME` or `NAME.REPLICA` subscribes |
+//! | `demand FW GROUP SHAPE COUNT [within SPAN]` / `want-nothing FW` / `revive FW` / `suppress FW` | its wishes |
+//! | `want FW ATTRIBUTE=PATTERN… least:QUANTITIES…` | what it wants to be offered: any of these, at least one of those; `role:ROLE` for another role |
 //! | `demand-twice FW GROUP` / `demand-older FW GROUP` | demands that are refused |
 //! | `accept FW TASK… with SHAPE [group G]` | launches on all offers of one agent |
 //! | `accept-stale FW TASK with SHAPE` | the same with an offer that it does not hold |
@@ -29,6 +30,7 @@
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness, describe};
 use crate::{Command, Config, ReplyTo};
+use proffer_types::attributes::parse_attributes;
 use proffer_types::demand::DemandGroup;
 use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
@@ -38,8 +40,9 @@ use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    DurationMs, Generation, InverseOfferId, LogIncarnation, OfferId, PrincipalName, Quantities,
-    Resources, RoleName, TaskKey, TaskState, WallTime,
+    Constraint, ConstraintRule, DurationMs, Generation, InverseOfferId, LogIncarnation,
+    OfferCondition, OfferConditions, OfferId, Pattern, PrincipalName, Quantities, Resources,
+    RoleName, TaskKey, TaskState, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -50,6 +53,24 @@ struct Script {
     frameworks: BTreeMap<String, FrameworkPeer>,
     replies: u64,
     deaf: BTreeSet<String>,
+}
+
+/// What a framework wants to be offered, for its first role unless another is named.
+fn conditions(peer: &FrameworkPeer, words: &[&str]) -> OfferConditions {
+    let mut role = peer.info.roles.first().expect("it has a role").clone();
+    let mut condition = OfferCondition::default();
+    for word in words {
+        if let Some(name) = word.strip_prefix("role:") {
+            role = RoleName::new(name).expect("a legal role");
+        } else if let Some(least) = word.strip_prefix("least:") {
+            condition.minimum.push(least.parse().expect("legal amounts"));
+        } else {
+            let (attribute, pattern) = word.split_once('=').expect("ATTRIBUTE=PATTERN");
+            let rule = ConstraintRule::Matches(Pattern::new(pattern).expect("a pattern"));
+            condition.any_of.push(vec![Constraint { attribute: attribute.to_owned(), rule }]);
+        }
+    }
+    OfferConditions::from([(role, condition)])
 }
 
 /// Runs a script's commands and writes the effects below each.
@@ -94,8 +115,10 @@ impl Script {
     fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["agent", name, resources] => {
+            ["agent", name, resources, attributes @ ..] => {
                 let mut agent = AgentPeer::new(name, resources);
+                let attributes = parse_attributes(&attributes.join(";")).expect("attributes");
+                agent.info.attributes = attributes;
                 agent.register(&mut self.harness, |_| true);
                 self.agents.insert((*name).to_owned(), agent);
             }
@@ -186,8 +209,9 @@ impl Script {
     fn framework(&mut self, name: &str, role: &str, rest: &[&str]) {
         let take_over = rest.contains(&"takeover");
         let timeout = rest.iter().find_map(|word| word.strip_prefix("timeout="));
-        let replica =
-            rest.iter().find(|word| **word != "takeover" && !word.starts_with("timeout=")).copied();
+        let want = rest.iter().find_map(|word| word.strip_prefix("want="));
+        let replica = rest.iter().find(|word| **word != "takeover" && !word.contains('='));
+        let replica = replica.copied();
         let key = replica.map_or(name.to_owned(), |replica| format!("{name}.{replica}"));
         let mut peer = self
             .frameworks
@@ -196,6 +220,7 @@ impl Script {
         if let Some(timeout) = timeout {
             peer.info.failover_timeout = Some(DurationMs::parse(timeout).expect("a span"));
         }
+        peer.conditions = want.map(|want| conditions(&peer, &[want])).unwrap_or_default();
         peer.subscribe(&mut self.harness, take_over);
         self.frameworks.insert(key, peer);
     }
@@ -219,7 +244,13 @@ impl Script {
                 let group = demand_group(peer, group, shape, count);
                 vec![Call::Demand { groups: vec![DemandGroup { priority, ..group }] }]
             }
+            ("demand", [group, shape, count, "within", span]) => {
+                let group = demand_group(peer, group, shape, count);
+                let deadline = Some(DurationMs::parse(span).expect("a span"));
+                vec![Call::Demand { groups: vec![DemandGroup { deadline, ..group }] }]
+            }
             ("want-nothing", []) => vec![Call::Demand { groups: Vec::new() }],
+            ("want", words) => vec![Call::OfferConditions { conditions: conditions(peer, words) }],
             ("revive", []) => vec![Call::Revive { roles: BTreeSet::new() }],
             ("suppress", []) => vec![Call::Suppress { roles: BTreeSet::new() }],
             ("accept", rest) => accept(peer, rest, None),

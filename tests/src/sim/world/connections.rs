@@ -3,6 +3,7 @@
 use super::*;
 use crate::sim::batch::Style;
 use crate::sim::node_framework::Kind;
+use proffer_types::scheduler::Call as SchedulerCall;
 
 impl World {
     pub(super) fn send_down(&mut self, node: usize, connection: ConnectionId, bytes: Vec<u8>) {
@@ -119,11 +120,29 @@ impl World {
                 .and_then(|frame| {
                     SchedulerUp::try_from(frame).map_err(|refusal| refusal.to_string())
                 })
-                .map(|frame| Command::SchedulerFrame { connection: id, frame }),
+                .map(|mut frame| {
+                    let life = connection.master_life;
+                    self.note_wanted((node, life, id), &mut frame);
+                    Command::SchedulerFrame { connection: id, frame }
+                }),
         };
         match command {
             Ok(command) => self.push(node, Some(command)),
             Err(why) => self.hold("the wire", Err(format!("a frame does not read: {why}"))),
+        }
+    }
+
+    /// Keeps what a framework says that it wants, before the master hears it.
+    fn note_wanted(&mut self, at: (usize, u64, ConnectionId), frame: &mut SchedulerUp) {
+        for call in &mut frame.calls {
+            if let SchedulerCall::Subscribe { conditions, .. }
+            | SchedulerCall::OfferConditions { conditions } = call
+            {
+                self.wanted.entry(at).or_default().push(conditions.clone());
+                if self.planted == Some(Planted::ForgottenCondition) {
+                    conditions.clear();
+                }
+            }
         }
     }
 

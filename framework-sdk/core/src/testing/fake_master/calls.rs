@@ -8,7 +8,9 @@ use proffer_types::scheduler::{Call, Event, TaskRecord};
 use proffer_types::state_store::{StateAnswer, StateCall, StateChange, StateEntry, change_bytes};
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
 use proffer_types::template::TaskLaunch;
-use proffer_types::{AgentId, Monotonic, Refusal, RefusalCode, Resources, TaskName, TaskState};
+use proffer_types::{
+    AgentId, Monotonic, Refusal, RefusalCode, Resources, TaskName, TaskState, WallTime,
+};
 use std::collections::BTreeMap;
 
 impl FakeMaster {
@@ -57,6 +59,7 @@ impl FakeMaster {
                 self.say(Event::TornDown);
                 self.active = None;
             }
+            Call::OfferConditions { conditions } => self.conditions = conditions,
             Call::Subscribe { .. }
             | Call::AcceptInverseOffers { .. }
             | Call::DeclineInverseOffers { .. }
@@ -81,6 +84,9 @@ impl FakeMaster {
                 self.violations.push(format!("K10: {known:?} was followed by {group:?}"));
             }
         }
+        let end = |group: &DemandGroup| Some(WallTime(self.now.0 + group.deadline?.0));
+        let ends = groups.iter().filter_map(|group| Some((group.name.clone(), end(group)?)));
+        self.demand_ends = ends.collect();
         self.demand = groups.into_iter().map(|group| (group.name.clone(), group)).collect();
     }
 

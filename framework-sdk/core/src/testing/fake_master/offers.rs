@@ -3,10 +3,10 @@
 use super::{FakeMaster, OFFER_TTL};
 use crate::request::port_resource;
 use crate::testing::fake_agent::Standing;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{DemandGroup, ExpiredGroup};
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::Event;
-use proffer_types::{AgentId, GroupName, OfferId, Ranges, ResourceName, Resources};
+use proffer_types::{AgentId, GroupName, OfferId, Quantities, Ranges, ResourceName, Resources};
 
 impl FakeMaster {
     /// Makes offers for the unmet demand; classical offers to a framework that stated none.
@@ -14,6 +14,7 @@ impl FakeMaster {
         if self.active.is_none() {
             return;
         }
+        self.expire_demand();
         let mut made = Vec::new();
         if self.has_stated_demand {
             for group in self.demand.values().cloned().collect::<Vec<_>>() {
@@ -22,13 +23,40 @@ impl FakeMaster {
         } else {
             for id in self.agents.keys().copied().collect::<Vec<_>>() {
                 let free = self.free(id);
-                if !free.is_empty() {
+                if !free.is_empty() && self.is_wanted(id, &free) {
                     made.push(self.offer(id, free, None, 0));
                 }
             }
         }
         if !made.is_empty() {
             self.say(Event::Offers { offers: made });
+        }
+    }
+
+    /// Whether an offer of this meets the condition of the role that offers are made for.
+    fn is_wanted(&self, id: AgentId, free: &Resources) -> bool {
+        let role = self.info.as_ref().and_then(|info| info.roles.first());
+        role.and_then(|role| self.conditions.get(role)).is_none_or(|condition| {
+            let enough =
+                |least: &Quantities| least.iter().all(|(name, value)| free.scalar(name) >= value);
+            condition.admits(&self.agents[&id].attributes)
+                && (condition.minimum.is_empty() || condition.minimum.iter().any(enough))
+        })
+    }
+
+    /// Ends the groups whose deadline has passed.
+    fn expire_demand(&mut self) {
+        let due = self.demand_ends.iter().filter(|(_, end)| **end <= self.now);
+        let due: Vec<GroupName> = due.map(|(name, _)| name.clone()).collect();
+        let mut groups = Vec::new();
+        for name in due {
+            self.demand_ends.remove(&name);
+            if let Some(DemandGroup { name, generation, target, .. }) = self.demand.remove(&name) {
+                groups.push(ExpiredGroup { name, generation, unmet: target });
+            }
+        }
+        if !groups.is_empty() {
+            self.say(Event::DemandExpired { groups });
         }
     }
 

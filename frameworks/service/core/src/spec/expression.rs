@@ -1,7 +1,7 @@
-//! Placement expressions: `zone in (a, b)`, `attr.disk != hdd`, `attr.gpu exists`.
+//! Placement expressions: `zone in (a, b)`, `attr.disk != hdd`, `attr.gpu exists`, `attr.rack matches r[0-9]+`.
 
 use proffer_types::refusal::excerpt;
-use proffer_types::{Constraint, ConstraintRule, Refusal, RefusalCode};
+use proffer_types::{Constraint, ConstraintRule, Pattern, Refusal, RefusalCode};
 use std::collections::BTreeSet;
 
 /// Attributes that are written without `attr.`.
@@ -14,8 +14,10 @@ const BUILT_IN: [&str; 3] = ["zone", "region", "hostname"];
 pub fn parse(text: &str) -> Result<Constraint, Refusal> {
     let malformed = || {
         let message = format!("{:?} is not an expression", excerpt(text));
-        Refusal::new(RefusalCode::InvalidArgument, "", message)
-            .hint("such as: zone == a, zone in (a, b), attr.disk != hdd, attr.gpu exists")
+        Refusal::new(RefusalCode::InvalidArgument, "", message).hint(
+            "such as: zone == a, zone in (a, b), attr.disk != hdd, attr.gpu exists, \
+             attr.rack matches r[0-9]+",
+        )
     };
     let text_trimmed = text.trim();
     let end = text_trimmed
@@ -35,10 +37,14 @@ pub fn parse(text: &str) -> Result<Constraint, Refusal> {
         ConstraintRule::In(words(list).ok_or_else(malformed)?)
     } else if let Some(list) = rest.strip_prefix("not in").filter(|rest| is_list(rest)) {
         ConstraintRule::NotIn(words(list).ok_or_else(malformed)?)
-    } else if rest.starts_with(['<', '>', '~']) || rest.starts_with("matches") {
+    } else if let Some(pattern) = rest.strip_prefix("matches ") {
+        ConstraintRule::Matches(Pattern::new(pattern.trim())?)
+    } else if let Some(pattern) = rest.strip_prefix("not matches ") {
+        ConstraintRule::NotMatches(Pattern::new(pattern.trim())?)
+    } else if rest.starts_with(['<', '>', '~']) {
         let message = format!("{:?}: comparisons are not yet supported", excerpt(text));
         return Err(Refusal::new(RefusalCode::NotSupported, "", message)
-            .hint("==, !=, in, not in, exists, absent are"));
+            .hint("==, !=, in, not in, matches, not matches, exists, absent are"));
     } else {
         return Err(malformed());
     };
@@ -84,11 +90,23 @@ mod tests {
             ("attr.disk not in (hdd,tape)", "disk not in (hdd, tape)"),
             ("attr.gpu exists", "gpu exists"),
             ("hostname absent", "hostname absent"),
+            ("hostname matches db-[0-9]+(|-old)", "hostname matches db-[0-9]+(|-old)"),
+            ("attr.rack not matches (a|b).*", "rack does not match (a|b).*"),
         ] {
             assert_eq!(parse(text).expect(text).describe(), meaning);
         }
-        for bad in ["", "zone", "zone = a", "zone in a", "zone in (a b)", "disk == x", "attr. == x"]
-        {
+        for bad in [
+            "",
+            "zone",
+            "zone = a",
+            "zone in a",
+            "zone in (a b)",
+            "disk == x",
+            "attr. == x",
+            "zone matches",
+            "zone matches (",
+            "zone not matches [z-a]",
+        ] {
             assert_eq!(parse(bad).expect_err(bad).code, RefusalCode::InvalidArgument, "{bad}");
         }
         let later = parse("attr.kernel >= 5.10").expect_err("later");
