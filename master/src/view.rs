@@ -446,6 +446,8 @@ mod tests {
                 group: None,
                 agent_name: "two".parse().expect("legal"),
                 address: String::new(),
+                priority: 0,
+                min_available: 0,
             })
         };
         let key =

@@ -280,6 +280,8 @@ pub(crate) mod tests {
             group: Some(GroupName::new("g").expect("valid")),
             agent_name: AgentName::new("one").expect("valid"),
             address: "127.0.0.1".to_owned(),
+            priority: 0,
+            min_available: 0,
         }
     }
 

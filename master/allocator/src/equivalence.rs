@@ -1038,7 +1038,7 @@ fn the_sequences_reach_every_kind_of_decision() {
     let mut runner = TestRunner::deterministic();
     let sequences = sequence();
     let mut sum = Seen::default();
-    for _ in 0..400 {
+    for _ in 0..800 {
         let ops = sequences.new_tree(&mut runner).expect("generates").current();
         let seen = run(&ops).expect("equal");
         sum.tasks += seen.tasks;
