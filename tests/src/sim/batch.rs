@@ -103,7 +103,7 @@ impl Batch {
             role: RoleName::new(&format!("batch/{number}")).expect("a valid role"),
             template: Template::command(["/bin/work", "${task.name}"]).expect("a valid template"),
             style,
-            needs: needs([400, 900, 100][number % 3]),
+            needs: needs([300, 600, 100][number % 3]),
             priority: [0, 2, 1][number % 3],
             min_available: if number % 4 == 3 { 2 } else { 0 },
             wanted,

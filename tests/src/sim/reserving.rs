@@ -7,7 +7,7 @@ use proffer_types::hold::{
     HoldCall, HoldChange, HoldId, HoldState, NewReservation, NewVolume, ReclaimPolicy,
 };
 use proffer_types::operator::{HoldRow, OperatorCall};
-use proffer_types::{AgentId, ReservationId, RoleName, VolumeId};
+use proffer_types::{AgentId, Hold, ReservationId, RoleName, VolumeId};
 use rand::Rng;
 use std::collections::BTreeMap;
 
@@ -99,4 +99,12 @@ fn call(world: &mut World) -> Option<HoldCall> {
         }
         _ => removal(row?)?,
     })
+}
+
+/// Services run on what is reserved for them, so that it stays.
+#[must_use]
+pub fn is_for_services(hold: &Hold) -> bool {
+    let held = hold.held();
+    let mut owners = held.entries().iter().filter_map(|entry| entry.key.reservations.last());
+    owners.any(|level| level.role.as_str() == "services")
 }

@@ -11,7 +11,7 @@ use super::node_master::{MasterNode, State};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::report::Counts;
-use super::reserving;
+use super::reserving::{self, is_for_services};
 use super::smaller::Smaller;
 use super::workload;
 use super::world::{Event, World};
@@ -287,7 +287,7 @@ fn is_healed(world: &World) -> bool {
         })
     });
     batches
-        && world.view.holds.is_empty()
+        && world.view.holds.values().all(|row| is_for_services(&row.hold))
         && (!world.plan.services || world.frameworks.iter().any(serves))
 }
 

@@ -242,10 +242,6 @@ impl Master {
         Some((standing.total, overbooked))
     }
 
-    fn is_hold_usable(&self, id: HoldId) -> bool {
-        self.holds.get(id).is_none_or(HoldEntry::is_usable)
-    }
-
     /// Everything that is booked on an agent, and which of it is lost. What is lost is kept from everybody
     /// until somebody has decided, as far as the agent has it.
     pub(crate) fn booked_at(&self, id: AgentId) -> (Vec<(&Hold, Use)>, Vec<HoldId>) {
@@ -260,7 +256,15 @@ impl Master {
             let Some(record) = entry.record() else { continue };
             let used = match entry.is_usable() {
                 true => Use::Offered,
-                false if entry.on.iter().any(|id| !self.is_hold_usable(*id)) => Use::WithheldWithin,
+                false
+                    if is_being_made(entry)
+                        && entry
+                            .on
+                            .iter()
+                            .any(|id| self.holds.get(*id).is_some_and(is_being_made)) =>
+                {
+                    Use::WithheldWithin
+                }
                 false => Use::Withheld,
             };
             if record.intent == HoldIntent::Lost {
@@ -498,4 +502,9 @@ impl Master {
     pub(crate) fn hold_count_fits(&self) -> bool {
         self.holds.table.len() < limits::HOLDS_MAX
     }
+}
+
+/// Whether it is not known, durably, that its agent has it.
+fn is_being_made(entry: &HoldEntry) -> bool {
+    entry.durable.as_ref().is_none_or(|record| record.intent == HoldIntent::Pending)
 }

@@ -5,6 +5,7 @@
 
 use super::{alive_on, holds, is_newest, machine_of};
 use crate::sim::observe::{Checker, Seen};
+use crate::sim::reserving::is_for_services;
 use crate::sim::world::World;
 use proffer_agent_core as agent;
 use proffer_master_core::registry::{HoldIntent, HoldRecord, Record, RecordKey};
@@ -235,13 +236,18 @@ impl Checker for Reservations {
         }
     }
 
-    /// Operators have cleaned up: nothing is left, nowhere.
+    /// Operators have cleaned up: nothing is left, nowhere, but for what services run on.
     fn at_rest(&mut self, world: &World) -> Result<(), String> {
-        holds(world.view.holds.is_empty(), || format!("{:?} is left", world.view.holds.keys()))?;
-        holds(self.stored.is_empty(), || format!("{:?} is stored", self.stored.keys()))?;
+        let rows = world.view.holds.values().filter(|row| !is_for_services(&row.hold));
+        let left: Vec<_> = rows.map(HoldRow::key).collect();
+        holds(left.is_empty(), || format!("{left:?} is left"))?;
+        let stored = self.stored.iter().filter(|(_, record)| !is_for_services(&record.hold));
+        let stored: Vec<_> = stored.map(|(id, _)| id).collect();
+        holds(stored.is_empty(), || format!("{stored:?} is stored"))?;
         for (node, it) in world.agents.iter().enumerate() {
-            let disk = &it.machine.checkpoint().holds;
-            holds(disk.is_empty(), || format!("agent {node} has {:?}", disk.keys()))?;
+            let disk = it.machine.checkpoint().holds.values();
+            let disk: Vec<_> = disk.filter(|record| !is_for_services(&record.hold)).collect();
+            holds(disk.is_empty(), || format!("agent {node} has {disk:?}"))?;
             let volumes: Vec<_> = it.machine.volumes().keys().collect();
             // Of a change that its agent refused between two of its lives.
             let data = volumes.iter().any(|id| self.doomed.contains(&HoldId::Volume(**id)));
