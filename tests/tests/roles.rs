@@ -109,16 +109,8 @@ impl World {
     /// Waits until just so many run: with all resources in use, or kept, nothing comes after.
     fn runs(&self, expected: &[(&'static str, usize)]) {
         let expected = BTreeMap::from_iter(expected.iter().copied());
-        let mut last = BTreeMap::new();
-        until(&format!("{expected:?} run"), PATIENCE, || {
-            let now = self.running();
-            if now != last {
-                // Shown when it does not come to what is expected.
-                println!("{now:?} run");
-                last = now;
-            }
-            (last == expected).then_some(())
-        });
+        let what = format!("{expected:?} run");
+        until(&what, PATIENCE, || (self.running() == expected).then_some(()));
     }
 
     fn end(self) {
