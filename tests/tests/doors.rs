@@ -181,6 +181,9 @@ fn still_serves(dev: &mut Dev, place: &Place) {
     dev.interrupt();
 }
 
+/// Bytes of a file that are read in any case.
+const READ_BYTES_MAX: usize = 1 << 20;
+
 /// Files that are wrong in ways of their own.
 fn wrong_files() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
@@ -235,6 +238,8 @@ fn ten_thousand_malformed_files_do_no_harm() {
         let shown = || String::from_utf8_lossy(&input[..input.len().min(600)]).into_owned();
         match answer.status {
             200 => {}
+            // Who sends more than is read may lose the answer with the connection.
+            0 if input.len() > READ_BYTES_MAX => {}
             // A field that will be known later is refused as not yet supported.
             400..=499 | 501 => {
                 let error = answer.json();
