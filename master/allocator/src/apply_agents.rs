@@ -104,6 +104,7 @@ impl Allocator {
             DeltaError::NotConverted { agent: id, from: from.clone(), to: to.clone() }
         })?;
         self.fair.set_totals(totals);
+        self.cap_changed();
         self.sync_class(slot);
         self.find_sets(slot);
         self.show(slot);
