@@ -15,7 +15,7 @@ use proffer_types::{
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngSeed, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ROLES: [&str; 5] = ["*", "a", "a/x", "a/y", "b/z"];
@@ -1005,32 +1005,33 @@ fn histories() -> u32 {
 /// Parts that run at the same time.
 const PARTS: u32 = 4;
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: histories() / PARTS,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn every_next_decision_is_the_references(ops in sequence()) {
-        run(&ops)?;
-    }
-
-    #[test]
-    fn every_next_decision_is_the_references_part_2(ops in sequence()) {
-        run(&ops)?;
-    }
-
-    #[test]
-    fn every_next_decision_is_the_references_part_3(ops in sequence()) {
-        run(&ops)?;
-    }
-
-    #[test]
-    fn every_next_decision_is_the_references_part_4(ops in sequence()) {
-        run(&ops)?;
-    }
+/// A seed that is given is another one for each part.
+fn config(part: u64) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let rng_seed = match default.rng_seed {
+        RngSeed::Fixed(seed) => RngSeed::Fixed(seed.wrapping_mul(31).wrapping_add(part)),
+        RngSeed::Random => RngSeed::Random,
+    };
+    ProptestConfig { cases: histories() / PARTS, rng_seed, ..default }
 }
+
+macro_rules! part {
+    ($name:ident, $part:literal) => {
+        proptest! {
+            #![proptest_config(config($part))]
+
+            #[test]
+            fn $name(ops in sequence()) {
+                run(&ops)?;
+            }
+        }
+    };
+}
+
+part!(every_next_decision_is_the_references, 1);
+part!(every_next_decision_is_the_references_part_2, 2);
+part!(every_next_decision_is_the_references_part_3, 3);
+part!(every_next_decision_is_the_references_part_4, 4);
 
 /// The comparison above is worth what its sequences reach.
 #[test]
