@@ -215,11 +215,15 @@ impl Allocator {
         self.dimensions.join(&held, &[], &[])
     }
 
-    /// How many tasks of just this kind the group of a claim still lacks.
+    /// How many tasks of just this kind the group of a claim still lacks and may have.
     #[must_use]
     pub fn claimable(&self, id: ClaimId) -> u32 {
         let Some(claim) = self.claims.get(&id) else { return 0 };
-        let group = self.group_of(claim).filter(|_| self.clients[claim.client].present);
+        let mut rest = claim.need.clone();
+        rest.sub_all(&claim.held);
+        let client = &self.clients[claim.client];
+        let may_have = client.present && self.fair.limiting(client.node, &rest).is_none();
+        let group = self.group_of(claim).filter(|_| may_have);
         group.map_or(0, |group| self.groups[group].unmet())
     }
 

@@ -76,6 +76,7 @@ impl Master {
         self.recount_vacated(now);
         self.settle_claims(now);
         self.allocate(budget, now);
+        self.end_vain_claims(now);
         self.flush(now);
         self.publish(now);
     }

@@ -232,5 +232,9 @@ fn size_of_entry(entry: &AgentTask) -> usize {
     const FIXED: usize = 512;
     let record = &entry.record;
     let texts = record.variables.iter().chain(&record.labels);
-    FIXED + record.status.message.len() + texts.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>()
+    let claim = entry.claim.as_ref().map_or(0, |mark| mark.claim.weight());
+    FIXED
+        + claim
+        + record.status.message.len()
+        + texts.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>()
 }

@@ -10,7 +10,7 @@ use crate::config::PreemptFor;
 use crate::limits;
 use crate::master::Master;
 use crate::state::agents::Link;
-use crate::state::claims::{Hunger, Plan, Search};
+use crate::state::claims::{Plan, Search};
 use crate::state::tasks::{Counted, Stage, TaskEntry};
 use proffer_allocator::Starving;
 use proffer_types::scheduler::TaskRecord;
@@ -50,7 +50,7 @@ impl Master {
             return false;
         }
         let starving = self.allocator.starving();
-        self.note_hunger(&starving, now.monotonic);
+        self.note_starving(&starving, now.monotonic);
         // Agents that are awaited may have what is missing, and may make others overshoot (K11, K12).
         let is_awaited = |link| matches!(link, Link::Awaited { .. });
         if self.agents.table.values().any(|agent| is_awaited(agent.link)) {
@@ -67,7 +67,8 @@ impl Master {
             return false;
         };
         let claimed = self.claims.of(&search.starving.key).len();
-        let missing = (search.starving.missing as usize).saturating_sub(claimed);
+        let room = limits::CLAIMS_MAX.saturating_sub(self.claims.table.len());
+        let missing = (search.starving.missing as usize).saturating_sub(claimed).min(room);
         let from = search.after.map_or(Bound::Unbounded, Bound::Excluded);
         let part = self.agents.table.range((from, Bound::Unbounded));
         let part: Vec<AgentId> = part.map(|(id, _)| *id).take(limits::SEARCH_AGENTS_MAX).collect();
@@ -87,13 +88,12 @@ impl Master {
     }
 
     /// Remembers since when groups find no place.
-    fn note_hunger(&mut self, starving: &[Starving], now: Monotonic) {
+    fn note_starving(&mut self, starving: &[Starving], now: Monotonic) {
         let keys: BTreeSet<&DemandKey> = starving.iter().map(|one| &one.key).collect();
-        self.claims.hunger.retain(|key, _| keys.contains(key));
+        self.claims.look_at.retain(|key, _| keys.contains(key));
+        let look_at = now.after(self.config.preemption.after);
         for one in starving {
-            let look_at = now.after(self.config.preemption.after);
-            let hunger = Hunger { since: now, look_at };
-            self.claims.hunger.entry(one.key.clone()).or_insert(hunger);
+            self.claims.look_at.entry(one.key.clone()).or_insert(look_at);
         }
     }
 
@@ -103,8 +103,8 @@ impl Master {
         }
         let only_owed = self.config.preemption.preempt_for == PreemptFor::Guarantees;
         let is_due = |one: &Starving| {
-            let hunger = self.claims.hunger.get(&one.key);
-            hunger.is_some_and(|hunger| hunger.look_at <= now.monotonic)
+            let look_at = self.claims.look_at.get(&one.key);
+            look_at.is_some_and(|look_at| *look_at <= now.monotonic)
                 && (one.creditor.is_some() || !only_owed)
                 && self.claims.of(&one.key).len() < one.missing as usize
         };
@@ -113,7 +113,7 @@ impl Master {
 
     pub(crate) fn bounds(&self) -> Bounds {
         let mut losses: BTreeMap<RoleName, Resources> = BTreeMap::new();
-        let named = self.claims.table.values().flat_map(|entry| &entry.victims);
+        let named = self.claims.table.values().flat_map(|entry| entry.victims.keys());
         for task in named.filter_map(|key| self.tasks.get(key)) {
             if task.counted == Counted::Charged {
                 add(&mut losses, &task.record.role, &frees(task));
@@ -177,26 +177,11 @@ impl Master {
         if taken.is_empty() || !fits(&freed) {
             return None;
         }
-        self.spare_the_needless(&mut taken, fits);
+        spare_the_needless(&mut taken, fits);
         let age = |task: &TaskEntry| now.wall.0.saturating_sub(task.record.status.at.0);
         let highest = taken.iter().map(|it| it.task.record.priority).max()?;
         let cost = (highest, taken.len(), taken.iter().map(|it| age(it.task)).sum());
         Some(Plan { cost, agent: id, victims: taken.iter().map(|it| it.key.clone()).collect() })
-    }
-
-    /// Leaves those out without whom there is room as well, the most valuable first.
-    fn spare_the_needless(
-        &self,
-        taken: &mut Vec<Candidate<'_>>,
-        fits: impl Fn(&Resources) -> bool,
-    ) {
-        for at in (0..taken.len()).rev() {
-            let others = taken.iter().enumerate().filter(|(other, _)| *other != at);
-            let freed = Resources::sum(others.map(|(_, candidate)| &candidate.frees));
-            if taken.len() > 1 && freed.is_ok_and(|freed| fits(&freed)) {
-                taken.remove(at);
-            }
-        }
     }
 
     fn may_end(&self, starving: &Starving, key: &TaskKey, task: &TaskEntry) -> bool {
@@ -213,7 +198,10 @@ impl Master {
             && record.priority < starving.priority;
         let beyond_guarantee =
             starving.creditor.as_ref().is_some_and(|creditor| !record.role.is_within(creditor));
-        is_running && !is_own && (of_lower_priority || beyond_guarantee) && !self.claims.names(key)
+        is_running
+            && !is_own
+            && (of_lower_priority || beyond_guarantee)
+            && !self.claims.names(key, task)
     }
 
     /// The group of which some have to stay.
@@ -229,9 +217,20 @@ impl Master {
                 && task.record.status.state == TaskState::Running
                 && task.record.status.ready != Some(false)
                 && task.kill.is_none()
-                && !self.claims.names(key)
+                && !self.claims.names(key, task)
         });
         available.count().saturating_sub(min_available as usize)
+    }
+}
+
+/// Leaves those out without whom there is room as well, the most valuable first.
+fn spare_the_needless(taken: &mut Vec<Candidate<'_>>, fits: impl Fn(&Resources) -> bool) {
+    for at in (0..taken.len()).rev() {
+        let others = taken.iter().enumerate().filter(|(other, _)| *other != at);
+        let freed = Resources::sum(others.map(|(_, candidate)| &candidate.frees));
+        if taken.len() > 1 && freed.is_ok_and(|freed| fits(&freed)) {
+            taken.remove(at);
+        }
     }
 }
 

@@ -35,9 +35,7 @@ impl Master {
     pub(crate) fn claim_all(&mut self, search: Search, now: Now) {
         let Search { starving, plans, .. } = search;
         let look_at = now.monotonic.after(LOOK_AGAIN_AFTER);
-        if let Some(hunger) = self.claims.hunger.get_mut(&starving.key) {
-            hunger.look_at = look_at;
-        }
+        self.claims.look_at.insert(starving.key.clone(), look_at);
         for Plan { agent, .. } in plans {
             // Those before it have taken what roles and groups could do without.
             let mut bounds = self.bounds();
@@ -88,6 +86,11 @@ impl Master {
         let until = now.monotonic.after(left);
         self.tell_allocator(Delta::Claimed { agent, claim: claim.clone() });
         let frameworks: BTreeSet<FrameworkId> = victims.iter().map(|key| key.framework).collect();
+        let token = |key: TaskKey| {
+            let token = self.tasks.get(&key)?.record.status.token;
+            Some((key, token))
+        };
+        let victims = victims.into_iter().filter_map(token).collect();
         let entry = ClaimEntry { claim, agent, victims, asks: BTreeMap::new(), until };
         self.claims.table.insert(id, entry);
         self.deadlines.set(Deadline::Claim(id), until.after(SETTLE_AFTER));
@@ -118,7 +121,7 @@ impl Master {
         let Some(entry) = self.claims.table.get(&id) else { return };
         let order = AgentOrder::Preempt {
             claim: entry.claim.clone(),
-            tasks: entry.victims.iter().cloned().collect(),
+            tasks: entry.victims.keys().cloned().collect(),
             grace: entry.until.since(now.monotonic),
         };
         self.order(entry.agent, order);
@@ -128,7 +131,7 @@ impl Master {
         let Some(entry) = self.claims.table.get(&id) else { return };
         let Some(agent) = self.agents.get(entry.agent) else { return };
         let Some(ask) = entry.asks.get(&framework) else { return };
-        let of_framework = entry.victims.iter().filter(|key| key.framework == framework);
+        let of_framework = entry.victims.keys().filter(|key| key.framework == framework);
         let tasks: Vec<TaskName> = of_framework.map(|key| key.name.clone()).collect();
         let Claim { framework: served, group, role, .. } = &entry.claim;
         let offer = InverseOffer {
@@ -176,10 +179,18 @@ impl Master {
         true
     }
 
-    /// Claims that nobody needs any more, or that cannot come true, end.
+    /// Claims that nobody needs any more, or whose agent takes no tasks, end; of the others those who
+    /// have gone are crossed out.
     pub(crate) fn settle_claims(&mut self, now: Now) {
         let ids: Vec<ClaimId> = self.claims.table.keys().rev().copied().collect();
         for id in ids {
+            if let Some(entry) = self.claims.table.get_mut(&id) {
+                let tasks = &self.tasks;
+                entry.victims.retain(|key, token| {
+                    let task = tasks.get(key).filter(|task| !task.is_terminal());
+                    task.is_some_and(|task| task.record.status.token == *token)
+                });
+            }
             let Some(entry) = self.claims.table.get(&id) else { continue };
             let (agent, framework) = (entry.agent, entry.claim.framework);
             let key = DemandKey { framework, group: entry.claim.group.clone() };
@@ -187,17 +198,36 @@ impl Master {
                 self.cancel_claim(id, "its agent takes no tasks", now);
                 continue;
             }
-            // Until its framework has said what it wants, nobody knows better.
-            let speaks = self.frameworks.get(framework).is_none_or(|entry| {
-                entry.is_ended() || (entry.stream.is_some() && entry.states_demand)
-            });
-            if speaks && self.claims.of(&key).len() > self.allocator.claimable(id) as usize {
+            if self.is_claim_known(framework)
+                && self.claims.of(&key).len() > self.allocator.claimable(id) as usize
+            {
                 self.cancel_claim(id, "it is not needed any more", now);
             }
         }
     }
 
-    /// Its victims have not ended, or what they left was not enough.
+    /// Until a framework has said what it wants, nobody knows better than a claim for it.
+    fn is_claim_known(&self, framework: FrameworkId) -> bool {
+        self.frameworks
+            .get(framework)
+            .is_none_or(|entry| entry.is_ended() || (entry.stream.is_some() && entry.states_demand))
+    }
+
+    /// Everybody has gone and what came free was given: a claim that is still not met never will be.
+    pub(crate) fn end_vain_claims(&mut self, now: Now) {
+        if self.allocation_unfinished {
+            return;
+        }
+        let in_vain = self.claims.table.iter().filter(|(_, entry)| {
+            entry.victims.is_empty() && self.is_claim_known(entry.claim.framework)
+        });
+        let ids: Vec<ClaimId> = in_vain.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.cancel_claim(id, "whoever was named has gone, and it is not enough", now);
+        }
+    }
+
+    /// Its victims have not ended in time.
     pub(crate) fn claim_overdue(&mut self, id: ClaimId, now: Now) {
         self.cancel_claim(id, "it has not come true in time", now);
     }
@@ -270,7 +300,9 @@ impl Master {
                 continue;
             }
             if id.epoch < self.epoch() {
-                self.keep_claim(agent, mark.claim, victims, mark.left, now);
+                // No agent says how long others may be kept waiting.
+                let left = mark.left.min(self.config.preemption.grace);
+                self.keep_claim(agent, mark.claim, victims, left, now);
             } else {
                 self.order(agent, AgentOrder::DropClaim { claim: id });
             }

@@ -1,8 +1,10 @@
 //! Room that is being made by ending tasks of others (K11), and who waits for some to be made.
 
+use crate::state::tasks::TaskEntry;
 use proffer_allocator::Starving;
 use proffer_types::{
-    AgentId, Claim, ClaimId, DemandKey, FrameworkId, InverseOfferId, Monotonic, TaskKey,
+    AgentId, Claim, ClaimId, DemandKey, FrameworkId, InverseOfferId, LaunchToken, Monotonic,
+    TaskKey,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,20 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct ClaimEntry {
     pub(crate) claim: Claim,
     pub(crate) agent: AgentId,
-    /// Those that were named; some may have ended.
-    pub(crate) victims: BTreeSet<TaskKey>,
+    /// Those that are still to go. A name may be used again, so the launch is what counts.
+    pub(crate) victims: BTreeMap<TaskKey, LaunchToken>,
     /// What their frameworks are asked.
     pub(crate) asks: BTreeMap<FrameworkId, InverseOfferId>,
     /// When those that are left are killed.
     pub(crate) until: Monotonic,
-}
-
-/// A group that finds no place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Hunger {
-    pub(crate) since: Monotonic,
-    /// No victims are looked for before this.
-    pub(crate) look_at: Monotonic,
 }
 
 /// What ends on one agent, and what that costs: the highest priority first, then how many, then how long
@@ -62,7 +56,8 @@ impl Search {
 pub(crate) struct Claims {
     pub(crate) table: BTreeMap<ClaimId, ClaimEntry>,
     pub(crate) by_ask: BTreeMap<InverseOfferId, ClaimId>,
-    pub(crate) hunger: BTreeMap<DemandKey, Hunger>,
+    /// Groups that find no place, and when victims are looked for at the earliest.
+    pub(crate) look_at: BTreeMap<DemandKey, Monotonic>,
     pub(crate) search: Option<Search>,
     /// Claims of this epoch so far.
     pub(crate) made: u64,
@@ -85,7 +80,8 @@ impl Claims {
     }
 
     /// Whether a task is to make room.
-    pub(crate) fn names(&self, key: &TaskKey) -> bool {
-        self.table.values().any(|entry| entry.victims.contains(key))
+    pub(crate) fn names(&self, key: &TaskKey, task: &TaskEntry) -> bool {
+        let token = Some(&task.record.status.token);
+        self.table.values().any(|entry| entry.victims.get(key) == token)
     }
 }
