@@ -20,7 +20,7 @@ use proffer_agent_core::model::Machine;
 use proffer_sdk_core::driver::Standing;
 use proffer_service_core::api::ServiceStatus;
 use proffer_types::agent::AgentInfo;
-use proffer_types::operator::{AgentCondition, OperatorCall};
+use proffer_types::operator::{AgentCondition, OperatorCall, RoleRow};
 use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
 use proffer_types::{AgentName, Attribute, Attributes};
@@ -270,9 +270,11 @@ fn activate_all(world: &mut World) {
     for id in held {
         workload::ask(world, &OperatorCall::ActivateAgent(id));
     }
-    let limited = world.view.roles.values().filter(|row| !row.config.limit.is_empty());
-    let limited: Vec<_> = limited.map(|row| row.name.clone()).collect();
-    for role in limited {
+    // A guarantee that nobody uses is kept free of everybody else, on the last agent too.
+    let bound = |row: &&RoleRow| !row.config.limit.is_empty() || !row.config.guarantee.is_empty();
+    let bound: Vec<_> =
+        world.view.roles.values().filter(bound).map(|row| row.name.clone()).collect();
+    for role in bound {
         let config = RoleConfig::default();
         workload::ask(world, &OperatorCall::SetRole { role, config });
     }

@@ -7,11 +7,11 @@ use proffer_types::{DemandKey, HoldKey, Now};
 
 impl Master {
     fn hold_keys(&self) -> impl Iterator<Item = HoldKey> + '_ {
-        let known = self
-            .holds
-            .by_agent
-            .iter()
-            .flat_map(|(agent, ids)| ids.iter().map(|id| HoldKey { agent: *agent, id: *id }));
+        // One that is being adopted still stands where its durable record says.
+        let known = self.holds.table.iter().filter_map(|(id, entry)| {
+            let agent = entry.durable.as_ref()?.agent;
+            Some(HoldKey { agent, id: *id })
+        });
         known.chain(self.holds.quarantined.iter().copied())
     }
 
