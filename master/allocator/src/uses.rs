@@ -28,6 +28,10 @@ impl Allocator {
         self.agents[slot].take(plain, spans, kept, |dimension| dimensions.kind(dimension));
         self.fair.charge(self.clients[client].node, charge, grants);
         self.show(slot);
+        if !kept.is_empty() {
+            // With less that is reserved, more of the rest fits under a limit or a cap.
+            self.pool_agent(slot);
+        }
     }
 
     pub(crate) fn allocate(&mut self, held: &Use) -> Result<(), DeltaError> {

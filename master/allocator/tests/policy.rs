@@ -6,6 +6,7 @@ mod cluster;
 use cluster::{Cluster, PLENTY, group, role};
 use proffer_allocator::{Decision, Delta, DeltaError, Use};
 use proffer_types::demand::DemandGroup;
+use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, Constraint, ConstraintRule, FrameworkId, GroupName, Monotonic, ResourceName, Resources,
 };
@@ -184,6 +185,27 @@ fn a_refusal_blocks_what_it_contains_until_it_ends() {
     assert!(cluster.settle().is_empty());
     cluster.tell(&Delta::FiltersCleared { framework, roles: BTreeSet::new() });
     assert_eq!(cluster.settle().len(), 1, "it ends by revive");
+}
+
+#[test]
+fn what_is_taken_of_a_reservation_leaves_more_of_the_rest_under_a_limit() {
+    let mut cluster = Cluster::new();
+    let limit = "cpus:4".parse().expect("valid");
+    let config = RoleConfig { limit, ..RoleConfig::default() };
+    cluster.tell(&Delta::RoleSet { role: role("batch/1"), config });
+    let agent = cluster.agent("cpus:4;mem:4GiB;cpus(batch):1");
+    let limited = cluster.framework(1, "batch/1");
+    let offered = cluster.settle();
+    assert_eq!(offered[0].resources.to_string(), "cpus:3;cpus(batch):1;mem:4GiB");
+    cluster.decline(offered[0].lease, 20_000);
+    assert_eq!(classical(&cluster.settle(), limited), []);
+
+    let other = cluster.framework(2, "batch/0");
+    cluster.demand(other, vec![group("g", "batch/0", "cpus:0.9;mem:1GiB", 1)]);
+    let offered = cluster.settle();
+    assert_eq!(offered[0].resources.to_string(), "cpus(batch):0.9;mem:1GiB");
+    assert_eq!(classical(&offered, limited), [agent]);
+    assert_eq!(offered[1].resources.to_string(), "cpus:3.9;cpus(batch):0.1;mem:3GiB");
 }
 
 #[test]
