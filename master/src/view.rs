@@ -447,7 +447,7 @@ mod tests {
                 agent_name: "two".parse().expect("legal"),
                 address: String::new(),
                 priority: 0,
-                min_available: 0,
+                budget: None,
             })
         };
         let key =

@@ -182,7 +182,7 @@ impl Agent {
             labels: BTreeMap::new(),
             group: None,
             priority: 0,
-            min_available: 0,
+            budget: None,
         };
         let role = RoleName::new("test").unwrap();
         let task = AgentLaunch { framework: FRAMEWORK, role, launch };

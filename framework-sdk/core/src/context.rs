@@ -10,12 +10,13 @@ use crate::request::{TaskRequest, Template};
 use crate::requests::{Condition, Requests};
 use crate::state_cache::{StateCache, StateWrite};
 use crate::task_table::{Task, TaskTable};
+use proffer_types::demand::Budget;
 use proffer_types::inverse_offer::{InverseAnswer, InverseOffer};
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Absence, Call};
 use proffer_types::template::KillPolicy;
 use proffer_types::{
-    AgentId, DurationMs, FrameworkEpoch, FrameworkId, InverseOfferId, LaunchToken, Now,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, GroupName, InverseOfferId, LaunchToken, Now,
     OfferConditions, OfferId, Refusal, RefusalCode, RoleName, StatusId, TaskName, TemplateDigest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,8 @@ pub struct Context {
     pub(crate) suppressed: BTreeSet<RoleName>,
     pub(crate) suppresses_all: bool,
     pub(crate) conditions: OfferConditions,
+    /// How many tasks are to stay available, by group.
+    pub(crate) budgets: BTreeMap<GroupName, u32>,
     pub(crate) sent_templates: BTreeSet<TemplateDigest>,
     /// Ends that the master told by itself, without a log: told once in an epoch.
     pub(crate) ended_without_log: BTreeMap<TaskName, LaunchToken>,
@@ -99,6 +102,7 @@ impl Context {
             suppressed: BTreeSet::new(),
             suppresses_all: false,
             conditions,
+            budgets: BTreeMap::new(),
             sent_templates: BTreeSet::new(),
             ended_without_log: BTreeMap::new(),
             unsettled_ends: BTreeMap::new(),
@@ -272,6 +276,42 @@ impl Context {
             self.calls.push(Call::OfferConditions { conditions });
         }
         Ok(())
+    }
+
+    /// So many tasks of `group` are to stay available, whoever else wants their room; in place of what was
+    /// said before, by [`TaskRequest::min_available`](crate::TaskRequest::min_available) too. A framework that
+    /// was started anew says it again.
+    ///
+    /// # Errors
+    /// A refusal when `group` is not a valid name; nothing was changed.
+    pub fn keep_available(&mut self, group: &str, count: u32) -> Result<(), Refusal> {
+        let name = GroupName::new(group).map_err(|refusal| refusal.within("group"))?;
+        if self.budgets.insert(name, count) != Some(count) {
+            self.say_budgets();
+        }
+        Ok(())
+    }
+
+    /// Nothing is said of `group` any more: what its newest launch says counts.
+    pub fn forget_available(&mut self, group: &str) {
+        let known = GroupName::new(group).ok().and_then(|name| self.budgets.remove(&name));
+        if known.is_some() {
+            self.say_budgets();
+        }
+    }
+
+    /// One call says all of them, so an earlier one that has not left yet is out of date.
+    pub(crate) fn say_budgets(&mut self) {
+        if !self.is_online {
+            return;
+        }
+        let of = |(name, count): (&GroupName, &u32)| Budget {
+            name: name.clone(),
+            min_available: *count,
+        };
+        let budgets = self.budgets.iter().map(of).collect();
+        self.calls.retain(|call| !matches!(call, Call::Budgets { .. }));
+        self.calls.push(Call::Budgets { budgets });
     }
 
     /// Ends the framework: its tasks are killed, its state is deleted, its id is never used again.

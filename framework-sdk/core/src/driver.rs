@@ -332,7 +332,7 @@ impl<F: Framework> Driver<F> {
             }
             Event::Hold(news) => self.context.tell(Notice::Hold(news)),
             Event::Status(status) => self.context.take_status(status),
-            Event::Task(record) => self.context.learn(record),
+            Event::Task(record) => self.context.learn(*record),
             Event::AgentResolved { agent, absence } => {
                 self.context.agent_resolved(agent, absence);
             }

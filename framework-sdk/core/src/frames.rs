@@ -60,6 +60,7 @@ fn weigh(call: &Call) -> usize {
             })
             .sum(),
         Call::Demand { groups } => 1 + groups.len(),
+        Call::Budgets { budgets } => 1 + budgets.len(),
         // A template or a commit may be large; each has a frame of its own.
         Call::Template { .. } | Call::State { .. } => FRAME_WEIGHT_MAX / 2 + 1,
         Call::AcceptInverseOffers { offers } | Call::DeclineInverseOffers { offers, .. } => {

@@ -209,7 +209,7 @@ impl Context {
             labels: request.labels.clone(),
             group: Some(waiting.group.clone()),
             priority: request.priority,
-            min_available: request.min_available,
+            budget: request.budget(),
         };
         self.note_launch(offer, &launch, Some(waiting));
         launch
@@ -249,7 +249,7 @@ impl Context {
             agent_name: offer.agent_name.clone(),
             address: offer.address.clone(),
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.clone(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! One wanted task: what runs, what it needs, where it may run.
 
+use proffer_types::demand::Budget;
 use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    Constraint, DurationMs, Quantity, Ranges, Refusal, RefusalCode, ResourceName, Resources,
-    RoleName, TaskName, TemplateDigest,
+    Constraint, DurationMs, GroupName, Quantity, Ranges, Refusal, RefusalCode, ResourceName,
+    Resources, RoleName, TaskName, TemplateDigest,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,8 +104,14 @@ pub struct TaskRequest {
     pub constraints: Vec<Constraint>,
     /// Served before lower ones of the same role; tasks of lower priority of the same top role end for it.
     pub priority: i32,
-    /// Its task is ended for others only as long as so many of its demand group are available without it.
-    pub min_available: u32,
+    /// Its priority while it waits, when that is not `priority`. A lower one makes room for others in the
+    /// queue, and yet tasks of `priority` are all that may end it.
+    #[serde(default)]
+    pub priority_waiting: Option<i32>,
+    /// Its task is ended for others only as long as so many of its `group` are available without it, until
+    /// [`Context::keep_available`](crate::Context::keep_available) says otherwise. `None`: any may be ended.
+    #[serde(default)]
+    pub min_available: Option<u32>,
     /// Most tasks of its demand group on one agent; `None`: any number.
     pub per_agent_max: Option<u32>,
     /// Prefer agents with the fewest tasks of its demand group.
@@ -112,8 +119,8 @@ pub struct TaskRequest {
     /// Given up when it has no place so long after it was asked for; `None`: it waits for ever.
     #[serde(default)]
     pub deadline: Option<DurationMs>,
-    /// Begins the name of its demand group, so that people recognise it. Requests that agree in
-    /// everything the allocator looks at, this included, form one group.
+    /// Names its budget, and begins the name of its demand group, so that people recognise it. Requests that
+    /// agree in everything the allocator looks at, this included, form one demand group.
     pub group: String,
     /// The name was never used before, so no absent agent can hold a task of that name (K2).
     pub is_name_fresh: bool,
@@ -135,7 +142,8 @@ impl TaskRequest {
             labels: BTreeMap::new(),
             constraints: Vec::new(),
             priority: 0,
-            min_available: 0,
+            priority_waiting: None,
+            min_available: None,
             per_agent_max: None,
             spread: false,
             deadline: None,
@@ -187,10 +195,17 @@ impl TaskRequest {
         self
     }
 
-    /// Its task is ended for others only as long as so many of its demand group are available without it.
+    /// Its priority while it waits, when it differs from that of its task.
+    #[must_use]
+    pub fn priority_waiting(mut self, priority: i32) -> Self {
+        self.priority_waiting = Some(priority);
+        self
+    }
+
+    /// Its task is ended for others only as long as so many of its group are available without it.
     #[must_use]
     pub fn min_available(mut self, count: u32) -> Self {
-        self.min_available = count;
+        self.min_available = Some(count);
         self
     }
 
@@ -282,6 +297,12 @@ impl TaskRequest {
 
     /// What the allocator is asked for: the resources, and ports as a range set. Dynamic ports
     /// count only by number; `[1-n]` stands for any `n`.
+    /// What its launch says of those that are to stay.
+    pub(crate) fn budget(&self) -> Option<Budget> {
+        let name = GroupName::new(&self.group).ok()?;
+        Some(Budget { name, min_available: self.min_available? })
+    }
+
     pub(crate) fn shape(&self) -> Result<Resources, Refusal> {
         let mut shape = self.resources.clone();
         let numbers = match self.fixed_ports() {

@@ -374,7 +374,7 @@ fn group_of(request: &TaskRequest, ends: Option<Monotonic>) -> Result<DemandGrou
         fixed_ports: !request.fixed_ports().is_empty(),
         target: 0,
         constraints: request.constraints.clone(),
-        priority: request.priority,
+        priority: request.priority_waiting.unwrap_or(request.priority),
         per_agent_max: request.per_agent_max,
         spread: request.spread,
         gang_size: 1,

@@ -281,7 +281,7 @@ pub(crate) mod tests {
             agent_name: AgentName::new("one").expect("valid"),
             address: "127.0.0.1".to_owned(),
             priority: 0,
-            min_available: 0,
+            budget: None,
         }
     }
 

@@ -73,7 +73,7 @@ impl Framework for Picker {
                     labels: BTreeMap::new(),
                     group: None,
                     priority: 0,
-                    min_available: 0,
+                    budget: None,
                 };
                 let operation = Operation::Launch { agent: offer.agent, tasks: vec![launch] };
                 ctx.accept(&[offer.id], vec![operation], DurationMs(0)).expect("it is held");

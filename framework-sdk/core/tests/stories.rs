@@ -159,6 +159,41 @@ fn a_short_cut_resumes_in_the_same_epoch_and_tells_what_changed() {
 }
 
 #[test]
+fn k11_what_is_to_stay_is_said_on_every_stream_and_by_a_new_process_anew() {
+    let said = |bench: &mut Bench<Keeper>| {
+        let last = bench.take_calls().into_iter().rev().find_map(|call| match call {
+            Call::Budgets { budgets } => Some(budgets),
+            _ => None,
+        });
+        last.map(|budgets| {
+            budgets.iter().map(|it| (it.name.to_string(), it.min_available)).collect::<Vec<_>>()
+        })
+    };
+    let mut bench = bench(&["a", "b"]);
+    bench.settle();
+    bench.run_all();
+    assert_eq!(said(&mut bench), None, "nothing was wanted");
+    bench.input(Order::Available(1));
+    bench.settle();
+    assert_eq!(said(&mut bench), Some(vec![("tasks".to_owned(), 1)]));
+    bench.input(Order::Available(1));
+    bench.settle();
+    assert_eq!(said(&mut bench), None, "it was said");
+
+    bench.cut();
+    bench.input(Order::Available(2));
+    bench.mend();
+    bench.advance(DurationMs(6_000));
+    assert_eq!(said(&mut bench), Some(vec![("tasks".to_owned(), 2)]));
+    bench.fail_over();
+    bench.advance(DurationMs(6_000));
+    assert_eq!(said(&mut bench), Some(vec![("tasks".to_owned(), 2)]));
+    bench.restart(Keeper::new(&["a", "b"]));
+    bench.settle();
+    assert_eq!(said(&mut bench), None, "the new process has not said anything");
+}
+
+#[test]
 fn a_new_process_finds_everything_in_snapshot_and_state() {
     let mut bench = bench(&["a", "b", "c"]);
     bench.settle();

@@ -173,6 +173,8 @@ fn a_rollout_that_could_never_step_is_refused() {
         (3, "{order: stop_first, min_ready: 66%}", false),
         (2, "{order: stop_first, min_ready: 66%}", true),
         (1, "{order: stop_first, min_ready: 0}", false),
+        (2, "{order: stop_first, min_ready: 0}\navailability: {min_ready: 51%}", true),
+        (2, "{order: stop_first, min_ready: 0}\navailability: {min_ready: 50%}", false),
         (0, "{order: stop_first}", false),
     ] {
         let text =
@@ -252,7 +254,8 @@ fn a_stored_spec_prints_as_a_file_that_reads_back_the_same() {
          restart: {backoff: {first: 2s, factor: 1.5, max: 1m, reset: 2m}}\n\
          rollout: {order: stop_first, min_ready: 50%, max_failures: 2, on_failure: pause}\n\
          placement: {require: [\"zone in (a, b)\"], spread: [], max_per: {host: 2}}\n\
-         unreachable: {replace_after: never}\nhistory: {keep: 5}",
+         unreachable: {replace_after: never}\nhistory: {keep: 5}\n\
+         availability: {min_ready: 50%}\npriority: {class: spot, level: 7}",
     );
     for text in [WEB, &long] {
         let spec = parse(text).expect("a good file").services[&name("web")].clone();
@@ -282,6 +285,8 @@ fn in_place_fields_do_not_change_the_digest_and_others_do() {
         "unreachable: {replace_after: never}",
         "history: {keep: 3}",
         "placement: {max_per: {host: 1}}",
+        "availability: {min_ready: 50%}",
+        "priority: {class: standard, level: 90}",
     ] {
         assert_eq!(digest(base), digest(&format!("{base}{same}")), "{same}");
     }
@@ -293,6 +298,7 @@ fn in_place_fields_do_not_change_the_digest_and_others_do() {
         "resources: {request: {cpu: 2}}",
         "checks: {alive: {tcp: {port: web}}}",
         "placement: {require: [zone == a]}",
+        "priority: {class: spot}",
     ] {
         assert_ne!(digest(base), digest(&format!("{base}{other}")), "{other}");
     }

@@ -6,6 +6,7 @@ mod agent_frame;
 mod agent_mode;
 mod agent_statuses;
 mod agent_timed_out;
+mod budgets;
 mod connection_closed;
 mod deadlines_reached;
 mod decline_offers;

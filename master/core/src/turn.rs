@@ -276,7 +276,7 @@ impl Master {
             Event::Status(task.record.status.clone())
         } else {
             task.told_in = subscription;
-            Event::Task(task.record.clone())
+            Event::Task(Box::new(task.record.clone()))
         };
         if task.is_terminal() && task.record.status.id.is_none() {
             self.forget_task(&key);

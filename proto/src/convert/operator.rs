@@ -160,7 +160,7 @@ impl From<TaskRecord> for pb::TaskRow {
             }),
             name: status.task.into(),
             priority: record.priority,
-            min_available: record.min_available,
+            budget: record.budget.map(pb::Budget::from),
         }
     }
 }
@@ -197,7 +197,7 @@ impl TryFrom<pb::TaskRow> for TaskRecord {
             agent_name: name(&row.agent_name, "agent_name")?,
             address: row.address,
             priority: row.priority,
-            min_available: row.min_available,
+            budget: row.budget.map(|budget| part(Some(budget), "budget")).transpose()?,
         })
     }
 }

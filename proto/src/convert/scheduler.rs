@@ -12,7 +12,7 @@ use super::resources::{
 };
 use super::types::digest_from_pb;
 use crate::pb;
-use proffer_types::demand::{DemandGroup, ExpiredGroup};
+use proffer_types::demand::{Budget, DemandGroup, ExpiredGroup};
 use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::{Accept, Offer, Operation};
 use proffer_types::scheduler::{Absence, AbsentAgent, Call, Event, SchedulerDown, SchedulerUp};
@@ -105,6 +105,7 @@ pub fn call_name(call: &pb::Call) -> &'static str {
         Some(Kind::AcceptInverseOffers(_)) => "accept_inverse_offers",
         Some(Kind::DeclineInverseOffers(_)) => "decline_inverse_offers",
         Some(Kind::OfferConditions(_)) => "offer_conditions",
+        Some(Kind::Budgets(_)) => "budgets",
         Some(Kind::Snapshot(_)) => "snapshot",
         Some(Kind::State(_)) => "state",
         Some(Kind::Teardown(_)) => "teardown",
@@ -141,6 +142,9 @@ impl From<Call> for pb::Call {
                 let conditions = conditions_to_pb(conditions);
                 Kind::OfferConditions(call::OfferConditions { conditions })
             }
+            Call::Budgets { budgets } => Kind::Budgets(call::Budgets {
+                budgets: budgets.into_iter().map(pb::Budget::from).collect(),
+            }),
             Call::Demand { groups } => Kind::Demand(call::Demand {
                 groups: groups.into_iter().map(pb::DemandGroup::from).collect(),
             }),
@@ -219,6 +223,9 @@ fn call_from_kind(kind: pb::call::Kind) -> Result<Call, Refusal> {
         Kind::Demand(call) => {
             check_patterns(call.groups.iter().flat_map(|group| &group.constraints), "groups")?;
             Call::Demand { groups: list(call.groups, "groups", DemandGroup::GROUPS_MAX)? }
+        }
+        Kind::Budgets(call) => {
+            Call::Budgets { budgets: list(call.budgets, "budgets", Budget::BUDGETS_MAX)? }
         }
         Kind::Template(call) => Call::Template {
             digest: digest_from_pb(&call.digest, "digest")?,
@@ -585,7 +592,7 @@ impl From<Event> for pb::Event {
                 })
             }
             Event::Status(status) => Kind::Status(status.into()),
-            Event::Task(record) => Kind::Task(record.into()),
+            Event::Task(record) => Kind::Task((*record).into()),
             Event::State { request, answer } => {
                 Kind::State(event::State { request, answer: Some(answer.into()) })
             }
@@ -663,7 +670,7 @@ fn event_from_kind(kind: pb::event::Kind) -> Result<Event, Refusal> {
             reason: event.reason,
         },
         Kind::Status(status) => Event::Status(status.try_into().map_err(below("status"))?),
-        Kind::Task(record) => Event::Task(record.try_into().map_err(below("task"))?),
+        Kind::Task(record) => Event::Task(Box::new(record.try_into().map_err(below("task"))?)),
         Kind::State(event) => Event::State {
             request: event.request,
             answer: part(event.answer, "answer").map_err(below("state"))?,

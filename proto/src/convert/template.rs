@@ -1,7 +1,7 @@
 //! template.proto: pod templates and launches.
 
 use super::bounds::ENTRIES_MAX;
-use super::field::{bounded, from_ref, invalid, labels, list, name, optional_name, required};
+use super::field::{bounded, from_ref, invalid, labels, list, name, optional_name, part, required};
 use super::resources::{resources_from_pb, resources_to_pb};
 use super::types::digest_from_pb;
 use crate::pb;
@@ -187,7 +187,7 @@ impl From<TaskLaunch> for pb::TaskLaunch {
             labels: launch.labels,
             group: launch.group.map(String::from),
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.map(pb::Budget::from),
         }
     }
 }
@@ -204,7 +204,7 @@ impl TryFrom<pb::TaskLaunch> for TaskLaunch {
             labels: labels(launch.labels, "labels")?,
             group: optional_name(launch.group.as_deref(), "group")?,
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.map(|budget| part(Some(budget), "budget")).transpose()?,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::resources::{
 };
 use crate::pb;
 use proffer_types::agent::AgentInfo;
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{Budget, DemandGroup};
 use proffer_types::refusal::excerpt;
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::{FrameworkInfo, TaskRecord};
@@ -256,7 +256,7 @@ impl From<TaskRecord> for pb::TaskRecord {
             agent_name: record.agent_name.into(),
             address: record.address,
             priority: record.priority,
-            min_available: record.min_available,
+            budget: record.budget.map(pb::Budget::from),
         }
     }
 }
@@ -275,8 +275,21 @@ impl TryFrom<pb::TaskRecord> for TaskRecord {
             agent_name: name(&record.agent_name, "agent_name")?,
             address: record.address,
             priority: record.priority,
-            min_available: record.min_available,
+            budget: record.budget.map(|budget| part(Some(budget), "budget")).transpose()?,
         })
+    }
+}
+
+impl From<Budget> for pb::Budget {
+    fn from(budget: Budget) -> Self {
+        Self { name: budget.name.into(), min_available: budget.min_available }
+    }
+}
+
+impl TryFrom<pb::Budget> for Budget {
+    type Error = Refusal;
+    fn try_from(budget: pb::Budget) -> Result<Self, Refusal> {
+        Ok(Self { name: name(&budget.name, "name")?, min_available: budget.min_available })
     }
 }
 

@@ -155,7 +155,7 @@ fn task() -> TaskRecord {
         agent_name: name("rack1-4"),
         address: "10.0.1.4".to_owned(),
         priority: 0,
-        min_available: 0,
+        budget: None,
     }
 }
 

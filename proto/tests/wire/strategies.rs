@@ -3,7 +3,7 @@
 
 use proffer_types::agent::*;
 use proffer_types::attributes::*;
-use proffer_types::demand::{DemandGroup, ExpiredGroup};
+use proffer_types::demand::{Budget, DemandGroup, ExpiredGroup};
 use proffer_types::executor::*;
 use proffer_types::explanation::*;
 use proffer_types::hold::*;
@@ -279,7 +279,7 @@ fn status() -> BoxedStrategy<TaskStatus> {
 
 pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
     let tail = (labels(), labels(), option::of(named()), named(), text());
-    let tail = (tail, any::<i32>(), any::<u32>());
+    let tail = (tail, any::<i32>(), option::of(budget()));
     (status(), digest(), resources(), role(), tail)
         .prop_map(
             |(
@@ -287,7 +287,7 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                 template,
                 resources,
                 role,
-                ((variables, labels, group, agent_name, address), priority, min_available),
+                ((variables, labels, group, agent_name, address), priority, budget),
             )| {
                 TaskRecord {
                     status,
@@ -300,7 +300,7 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                     agent_name,
                     address,
                     priority,
-                    min_available,
+                    budget,
                 }
             },
         )
@@ -449,11 +449,15 @@ pub(crate) fn pod_template() -> BoxedStrategy<PodTemplate> {
         .boxed()
 }
 
+fn budget() -> BoxedStrategy<Budget> {
+    (named(), any::<u32>()).prop_map(|(name, min_available)| Budget { name, min_available }).boxed()
+}
+
 fn launch() -> BoxedStrategy<TaskLaunch> {
-    let tail = (labels(), labels(), option::of(named()), any::<i32>(), any::<u32>());
+    let tail = (labels(), labels(), option::of(named()), any::<i32>(), option::of(budget()));
     (named(), token(), digest(), resources(), tail)
         .prop_map(|(name, token, template, resources, tail)| {
-            let (variables, labels, group, priority, min_available) = tail;
+            let (variables, labels, group, priority, budget) = tail;
             TaskLaunch {
                 name,
                 token,
@@ -463,7 +467,7 @@ fn launch() -> BoxedStrategy<TaskLaunch> {
                 labels,
                 group,
                 priority,
-                min_available,
+                budget,
             }
         })
         .boxed()
@@ -630,6 +634,7 @@ fn call() -> BoxedStrategy<Call> {
             }
         ),
         conditions().prop_map(|conditions| Call::OfferConditions { conditions }),
+        vec(budget(), 0..3).prop_map(|budgets| Call::Budgets { budgets }),
         vec(demand_group(), 0..3).prop_map(|groups| Call::Demand { groups }),
         (digest(), pod_template())
             .prop_map(|(digest, template)| Call::Template { digest, template }),
@@ -743,7 +748,7 @@ fn event() -> BoxedStrategy<Event> {
         (vec(inverse_offer_id(), 0..3), text())
             .prop_map(|(offers, reason)| Event::InverseOffersRescinded { offers, reason }),
         status().prop_map(Event::Status),
-        task_record().prop_map(Event::Task),
+        task_record().prop_map(|record| Event::Task(Box::new(record))),
         (number(), state_answer()).prop_map(|(request, answer)| Event::State { request, answer }),
         (text(), refusal()).prop_map(|(call, refusal)| Event::Refused { call, refusal }),
         named().prop_map(|by| Event::Superseded { by }),

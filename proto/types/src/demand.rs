@@ -46,6 +46,21 @@ pub struct DemandGroup {
     pub deadline: Option<DurationMs>,
 }
 
+/// Tasks of which some are to stay, whoever else wants their room (K11). It may span demand groups: those
+/// of an old and of a new revision, say.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Budget {
+    /// Its name within the framework.
+    pub name: GroupName,
+    /// Preemption ends one of its tasks only as long as so many are available without it.
+    pub min_available: u32,
+}
+
+impl Budget {
+    /// Most budgets a framework may state.
+    pub const BUDGETS_MAX: usize = 10_000;
+}
+
 /// A group whose deadline has passed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ExpiredGroup {

@@ -2,7 +2,7 @@
 //! a list, the framework epoch and the master epoch (K16).
 
 use crate::cursor::Cursor;
-use crate::demand::{DemandGroup, ExpiredGroup};
+use crate::demand::{Budget, DemandGroup, ExpiredGroup};
 use crate::hold::{HoldId, HoldNews};
 use crate::ids::{
     AgentId, AgentName, FrameworkEpoch, FrameworkId, FrameworkName, Incarnation, InverseOfferId,
@@ -95,6 +95,12 @@ pub enum Call {
     Demand {
         /// All groups.
         groups: Vec<DemandGroup>,
+    },
+    /// All its budgets as they are from now on, in place of what was said before. One that is not named is
+    /// what the newest launch of it said.
+    Budgets {
+        /// All of them.
+        budgets: Vec<Budget>,
     },
     /// A template that later launches name.
     Template {
@@ -196,7 +202,7 @@ pub struct TaskRecord {
     /// As in its launch.
     pub priority: i32,
     /// As in its launch.
-    pub min_available: u32,
+    pub budget: Option<Budget>,
 }
 
 /// Why an agent that may hold tasks of the framework has not answered (K2).
@@ -314,7 +320,7 @@ pub enum Event {
     /// The newest state of a task.
     Status(TaskStatus),
     /// A task that the framework did not know from this stream: full record before its statuses.
-    Task(TaskRecord),
+    Task(Box<TaskRecord>),
     /// Answer of the state store.
     State {
         /// Its number.

@@ -3,6 +3,7 @@
 //! A template holds `${name}` placeholders in commands, environment and checks; a launch carries
 //! the variables. So all instances of one revision share one template.
 
+use crate::demand::Budget;
 use crate::ids::{GroupName, LaunchToken, TaskName, TemplateDigest};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::resources::Resources;
@@ -296,9 +297,9 @@ pub struct TaskLaunch {
     /// Tasks of lower priority make room for those of higher ones of the same top role (K11).
     #[serde(default)]
     pub priority: i32,
-    /// Preemption ends it only as long as so many tasks of its group are available without it (K11).
+    /// Those it belongs to of which some are to stay (K11), as it stands at the launch.
     #[serde(default)]
-    pub min_available: u32,
+    pub budget: Option<Budget>,
 }
 
 /// Replaces the placeholders of one launch. What comes of them is bounded: a small template and small

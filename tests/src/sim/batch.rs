@@ -105,7 +105,7 @@ impl Batch {
             style,
             needs: needs([300, 600, 100][number % 3]),
             priority: [0, 2, 1][number % 3],
-            min_available: if number % 4 == 3 { 2 } else { 0 },
+            min_available: [1, 2, 0][number % 3],
             wanted,
             done: BTreeSet::new(),
             tickets: 0,
@@ -130,6 +130,12 @@ impl Batch {
     #[must_use]
     pub fn progress(&self) -> (usize, u32) {
         (self.done.len(), self.wanted)
+    }
+
+    /// So many of the tasks that it states demand for are to stay.
+    #[must_use]
+    pub fn kept(&self) -> u32 {
+        if self.style == Style::Demand { self.min_available } else { 0 }
     }
 
     fn names(&self) -> impl Iterator<Item = TaskName> + use<> {
@@ -223,7 +229,7 @@ impl Batch {
                 labels: BTreeMap::new(),
                 group: None,
                 priority: self.priority,
-                min_available: 0,
+                budget: None,
             });
         }
         if tasks.is_empty() {

@@ -17,6 +17,7 @@ use proffer_master_core::registry::{Record, RecordKey};
 use proffer_types::agent::{AgentDown, AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
 use proffer_types::hold::HoldKind;
+use proffer_types::offer::Operation;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
 use proffer_types::{AgentId, DurationMs, Generation, TaskState, TaskStatus};
@@ -112,6 +113,8 @@ pub enum Planted {
     ForgedRole,
     /// An order to make room leaves no time when it arrives.
     ImpatientClaim,
+    /// What tasks a framework wants to keep is lost on its way.
+    ForgottenBudget,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -160,6 +163,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::LostHold, "I8"),
     (Planted::ForgedRole, "I8"),
     (Planted::ImpatientClaim, "K11"),
+    (Planted::ForgottenBudget, "K11"),
 ];
 
 /// What the bugs remember.
@@ -363,6 +367,9 @@ impl Planted {
 
     /// Changes a frame on its way from a framework process.
     pub fn from_framework(self, memory: &mut Memory, node: usize, frame: &mut SchedulerUp) {
+        if self == Self::ForgottenBudget {
+            frame.calls.iter_mut().for_each(forget_budgets);
+        }
         if self != Self::ForgedDemand {
             return;
         }
@@ -454,5 +461,18 @@ fn forget_marks(memory: &mut Memory, transaction: &mut Transaction) {
             cluster.framework_mark = proffer_types::FrameworkId(0);
             *value = Some(Record::Cluster(cluster).encode());
         }
+    }
+}
+
+fn forget_budgets(call: &mut Call) {
+    match call {
+        Call::Budgets { budgets } => budgets.clear(),
+        Call::Accept(accept) => {
+            for operation in &mut accept.operations {
+                let Operation::Launch { tasks, .. } = operation else { continue };
+                tasks.iter_mut().for_each(|task| task.budget = None);
+            }
+        }
+        _ => {}
     }
 }

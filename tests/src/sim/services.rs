@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The role that pays for all services.
 const ROLE: &str = "services";
+/// Instances of a service that preemption leaves.
+pub const SERVICE_KEPT: u32 = 1;
 
 /// A new process of the framework.
 #[must_use]
@@ -53,6 +55,7 @@ fn file(rng: &mut ChaCha8Rng) -> BTreeMap<ServiceName, ServiceSpec> {
         "resources": {"request": {"cpu": 0.1, "mem": "16MiB"}},
         "ports": {"http": {}},
         "stop": {"drain": {"linger": "1s"}},
+        "availability": {"min_ready": SERVICE_KEPT},
         "rollout": {
             "order": order, "min_ready": min_ready, "surge": surge,
             "min_available_time": "1s", "progress_deadline": "120s",

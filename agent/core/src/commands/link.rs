@@ -143,7 +143,7 @@ impl Agent {
             agent_name: self.config.info.name.clone(),
             address: self.config.info.address.clone(),
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.clone(),
         };
         let claim = mark_of(task, now);
         Some(AgentTask { record, acknowledged: newest && task.acknowledged, claim })

@@ -67,7 +67,7 @@ pub(crate) fn launch_of(template: &PodTemplate, number: u64, resources: &str) ->
             labels: BTreeMap::new(),
             group: None,
             priority: 0,
-            min_available: 0,
+            budget: None,
         },
     }
 }

@@ -82,6 +82,7 @@ impl<F: Framework> Driver<F> {
         context.tasks.clear();
         context.absent.clear();
         context.requests.clear();
+        context.budgets.clear();
         context.kills.clear();
         context.inverse_offers.clear();
         context.launches.restart(|_, _| false);
@@ -203,6 +204,9 @@ impl<F: Framework> Driver<F> {
             let roles: BTreeSet<RoleName> =
                 if context.suppresses_all { BTreeSet::new() } else { context.suppressed.clone() };
             context.calls.push(Call::Suppress { roles });
+        }
+        if !context.budgets.is_empty() {
+            context.say_budgets();
         }
         for name in context.kills.keys().cloned().collect::<Vec<_>>() {
             context.repeat_kill(&name);

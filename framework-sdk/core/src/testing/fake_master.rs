@@ -6,7 +6,7 @@ mod calls;
 mod offers;
 
 use super::fake_agent::{FakeAgent, Standing};
-use proffer_types::demand::DemandGroup;
+use proffer_types::demand::{Budget, DemandGroup};
 use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::Offer;
 use proffer_types::scheduler::{
@@ -71,6 +71,8 @@ pub struct FakeMaster {
     offers: BTreeMap<OfferId, Offer>,
     /// What classical offers are to hold.
     conditions: OfferConditions,
+    /// As they were said last.
+    pub budgets: Vec<Budget>,
     last_offer: u64,
     last_agent: u64,
     token_mark: LaunchToken,
@@ -122,6 +124,7 @@ impl FakeMaster {
             templates: BTreeSet::new(),
             offers: BTreeMap::new(),
             conditions: OfferConditions::new(),
+            budgets: Vec::new(),
             last_offer: 0,
             last_agent: 0,
             token_mark: LaunchToken::default(),

@@ -22,6 +22,8 @@ pub(crate) enum Order {
     /// Answers all that it is asked to give up.
     Agree,
     Keep(String),
+    /// So many of its tasks are to stay.
+    Available(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +189,9 @@ impl Framework for Keeper {
             }
             FrameworkEvent::Input(Order::Kill(name)) => {
                 assert!(ctx.kill(&name, None), "{name} waits or lives");
+            }
+            FrameworkEvent::Input(Order::Available(count)) => {
+                ctx.keep_available("tasks", count).expect("a valid name");
             }
             FrameworkEvent::Input(Order::Teardown) => ctx.teardown(),
             FrameworkEvent::Input(Order::Agree) => {

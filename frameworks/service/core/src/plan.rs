@@ -3,10 +3,10 @@
 //! what it would have chosen anyway.
 //!
 //! The invariant is checked before every single step:
-//! `ready(old+new) ≥ ceil(N·min_ready)` after any step that takes a ready instance away, and
+//! `ready(old+new) ≥ ceil(N·min_ready)`, by `rollout` and by `availability`, after any step that takes a ready instance away, and
 //! `live including terminating ≤ N + surge` after any step that adds one.
 
-use crate::spec::model::{Order, RolloutSpec};
+use crate::spec::model::{AvailabilitySpec, Order, RolloutSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +90,8 @@ pub struct Goal<'a> {
     pub count: u32,
     /// By which rules.
     pub rollout: &'a RolloutSpec,
+    /// What stays ready whatever the rollout would allow.
+    pub availability: AvailabilitySpec,
     /// Whether old instances are to be replaced.
     pub advance: Advance,
 }
@@ -107,7 +109,8 @@ impl Goal<'_> {
     /// Instances that must stay ready.
     #[must_use]
     pub fn ready_min(&self) -> u32 {
-        self.rollout.min_ready.of(self.count).min(self.count)
+        let kept = self.availability.kept(self.count);
+        self.rollout.min_ready.of(self.count).min(self.count).max(kept)
     }
 
     /// Instances that may live at once.

@@ -54,6 +54,9 @@ impl ServiceFramework {
         if service.is_storing || !self.is_online {
             return;
         }
+        let (count, availability) = (service.count(), service.target().availability);
+        let said = ctx.keep_available(name.as_str(), availability.kept(count));
+        debug_assert!(said.is_ok(), "a service's name is a group's");
         self.finish_endings(name, ctx);
         let members = self.members(name, ctx);
         self.take_steps(name, &members, ctx);
@@ -162,6 +165,9 @@ impl ServiceFramework {
             template::scalars(spec),
         )
         .group(name.as_str())
+        .priority(spec.priority.of_tasks())
+        .priority_waiting(spec.priority.waiting())
+        .min_available(spec.availability.kept(service.record.count))
         .fresh_name()
         .report_loss()
         .variable("meta.service", name.as_str())

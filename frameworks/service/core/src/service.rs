@@ -132,6 +132,7 @@ impl Service {
         Goal {
             count: self.count(),
             rollout: &self.target().rollout,
+            availability: self.target().availability,
             advance: if moves { Advance::Yes } else { Advance::No },
         }
     }

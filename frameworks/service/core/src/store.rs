@@ -153,6 +153,7 @@ impl ServiceFramework {
         }
         for name in &pending.removes {
             self.services.remove(name);
+            ctx.forget_available(name.as_str());
             self.events.push(self.now.wall, EventKind::Changed, name, None, "removed");
         }
         for (name, record) in pending.records {

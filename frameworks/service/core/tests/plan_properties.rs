@@ -2,7 +2,9 @@
 //! all percentages, both orders, with instances that crash, flap, get lost and come back.
 
 use proffer_service_core::plan::{Advance, Goal, Member, Phase, Step, plan};
-use proffer_service_core::spec::model::{OnFailure, Order, RolloutSpec, Strategy as How};
+use proffer_service_core::spec::model::{
+    AvailabilitySpec, OnFailure, Order, RolloutSpec, Strategy as How,
+};
 use proffer_service_core::spec::quantity::Amount;
 use proffer_service_core::spec::validate;
 use proffer_types::DurationMs;
@@ -11,6 +13,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 struct World {
     rollout: RolloutSpec,
+    availability: AvailabilitySpec,
     count: u32,
     members: Vec<Member<u64>>,
     next: u64,
@@ -19,8 +22,14 @@ struct World {
 
 impl World {
     fn new(rollout: RolloutSpec, count: u32) -> Self {
-        let mut world =
-            Self { rollout, count, members: Vec::new(), next: 0, advance: Advance::Yes };
+        let mut world = Self {
+            rollout,
+            availability: AvailabilitySpec::default(),
+            count,
+            members: Vec::new(),
+            next: 0,
+            advance: Advance::Yes,
+        };
         for slot in 0..count {
             world.add(slot, Phase::Available);
         }
@@ -34,7 +43,12 @@ impl World {
     }
 
     fn goal(&self) -> Goal<'_> {
-        Goal { count: self.count, rollout: &self.rollout, advance: self.advance }
+        Goal {
+            count: self.count,
+            rollout: &self.rollout,
+            availability: self.availability,
+            advance: self.advance,
+        }
     }
 
     fn ready(&self) -> u32 {
@@ -219,9 +233,10 @@ proptest! {
     /// any more, every slot ends with exactly one available instance of the newest revision.
     #[test]
     fn no_step_breaks_the_invariant_and_every_rollout_ends(
-        rollout in rollouts(), count in 1u32..=50, events in events(),
+        rollout in rollouts(), kept in amounts(), count in 1u32..=50, events in events(),
     ) {
         let mut world = World::new(rollout, count);
+        world.availability = AvailabilitySpec { min_ready: kept };
         for event in events {
             match event {
                 Event::Happen(pick, event) => world.happen(pick, event),
@@ -234,7 +249,7 @@ proptest! {
                 Event::Plan => drop(world.turn()),
             }
         }
-        prop_assume!(validate::progress(&world.rollout, world.count).is_ok());
+        prop_assume!(validate::progress(&world.rollout, world.availability, world.count).is_ok());
         for _ in 0..2000 {
             let steps = world.turn();
             if steps == 0 && world.has_converged() {
@@ -249,9 +264,10 @@ proptest! {
     /// being asked again (by a framework that was killed in between) repeats nothing.
     #[test]
     fn a_plan_that_was_carried_out_is_not_repeated(
-        rollout in rollouts(), count in 1u32..=50, events in events(),
+        rollout in rollouts(), kept in amounts(), count in 1u32..=50, events in events(),
     ) {
         let mut world = World::new(rollout, count);
+        world.availability = AvailabilitySpec { min_ready: kept };
         for event in events {
             match event {
                 Event::Happen(pick, event) => world.happen(pick, event),

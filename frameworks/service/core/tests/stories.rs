@@ -190,6 +190,47 @@ fn a_change_in_place_replaces_nothing() {
 }
 
 #[test]
+fn k11_the_master_knows_how_many_instances_stay_and_what_they_are_worth() {
+    let mut cluster = Cluster::new();
+    let mut file = web("1", 4);
+    file["web"]["availability"] = json!({"min_ready": "60%"});
+    file["web"]["priority"] = json!({"class": "critical", "level": 90});
+    cluster.deploy(&file).expect("accepted");
+    cluster.run(5);
+    let budgets = |cluster: &mut Cluster| {
+        let said = cluster.bench.master().budgets.iter();
+        said.map(|it| (it.name.to_string(), it.min_available)).collect::<Vec<_>>()
+    };
+    assert_eq!(budgets(&mut cluster), [("web".to_owned(), 3)]);
+    let worth = |cluster: &Cluster| {
+        let tasks = cluster.bench.context().tasks().live();
+        let worth = tasks.map(|task| (task.record.priority, task.record.budget.clone()));
+        worth.collect::<std::collections::BTreeSet<_>>()
+    };
+    let of_launch = worth(&cluster);
+    assert_eq!(of_launch.len(), 1, "{of_launch:?}");
+    let (priority, budget) = of_launch.into_iter().next().expect("one");
+    assert_eq!((priority, budget.expect("said").min_available), (1_000, 3));
+
+    let live = cluster.bench.live();
+    let targets = [(name("web"), ScaleTo::Count(2))].into();
+    cluster.call(ServiceCall::Scale { targets }).expect("accepted");
+    cluster.run(5);
+    assert_eq!(budgets(&mut cluster), [("web".to_owned(), 2)], "60% of 2, rounded up");
+    file["web"]["instances"] = json!(2);
+    file["web"]["availability"] = json!({"min_ready": 1});
+    file["web"]["priority"] = json!({"class": "critical", "level": 10});
+    cluster.deploy(&file).expect("accepted");
+    cluster.run(5);
+    assert_eq!(budgets(&mut cluster), [("web".to_owned(), 1)]);
+    let after = cluster.bench.live();
+    assert!(after.iter().all(|(task, ..)| live.iter().any(|(old, ..)| old == task)), "in place");
+    cluster.call(ServiceCall::Remove { service: name("web") }).expect("accepted");
+    cluster.run(20);
+    assert_eq!(budgets(&mut cluster), [], "it is no more");
+}
+
+#[test]
 fn a_newer_revision_takes_the_place_of_one_that_is_going_on() {
     let mut cluster = Cluster::new();
     cluster.deploy(&web("1", 4)).expect("accepted");

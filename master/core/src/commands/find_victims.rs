@@ -4,7 +4,7 @@
 //! Victims are tasks of roles that hold beyond their guarantee, when the demand is owed one; or tasks of
 //! lower priority in the same top role. Of all sets that make enough room on one agent the one is taken
 //! whose highest priority is lowest, then the smallest, then the one that has run least; nothing in it is
-//! needless. Guarantees and what groups want to keep at least are respected.
+//! needless. Guarantees and budgets (what is to stay available) are respected.
 
 use crate::config::PreemptFor;
 use crate::limits;
@@ -13,13 +13,14 @@ use crate::state::agents::Link;
 use crate::state::claims::{Plan, Search};
 use crate::state::tasks::{Counted, Stage, TaskEntry};
 use proffer_allocator::Starving;
-use proffer_types::scheduler::TaskRecord;
 use proffer_types::{
     AgentId, DemandKey, Monotonic, Now, Resources, RoleName, TaskKey, TaskState, WallTime,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+
+use super::budgets::BudgetKey;
 
 /// A task that may be ended, and what comes free with it.
 struct Candidate<'a> {
@@ -38,8 +39,8 @@ impl Candidate<'_> {
 pub(crate) struct Bounds {
     /// What victims of claims give up already.
     losses: BTreeMap<RoleName, Resources>,
-    /// How many more tasks a group can do without, of those looked at so far.
-    spare: BTreeMap<DemandKey, usize>,
+    /// How many more tasks a budget can do without, of those looked at so far.
+    spare: BTreeMap<BudgetKey, usize>,
 }
 
 impl Master {
@@ -146,7 +147,7 @@ impl Master {
             self.allocator.would_fit(&starving.key, id, freed, is_owed, now.monotonic)
         };
         let mut losses = bounds.losses.clone();
-        let mut used: BTreeMap<DemandKey, usize> = BTreeMap::new();
+        let mut used: BTreeMap<BudgetKey, usize> = BTreeMap::new();
         let mut taken: Vec<Candidate<'_>> = Vec::new();
         let mut freed = Resources::new();
         for candidate in candidates {
@@ -154,11 +155,11 @@ impl Master {
                 break;
             }
             let record = &candidate.task.record;
-            let group = self.spared(candidate.key, record);
-            if let Some(group) = &group {
-                let spare = bounds.spare.entry(group.clone());
-                let spare = *spare.or_insert_with(|| self.spare_of(group, record.min_available));
-                if used.get(group).copied().unwrap_or(0) >= spare {
+            let budget = Self::budget_of(candidate.key, candidate.task);
+            if let Some(budget) = &budget {
+                let spare = bounds.spare.entry(budget.clone());
+                let spare = *spare.or_insert_with(|| self.spare_of(budget));
+                if used.get(budget).copied().unwrap_or(0) >= spare {
                     continue;
                 }
             }
@@ -168,8 +169,8 @@ impl Master {
             if !self.allocator.stay_guaranteed(&starving.role, &with) {
                 continue;
             }
-            if let Some(group) = group {
-                *used.entry(group).or_default() += 1;
+            if let Some(budget) = budget {
+                *used.entry(budget).or_default() += 1;
             }
             (freed, losses) = (more, with);
             taken.push(candidate);
@@ -202,24 +203,6 @@ impl Master {
             && !is_own
             && (of_lower_priority || beyond_guarantee)
             && !self.claims.names(key, task)
-    }
-
-    /// The group of which some have to stay.
-    fn spared(&self, key: &TaskKey, record: &TaskRecord) -> Option<DemandKey> {
-        let group = record.group.clone().filter(|_| record.min_available > 0)?;
-        Some(DemandKey { framework: key.framework, group })
-    }
-
-    /// How many tasks of a group are available beyond those that have to stay.
-    fn spare_of(&self, group: &DemandKey, min_available: u32) -> usize {
-        let available = self.tasks.of(group.framework).filter(|(key, task)| {
-            task.record.group.as_ref() == Some(&group.group)
-                && task.record.status.state == TaskState::Running
-                && task.record.status.ready != Some(false)
-                && task.kill.is_none()
-                && !self.claims.names(key, task)
-        });
-        available.count().saturating_sub(min_available as usize)
     }
 }
 

@@ -35,6 +35,8 @@ impl Master {
         entry.standbys.retain(|standby| standby.candidate.connection != connection);
         if new_session {
             entry.token_mark = 0;
+            // The replica may know nothing of what the last one wanted.
+            entry.budgets.clear();
         }
         if roles_changed {
             self.change_roles(id, &old_roles);

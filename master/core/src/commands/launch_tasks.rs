@@ -90,7 +90,7 @@ impl Master {
             agent_name: info.name.clone(),
             address: info.address.clone(),
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.clone(),
         }
     }
 

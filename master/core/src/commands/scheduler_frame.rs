@@ -117,6 +117,7 @@ impl Master {
                 self.answer_inverse_offers(framework, &offers, &answer, now);
             }
             Call::OfferConditions { conditions } => self.offer_conditions(framework, &conditions),
+            Call::Budgets { budgets } => self.budgets(framework, budgets),
             Call::Snapshot => {
                 if let Some(outbox) = self.frameworks.outbox(framework) {
                     outbox.snapshot();

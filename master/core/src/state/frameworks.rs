@@ -116,6 +116,8 @@ pub(crate) struct FrameworkEntry {
     pub(crate) suppressed: BTreeSet<RoleName>,
     /// What it wants to be offered while it states no demand.
     pub(crate) conditions: OfferConditions,
+    /// How many of its tasks are to stay available, as it said last.
+    pub(crate) budgets: BTreeMap<GroupName, u32>,
     /// It holds or has unread so much that it gets no new offers for now.
     pub(crate) clogged: bool,
     pub(crate) offers: BTreeSet<OfferId>,
@@ -148,6 +150,7 @@ impl FrameworkEntry {
             revived: false,
             suppressed: BTreeSet::new(),
             conditions: OfferConditions::new(),
+            budgets: BTreeMap::new(),
             clogged: false,
             offers: BTreeSet::new(),
             allocated: Tally::default(),

@@ -190,7 +190,7 @@ impl AgentPeer {
                         agent_name: self.info.name.clone(),
                         address: self.info.address.clone(),
                         priority: task.launch.priority,
-                        min_available: task.launch.min_available,
+                        budget: task.launch.budget.clone(),
                     };
                     let key = (task.framework, task.launch.name.clone());
                     let known = self.launched.iter().any(|old| old.status == record.status);
@@ -478,7 +478,7 @@ impl FrameworkPeer {
             labels: BTreeMap::new(),
             group: group.map(|group| GroupName::new(group).expect("a legal group")),
             priority: 0,
-            min_available: 0,
+            budget: None,
         }
     }
 

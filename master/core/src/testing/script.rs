@@ -31,6 +31,7 @@ use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness, describe};
 use crate::{Command, Config, ReplyTo};
 use proffer_types::attributes::parse_attributes;
+use proffer_types::demand::Budget;
 use proffer_types::demand::DemandGroup;
 use proffer_types::maintenance::MaintenanceWindow;
 use proffer_types::offer::Offer;
@@ -40,7 +41,7 @@ use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    Constraint, ConstraintRule, DurationMs, Generation, InverseOfferId, LogIncarnation,
+    Constraint, ConstraintRule, DurationMs, Generation, GroupName, InverseOfferId, LogIncarnation,
     OfferCondition, OfferConditions, OfferId, Pattern, PrincipalName, Quantities, Resources,
     RoleName, TaskKey, TaskState, WallTime,
 };
@@ -252,6 +253,7 @@ impl Script {
             ("want-nothing", []) => vec![Call::Demand { groups: Vec::new() }],
             ("want", words) => vec![Call::OfferConditions { conditions: conditions(peer, words) }],
             ("revive", []) => vec![Call::Revive { roles: BTreeSet::new() }],
+            ("budgets", words) => vec![Call::Budgets { budgets: budgets(words) }],
             ("suppress", []) => vec![Call::Suppress { roles: BTreeSet::new() }],
             ("accept", rest) => accept(peer, rest, None),
             ("accept-stale", rest) => {
@@ -413,16 +415,29 @@ fn accept(peer: &mut FrameworkPeer, rest: &[&str], instead: Option<Offer>) -> Ve
         let at = rest.iter().position(|have| *have == word)?;
         rest[at + 1].parse::<i32>().ok()
     };
-    let (priority, keep) = (number("priority").unwrap_or(0), number("keep").unwrap_or(0));
+    let (priority, keep) = (number("priority").unwrap_or(0), number("keep"));
     let launch = |name: &&str| TaskLaunch {
         priority,
-        min_available: keep.unsigned_abs(),
+        budget: keep.map(|keep| Budget {
+            name: GroupName::new("kept").expect("valid"),
+            min_available: keep.unsigned_abs(),
+        }),
         ..peer.launch(name, shape.clone(), group)
     };
     let tasks = rest[..at].iter().map(launch).collect();
     let accept = peer.accept(&offers, tasks);
     let template = template();
     vec![Call::Template { digest: template.digest(), template }, Call::Accept(accept)]
+}
+
+/// `NAME=COUNT` each.
+fn budgets(words: &[&str]) -> Vec<Budget> {
+    let budget = |word: &&str| {
+        let (name, count) = word.split_once('=').expect("a name and a count");
+        let name = GroupName::new(name).expect("valid");
+        Budget { name, min_available: count.parse().expect("a count") }
+    };
+    words.iter().map(budget).collect()
 }
 
 /// `KEY=VALUE[@EXPECTED]`; an empty value deletes.

@@ -101,7 +101,7 @@ fn record(framework: FrameworkId, role: &RoleName, n: u64) -> TaskRecord {
         agent_name: "one".parse().expect("legal"),
         address: "127.0.0.1".to_owned(),
         priority: 0,
-        min_available: 0,
+        budget: None,
     }
 }
 

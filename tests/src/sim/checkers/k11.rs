@@ -1,13 +1,17 @@
 //! K11: preemption. Whoever is named is of lower priority under the same top role, or holds what a
-//! guarantee lacks; nobody ends by it before the time that was given is over, or without being named; and
+//! guarantee lacks, and is not one of those that its framework wants to keep; nobody ends by it before the time that was given is over, or without being named; and
 //! once everything is at rest nobody is named any more.
 
 use super::{holds, id_of, is_newest, to_agents};
+use crate::sim::batch::Batch;
+use crate::sim::node_framework::FrameworkNode;
 use crate::sim::observe::{Checker, Seen};
+use crate::sim::services::SERVICE_KEPT;
 use crate::sim::world::World;
 use proffer_agent_core as agent;
+use proffer_sdk_core::Framework;
 use proffer_types::agent::{AgentMessage, AgentOrder};
-use proffer_types::task::StatusReason;
+use proffer_types::task::{StatusReason, TaskState};
 use proffer_types::{Claim, ClaimId, DemandKey, RoleName, TaskKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +51,41 @@ impl Preemption {
         })
     }
 
+    /// Enough are left of those that frameworks want to keep.
+    fn kept(&mut self, chosen: &BTreeSet<TaskKey>, world: &World) -> Result<(), String> {
+        for key in chosen {
+            let Some(task) = world.view.tasks.get(key) else { continue };
+            let Some(name) = world.view.frameworks.get(&key.framework).map(|row| &row.info.name)
+            else {
+                continue;
+            };
+            let service = task.labels.get("service");
+            let kept = match service {
+                Some(_) => SERVICE_KEPT,
+                None => {
+                    let batches = world.frameworks.iter().filter_map(FrameworkNode::batch);
+                    let mut of_name = batches.filter(|batch| batch.info().name == *name);
+                    of_name.next().map_or(0, Batch::kept)
+                }
+            };
+            let left = world.view.tasks.iter().filter(|(other, task)| {
+                other.framework == key.framework
+                    && task.labels.get("service") == service
+                    && task.status.state == TaskState::Running
+                    && task.status.ready != Some(false)
+                    && !chosen.contains(*other)
+            });
+            let left = left.count();
+            self.looked += 1;
+            holds(left >= kept as usize, || {
+                format!(
+                    "{key} is to end for others and leaves {left} of {name}, which keeps {kept}"
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     fn ended(&mut self, key: &TaskKey, world: &World) -> Result<(), String> {
         self.looked += 1;
         let now_ms = world.queue.now_ms();
@@ -66,6 +105,7 @@ impl Checker for Preemption {
         match seen {
             Seen::Master { node, effects, .. } => {
                 let now_ms = world.queue.now_ms();
+                let mut chosen = BTreeSet::new();
                 for (_, frame) in to_agents(effects) {
                     for order in &frame.orders {
                         let AgentOrder::Preempt { claim, tasks, grace } = order else { continue };
@@ -77,12 +117,14 @@ impl Checker for Preemption {
                                 && is_newest(world, *node)
                             {
                                 self.named(claim, key, world)?;
+                                chosen.insert(key.clone());
                             }
                             let from = now_ms + grace.0;
                             self.named.entry((key.clone(), claim.id)).or_insert(from);
                         }
                     }
                 }
+                self.kept(&chosen, world)?;
             }
             Seen::Agent { node, effects, .. } if id_of(world, *node).is_some() => {
                 for effect in *effects {

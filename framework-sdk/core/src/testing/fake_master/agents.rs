@@ -162,7 +162,7 @@ impl FakeMaster {
                     agent.dismiss(&older.record);
                 }
                 self.known.insert(name, Known { record: record.clone() });
-                self.say(Event::Task(record));
+                self.say(Event::Task(Box::new(record)));
             } else {
                 self.learn(record);
             }

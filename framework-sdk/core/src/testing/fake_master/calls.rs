@@ -60,6 +60,7 @@ impl FakeMaster {
                 self.active = None;
             }
             Call::OfferConditions { conditions } => self.conditions = conditions,
+            Call::Budgets { budgets } => self.budgets = budgets,
             Call::Subscribe { .. }
             | Call::AcceptInverseOffers { .. }
             | Call::DeclineInverseOffers { .. }
@@ -173,7 +174,7 @@ impl FakeMaster {
             agent_name: at.name.clone(),
             address: "127.0.0.1".to_owned(),
             priority: launch.priority,
-            min_available: launch.min_available,
+            budget: launch.budget.clone(),
         })
     }
 

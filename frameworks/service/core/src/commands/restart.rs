@@ -13,7 +13,7 @@ pub(super) fn apply(
     now: Now,
 ) -> Result<Outcome, Refusal> {
     let service = find(services, name)?;
-    validate::progress_or_refuse(&service.target().rollout, service.record.count)?;
+    validate::progress_or_refuse(service.target(), service.record.count)?;
     service.record.restart += 1;
     let target = service.record.target;
     service.record.begin(RolloutKind::Restart, target, now.wall);

@@ -39,7 +39,7 @@ pub(super) fn apply(
         return Err(Refusal::new(RefusalCode::NotFound, "to", message)
             .hint(format!("known: {}", known.join(", "))));
     };
-    validate::progress_or_refuse(&earlier.record.spec.rollout, service.record.count)?;
+    validate::progress_or_refuse(&earlier.record.spec, service.record.count)?;
     let number = service.record.latest + 1;
     let revision = with_template(RevisionRecord {
         number,

@@ -50,7 +50,7 @@ fn decide(services: &mut Services, name: &ServiceName, to: ScaleTo) -> Result<u3
             Refusal::new(RefusalCode::InvalidArgument, "instances", message)
         })?;
     if service.record.rollout.state.is_moving() {
-        validate::progress_or_refuse(&service.target().rollout, count)?;
+        validate::progress_or_refuse(service.target(), count)?;
     }
     Ok(count)
 }

@@ -123,6 +123,8 @@ fn read_service(
         placement: placement::placement(&reader, faults),
         unreachable: life::unreachable(&reader, faults),
         history: life::history(&reader, faults),
+        availability: life::availability(&reader, faults),
+        priority: life::priority(&reader, faults),
     };
     check_placeholders(&spec, &reader, faults);
     // Rules over several fields make sense only when each field does.

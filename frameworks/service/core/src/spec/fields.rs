@@ -162,6 +162,20 @@ pub const SERVICE: Section = Section {
             "what a lost agent means; its instances leave the endpoints at once",
         ),
         field("history", "mapping", "see below", InPlace, "what is remembered"),
+        field(
+            "availability",
+            "mapping",
+            "see below",
+            InPlace,
+            "what stays ready whoever wants the room: rollouts, drains, and tasks of others that need it",
+        ),
+        field(
+            "priority",
+            "mapping",
+            "see below",
+            Replace,
+            "who makes room for whom; `level` changes in place",
+        ),
     ],
     later: &[
         "image",
@@ -175,9 +189,7 @@ pub const SERVICE: Section = Section {
         "expose",
         "discovery",
         "gates",
-        "availability",
         "autoscale",
-        "priority",
         "rebalance",
         "depends_on",
         "owner",
@@ -515,6 +527,44 @@ pub const HISTORY: Section = Section {
     later: &[],
 };
 
+/// `availability`.
+pub const AVAILABILITY: Section = Section {
+    path: "services.NAME.availability",
+    title: "Availability",
+    fields: &[field(
+        "min_ready",
+        "percentage, rounded up, or count",
+        "0%",
+        InPlace,
+        "never fewer ready instances through a rollout, a drain within its deadline, or preemption",
+    )],
+    later: &["coordinator"],
+};
+
+/// `priority`.
+pub const PRIORITY: Section = Section {
+    path: "services.NAME.priority",
+    title: "Priority",
+    fields: &[
+        field(
+            "class",
+            "`critical`, `standard`, `spot`",
+            "standard",
+            Replace,
+            "instances that find no place end those of lower classes of the same top role; tasks of other \
+             frameworks that say nothing are `standard`",
+        ),
+        field(
+            "level",
+            "0 to 100",
+            "50",
+            InPlace,
+            "who is served first within a class; nobody is ended for it",
+        ),
+    ],
+    later: &[],
+};
+
 /// All of them, in the order of the document.
 pub const SECTIONS: &[&Section] = &[
     &DOCUMENT,
@@ -538,6 +588,8 @@ pub const SECTIONS: &[&Section] = &[
     &MAX_PER,
     &UNREACHABLE,
     &HISTORY,
+    &AVAILABILITY,
+    &PRIORITY,
 ];
 
 /// A placeholder that the agent fills in at launch.

@@ -122,6 +122,12 @@ pub struct ServiceSpec {
     pub unreachable: UnreachableSpec,
     /// What is remembered.
     pub history: HistorySpec,
+    /// What stays ready whoever wants the room.
+    #[serde(default)]
+    pub availability: AvailabilitySpec,
+    /// Who makes room for whom.
+    #[serde(default)]
+    pub priority: PrioritySpec,
 }
 
 /// Scheduled and enforced amounts.
@@ -473,6 +479,76 @@ pub struct RolloutSpec {
     pub max_failures: u32,
     /// What then.
     pub on_failure: OnFailure,
+}
+
+/// What stays ready whoever wants the room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AvailabilitySpec {
+    /// Ready instances of any revision, never fewer.
+    pub min_ready: Amount,
+}
+
+impl Default for AvailabilitySpec {
+    fn default() -> Self {
+        Self { min_ready: Amount::Percent(0) }
+    }
+}
+
+impl AvailabilitySpec {
+    /// Of so many instances these stay.
+    #[must_use]
+    pub fn kept(self, count: u32) -> u32 {
+        self.min_ready.of(count).min(count)
+    }
+}
+
+words!(
+    /// Who makes room for whom, in the same top role.
+    PriorityClass {
+        /// All others make room for it.
+        Critical = "critical",
+        /// Tasks of other frameworks that say nothing stand here too.
+        Standard = "standard",
+        /// It makes room for all others.
+        Spot = "spot",
+    }
+);
+
+/// Who makes room for whom, and who is served first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PrioritySpec {
+    /// Higher ones end lower ones.
+    pub class: PriorityClass,
+    /// Higher ones are served first within the class; 0 to [`PrioritySpec::LEVEL_MAX`].
+    pub level: u32,
+}
+
+impl Default for PrioritySpec {
+    fn default() -> Self {
+        Self { class: PriorityClass::Standard, level: 50 }
+    }
+}
+
+impl PrioritySpec {
+    /// The highest level.
+    pub const LEVEL_MAX: u32 = 100;
+
+    /// Of its tasks: only what is wanted with more ends them.
+    #[must_use]
+    pub const fn of_tasks(self) -> i32 {
+        match self.class {
+            PriorityClass::Critical => 1_000,
+            PriorityClass::Standard => 0,
+            PriorityClass::Spot => -1_000,
+        }
+    }
+
+    /// While they wait: by level, and never above tasks of the same class, so that none is ended for them.
+    #[must_use]
+    pub fn waiting(self) -> i32 {
+        let below = Self::LEVEL_MAX.saturating_sub(self.level);
+        self.of_tasks().saturating_sub_unsigned(below)
+    }
 }
 
 /// Where instances may run.

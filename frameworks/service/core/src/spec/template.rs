@@ -1,7 +1,7 @@
 //! From a spec to what the master and the agent understand: pod template, resources, constraints,
 //! and the digest over what affects running instances.
 
-use super::model::{CheckSpec, HostPort, ProbeSpec, ServiceSpec, SpreadBy};
+use super::model::{CheckSpec, HostPort, PriorityClass, ProbeSpec, ServiceSpec, SpreadBy};
 use super::{expression, placeholder};
 use proffer_types::template::{
     Check, CheckKind, ContainerTemplate, KillPolicy, OnDisconnect, PodTemplate, Probe,
@@ -123,6 +123,8 @@ struct RunAffecting<'a> {
     ready: Option<&'a ProbeSpec>,
     alive: Option<&'a ProbeSpec>,
     require: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
 }
 
 /// Names what a running instance was made from; two revisions with one digest need no rollout.
@@ -143,6 +145,9 @@ pub fn digest(spec: &ServiceSpec) -> String {
         ready: probe(&spec.checks.ready),
         alive: probe(&spec.checks.alive),
         require: &spec.placement.require,
+        class: Some(spec.priority.class)
+            .filter(|class| *class != PriorityClass::Standard)
+            .map(PriorityClass::as_str),
     };
     let canonical = serde_json::to_vec(&run).expect("plain data with string keys serialises");
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,7 +1,7 @@
 //! Rules over several fields: what could never make progress is refused at submit, with the reason.
 
 use super::Diagnostic;
-use super::model::{HostPort, Order, RolloutSpec, ServiceSpec};
+use super::model::{AvailabilitySpec, HostPort, Order, RolloutSpec, ServiceSpec};
 use super::node::Mark;
 use proffer_types::Refusal;
 
@@ -14,7 +14,7 @@ pub fn service(spec: &ServiceSpec, count: Option<u32>) -> Vec<Diagnostic> {
     if let Some(count) = count
         && faults.is_empty()
     {
-        faults.extend(progress(&spec.rollout, count).err());
+        faults.extend(progress(&spec.rollout, spec.availability, count).err());
     }
     if let Err(refusal) = super::template::pod(spec).validate() {
         let mut fault = Diagnostic::new("", Mark::default(), refusal.to_string());
@@ -60,11 +60,16 @@ fn fixed_ports(spec: &ServiceSpec) -> Vec<Diagnostic> {
 ///
 /// # Errors
 /// What is in the way, and which value would do.
-pub fn progress(rollout: &RolloutSpec, count: u32) -> Result<(), Diagnostic> {
+pub fn progress(
+    rollout: &RolloutSpec,
+    availability: AvailabilitySpec,
+    count: u32,
+) -> Result<(), Diagnostic> {
     if count == 0 {
         return Ok(());
     }
     let needed = rollout.min_ready.of(count).min(count);
+    let kept = availability.kept(count);
     match rollout.order {
         Order::StartFirst if rollout.surge.of(count) == 0 => Err(Diagnostic::new(
             "rollout.surge",
@@ -83,6 +88,16 @@ pub fn progress(rollout: &RolloutSpec, count: u32) -> Result<(), Diagnostic> {
             ),
         )
         .hint(format!("min_ready: {}, or order: start_first", count - 1))),
+        Order::StopFirst if kept >= count => Err(Diagnostic::new(
+            "availability.min_ready",
+            Mark::default(),
+            format!(
+                "rollout.order stop_first with min_ready {} can make no progress: of {count} instances \
+                 {kept} must stay ready, so none may stop",
+                availability.min_ready
+            ),
+        )
+        .hint(format!("min_ready: {}, or rollout: {{order: start_first}}", count - 1))),
         Order::StartFirst | Order::StopFirst => Ok(()),
     }
 }
@@ -91,6 +106,6 @@ pub fn progress(rollout: &RolloutSpec, count: u32) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// The refusal.
-pub fn progress_or_refuse(rollout: &RolloutSpec, count: u32) -> Result<(), Refusal> {
-    progress(rollout, count).map_err(|fault| fault.refusal())
+pub fn progress_or_refuse(spec: &ServiceSpec, count: u32) -> Result<(), Refusal> {
+    progress(&spec.rollout, spec.availability, count).map_err(|fault| fault.refusal())
 }

@@ -1,10 +1,10 @@
-//! `stop`, `restart`, `rollout`, `unreachable`, `history`.
+//! `stop`, `restart`, `rollout`, `unreachable`, `history`, `availability`, `priority`.
 
 use crate::spec::Diagnostic;
 use crate::spec::fields::{self, Section};
 use crate::spec::model::{
-    BackoffSpec, DrainSpec, HistorySpec, OnFailure, Order, RestartSpec, RolloutSpec, Signal,
-    StopSpec, Strategy, UnreachableSpec,
+    AvailabilitySpec, BackoffSpec, DrainSpec, HistorySpec, OnFailure, Order, PriorityClass,
+    PrioritySpec, RestartSpec, RolloutSpec, Signal, StopSpec, Strategy, UnreachableSpec,
 };
 use crate::spec::quantity::{Amount, Wait};
 use crate::spec::reader::{Faults, Reader};
@@ -106,4 +106,19 @@ pub(super) fn history(service: &Reader<'_>, faults: &mut Faults) -> HistorySpec 
         .and_then(|reader| reader.count_32("keep", 1..=100, faults))
         .unwrap_or(20);
     HistorySpec { keep }
+}
+
+pub(super) fn availability(service: &Reader<'_>, faults: &mut Faults) -> AvailabilitySpec {
+    let min_ready = open(service, "availability", &fields::AVAILABILITY, faults)
+        .and_then(|reader| reader.value("min_ready", faults, Amount::parse));
+    min_ready.map_or_else(AvailabilitySpec::default, |min_ready| AvailabilitySpec { min_ready })
+}
+
+pub(super) fn priority(service: &Reader<'_>, faults: &mut Faults) -> PrioritySpec {
+    let mut spec = PrioritySpec::default();
+    let Some(reader) = open(service, "priority", &fields::PRIORITY, faults) else { return spec };
+    spec.class = reader.word("class", PriorityClass::WORDS, &[], faults).unwrap_or(spec.class);
+    spec.level =
+        reader.count_32("level", 0..=PrioritySpec::LEVEL_MAX, faults).unwrap_or(spec.level);
+    spec
 }
