@@ -378,7 +378,14 @@ impl ViewThread {
 
     fn explain(&self, subject: &Subject) -> Explanation {
         let Subject::Task(key) = subject else {
-            let mut answer = self.allocator.explain(subject, crate::term::now().monotonic);
+            let now = crate::term::now();
+            let mut answer = self.allocator.explain(subject, now.monotonic);
+            if let Subject::Demand(framework, group) = subject {
+                let agents = self.view.agents.values().map(AsRef::as_ref);
+                let claims =
+                    proffer_master_core::explain_claims(agents, *framework, group, now.wall);
+                answer.hints.splice(..0, claims);
+            }
             // Why an agent is out the allocator does not know.
             if !matches!(subject, Subject::Agent(_)) && !answer.funnel.is_empty() {
                 let agents = self.view.agents.values().map(AsRef::as_ref);
@@ -388,7 +395,11 @@ impl ViewThread {
         };
         if let Some(task) = self.view.tasks.get(key) {
             let agent = self.view.agents.get(&task.status.agent);
-            return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref));
+            return proffer_master_core::explain_task(
+                task,
+                agent.map(AsRef::as_ref),
+                crate::term::now().wall,
+            );
         }
         match self.view.ended.rows().get(key) {
             Some(task) => proffer_master_core::explain_ended_task(task),

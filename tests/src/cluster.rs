@@ -145,8 +145,8 @@ pub struct Parts {
     pub agents: Vec<Option<Program>>,
     /// The service framework.
     pub framework: Option<Program>,
-    /// Flags of the master about where its registry is.
-    pub store: Vec<String>,
+    /// More flags of the master.
+    pub master_flags: Vec<String>,
     resources: String,
     /// `None`: the master makes its own and leaves it for the others.
     token_file: Option<PathBuf>,
@@ -184,7 +184,7 @@ impl Parts {
             master: None,
             agents: (0..agents).map(|_| None).collect(),
             framework: None,
-            store: Vec::new(),
+            master_flags: Vec::new(),
             resources: resources.to_owned(),
             token_file: Some(token_file),
             place,
@@ -224,7 +224,7 @@ impl Parts {
         let address = self.api.address.to_string();
         let data = data.to_string_lossy();
         let mut args = vec!["master", "--listen", &address, "--data", &data];
-        args.extend(self.store.iter().map(String::as_str));
+        args.extend(self.master_flags.iter().map(String::as_str));
         self.master = Some(self.program("master", &args));
     }
 

@@ -76,7 +76,8 @@ fn e2e_masters_on_etcd_tell_the_truth_and_no_task_notices() {
     }
     let mut parts = Parts::prepare(1, "cpus:4;mem:4GiB");
     let Some((etcd, endpoint)) = start_etcd(&parts.place) else { return };
-    parts.store = ["--store", "etcd", "--etcd-endpoints", &endpoint].map(str::to_owned).to_vec();
+    parts.master_flags =
+        ["--store", "etcd", "--etcd-endpoints", &endpoint].map(str::to_owned).to_vec();
     parts.start_master();
     parts.start_agent(0);
     parts.start_framework();
@@ -141,7 +142,7 @@ fn a_standby_leads_to_the_leader(parts: &Parts) {
     let address = format!("127.0.0.1:{}", free_port());
     let token = parts.place.path().join("token").to_string_lossy().into_owned();
     let mut args = vec!["master", "--listen", &address, "--token-file", &token];
-    args.extend(parts.store.iter().map(String::as_str));
+    args.extend(parts.master_flags.iter().map(String::as_str));
     let standby = Program::start(&parts.place, "standby", &args);
     let environment = [("PROFFER_ADDR", address.as_str()), ("PROFFER_TOKEN_FILE", token.as_str())];
     for command in ["ls", "agents"] {

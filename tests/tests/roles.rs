@@ -58,7 +58,12 @@ struct World {
 
 impl World {
     fn new(resources: &str) -> Self {
+        Self::with(resources, &[])
+    }
+
+    fn with(resources: &str, master_flags: &[&str]) -> Self {
         let mut parts = Parts::prepare(1, resources);
+        parts.master_flags = master_flags.iter().map(|&flag| flag.to_owned()).collect();
         parts.start_master();
         until("the master leads", PATIENCE, || {
             (parts.api.get("/v1/agents").status == 200).then_some(())
@@ -164,6 +169,40 @@ fn i6_guarantee_and_limit_hold_whoever_comes_first() {
     });
     assert_eq!((&why["kind"], &why["subject"]), (&"role".into(), &"large".into()));
     assert!(why["summary"].as_str().is_some_and(|it| it.starts_with("it holds 30.0 %")), "{why}");
+    world.end();
+}
+
+/// A guarantee that finds no place has others make room, who are told and have time; whoever asks why sees it.
+#[test]
+fn k11_a_guarantee_has_others_make_room() {
+    let _turn = turn();
+    if !is_root("preemption on a real agent") {
+        return;
+    }
+    let times = ["--preempt-after", "1s", "--preempt-grace", "8s"];
+    let mut world = World::with("cpus:4;mem:1GiB", &times);
+    world.start("early");
+    world.parts.start_agent(0);
+    world.runs(&[("early", 4)]);
+    world.set("sure", &["--guarantee", "cpus:2"]);
+    world.start("sure");
+    let claims = until("room is made", PATIENCE, || {
+        let agents = world.parts.api.json("/v1/agents");
+        let claims = agents["agents"][0]["claims"].as_array()?.clone();
+        (!claims.is_empty()).then_some(claims)
+    });
+    let victim = claims[0]["victims"][0].as_str().expect("a task's id").to_owned();
+    assert_eq!(claims[0]["creditor"], "sure", "{claims:#?}");
+    let why = world.parts.cli(&["why", &victim]).well();
+    assert!(why.out.contains("to make room for"), "{why:?}");
+    assert!(why.out.contains("since sure is guaranteed it"), "{why:?}");
+    let framework = claims[0]["framework"].as_str().expect("an id");
+    let group = claims[0]["group"].as_str().expect("a name");
+    let why = world.parts.cli(&["why", &format!("{framework}/{group}")]).well();
+    assert!(why.out.contains("room is being made for 1 of it on agent-0"), "{why:?}");
+    world.runs(&[("early", 2), ("sure", 2)]);
+    let ended = world.parts.cli(&["tasks", "--ended", "-o", "json"]).well().out;
+    assert_eq!(ended.matches("\"preempted\"").count(), 2, "{ended}");
     world.end();
 }
 

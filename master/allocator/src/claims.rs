@@ -175,9 +175,15 @@ impl Allocator {
     #[must_use]
     pub fn starving(&self) -> Vec<Starving> {
         let mut found: Vec<Starving> = Vec::new();
+        // While there is room for nobody, nobody is looked at.
+        let is_hopeless = !self.may_serve_demand();
         for (_, entry) in self.groups.iter() {
             let Some(spec) = entry.spec.as_ref() else { continue };
-            let is_stuck = matches!(entry.waiting, Waiting::ForRoom | Waiting::ForLeave);
+            let is_stuck = match entry.waiting {
+                Waiting::ForRoom | Waiting::ForLeave => true,
+                Waiting::Awake => is_hopeless,
+                Waiting::ForLimit | Waiting::ForHeadroom | Waiting::No => false,
+            };
             if !is_stuck || !self.clients[spec.client].present || entry.unmet() == 0 {
                 continue;
             }

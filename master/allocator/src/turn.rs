@@ -115,7 +115,7 @@ impl Allocator {
     }
 
     /// With no room anywhere nobody has to be looked at, unless leases could be taken back.
-    fn may_serve_demand(&self) -> bool {
+    pub(crate) fn may_serve_demand(&self) -> bool {
         self.buckets.any_room() || !self.classical.is_empty() || !self.reserved_at.is_empty()
     }
 

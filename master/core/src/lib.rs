@@ -34,4 +34,4 @@ pub use effect::{ConnectionId, Effect, OperationId, ReplyTo, StateList, WriteLan
 pub use master::{Counters, Master};
 pub use proffer_allocator::Policy;
 pub use registry::RegistryImage;
-pub use rows::{explain_agents_out, explain_ended_task, explain_task};
+pub use rows::{explain_agents_out, explain_claims, explain_ended_task, explain_task};

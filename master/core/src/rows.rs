@@ -7,10 +7,12 @@ use crate::state::vacate::Vacate;
 use proffer_types::explanation::{Explanation, Subject};
 use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
 use proffer_types::operator::{
-    AgentCondition, AgentRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating,
+    AgentCondition, AgentRow, ClaimRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating,
 };
 use proffer_types::scheduler::Absence;
-use proffer_types::{AgentId, DemandKey, FrameworkId, Now, RoleName, TaskState};
+use proffer_types::{
+    AgentId, DemandKey, DurationMs, FrameworkId, GroupName, Now, RoleName, TaskState, WallTime,
+};
 use std::collections::BTreeMap;
 
 impl Master {
@@ -34,6 +36,7 @@ impl Master {
                 .iter()
                 .filter_map(|id| Some(self.windows.get(id)?.row(*id)))
                 .collect(),
+            claims: self.claims.on(id).map(|(_, entry)| entry.row()).collect(),
         })
     }
 
@@ -102,7 +105,7 @@ impl Master {
 
 /// Why a task is where it is, from rows of the view alone: runs off the loop (K6).
 #[must_use]
-pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
+pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>, now: WallTime) -> Explanation {
     let status = &task.status;
     let place = format!("{} ({})", status.agent, task.agent_name);
     let mut hints = Vec::new();
@@ -139,6 +142,14 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>) -> Explanation {
     if let Some(vacating) = agent.and_then(|agent| agent.vacating.as_ref()) {
         hints.push(explain_vacating(task, vacating));
     }
+    let key = status.key();
+    let claims = agent.into_iter().flat_map(|agent| &agent.claims);
+    for claim in claims.filter(|claim| claim.victims.contains(&key)) {
+        let left = DurationMs(claim.until.0.saturating_sub(now.0));
+        let ClaimRow { group, framework, .. } = claim;
+        let why = why_claimed(claim);
+        hints.push(format!("it ends within {left} to make room for {group} of {framework}, {why}"));
+    }
     explanation(task, &summary, hints)
 }
 
@@ -171,6 +182,39 @@ pub fn explain_agents_out<'a>(agents: impl Iterator<Item = &'a AgentRow>) -> Opt
     (!parts.is_empty()).then(|| format!("agents that take no tasks: {}", parts.join("; ")))
 }
 
+fn why_claimed(claim: &ClaimRow) -> String {
+    match &claim.creditor {
+        Some(creditor) => format!("since {creditor} is guaranteed it"),
+        None => "which has the higher priority".to_owned(),
+    }
+}
+
+/// Where room is being made for a demand group, and by when. `None` where none is.
+#[must_use]
+pub fn explain_claims<'a>(
+    agents: impl Iterator<Item = &'a AgentRow>,
+    framework: FrameworkId,
+    group: &GroupName,
+    now: WallTime,
+) -> Option<String> {
+    const NAMED_MAX: usize = 3;
+    let of_group = agents.flat_map(|agent| agent.claims.iter().map(move |claim| (agent, claim)));
+    let of_group =
+        of_group.filter(|(_, claim)| claim.framework == framework && claim.group == *group);
+    let claims: Vec<(&AgentRow, &ClaimRow)> = of_group.collect();
+    let latest = claims.iter().map(|(_, claim)| claim.until.0).max()?;
+    let names: Vec<&str> =
+        claims.iter().take(NAMED_MAX).map(|(agent, _)| agent.info.name.as_str()).collect();
+    let more = if claims.len() > NAMED_MAX { ", …" } else { "" };
+    let tasks: usize = claims.iter().map(|(_, claim)| claim.victims.len()).sum();
+    Some(format!(
+        "room is being made for {} of it on {}{more}: {tasks} tasks of others end there within {}",
+        claims.len(),
+        names.join(", "),
+        DurationMs(latest.saturating_sub(now.0)),
+    ))
+}
+
 fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {
     let why = match &vacating.reason {
         VacateReason::Drain => "is being drained".to_owned(),
@@ -196,7 +240,7 @@ fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {
 pub fn explain_ended_task(task: &TaskRow) -> Explanation {
     let status = &task.status;
     if status.state.is_terminal() {
-        return explain_task(task, None);
+        return explain_task(task, None, status.at);
     }
     let summary = format!(
         "was given up: when it was last heard of it was {} on {} ({})",

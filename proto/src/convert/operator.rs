@@ -9,8 +9,8 @@ use proffer_types::explanation::{Explanation, FunnelStep, Subject};
 use proffer_types::maintenance::Unavailability;
 use proffer_types::offer::Offer;
 use proffer_types::operator::{
-    AgentCondition, AgentRow, Change, DemandRow, EventRow, FrameworkRow, OperatorCall, Overview,
-    RoleRow,
+    AgentCondition, AgentRow, Change, ClaimRow, DemandRow, EventRow, FrameworkRow, OperatorCall,
+    Overview, RoleRow,
 };
 use proffer_types::refusal::excerpt;
 use proffer_types::scheduler::TaskRecord;
@@ -37,7 +37,39 @@ impl From<AgentRow> for pb::AgentRow {
             total: resources_to_pb(row.total),
             vacating: row.vacating.map(pb::Vacating::from),
             windows: row.windows.into_iter().map(pb::WindowRow::from).collect(),
+            claims: row.claims.into_iter().map(pb::ClaimRow::from).collect(),
         }
+    }
+}
+
+impl From<ClaimRow> for pb::ClaimRow {
+    fn from(row: ClaimRow) -> Self {
+        Self {
+            id: row.id.to_string(),
+            framework: row.framework.to_string(),
+            group: row.group.into(),
+            role: row.role.into(),
+            resources: resources_to_pb(row.resources),
+            creditor: row.creditor.map(String::from),
+            victims: row.victims.iter().map(ToString::to_string).collect(),
+            until_ms: row.until.0,
+        }
+    }
+}
+
+impl TryFrom<pb::ClaimRow> for ClaimRow {
+    type Error = Refusal;
+    fn try_from(row: pb::ClaimRow) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: name(&row.id, "id")?,
+            framework: name(&row.framework, "framework")?,
+            group: name(&row.group, "group")?,
+            role: name(&row.role, "role")?,
+            resources: resources_from_pb(row.resources, "resources")?,
+            creditor: optional_name(row.creditor.as_deref(), "creditor")?,
+            victims: names(&row.victims, "victims", ITEMS_MAX)?,
+            until: WallTime(row.until_ms),
+        })
     }
 }
 
@@ -59,6 +91,7 @@ impl TryFrom<pb::AgentRow> for AgentRow {
             total: resources_from_pb(row.total, "total")?,
             vacating: optional(row.vacating, "vacating")?,
             windows: list(row.windows, "windows", ITEMS_MAX)?,
+            claims: list(row.claims, "claims", ITEMS_MAX)?,
         })
     }
 }

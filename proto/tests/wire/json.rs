@@ -9,8 +9,8 @@ use proffer_types::inverse_offer::{InverseAnswer, VacateReason};
 use proffer_types::maintenance::{Unavailability, WindowPhase, WindowRow};
 use proffer_types::offer::Offer;
 use proffer_types::operator::{
-    AgentCondition, AgentRow, Change, DemandRow, EventRow, FrameworkRow, Overview, RoleRow,
-    VacateHolder, Vacating,
+    AgentCondition, AgentRow, Change, ClaimRow, DemandRow, EventRow, FrameworkRow, Overview,
+    RoleRow, VacateHolder, Vacating,
 };
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::{FrameworkInfo, TaskRecord};
@@ -66,6 +66,16 @@ fn agent() -> AgentRow {
             duration: DurationMs::from_secs(3600),
             lead: DurationMs::from_secs(900),
             message: "new disks".to_owned(),
+        }],
+        claims: vec![ClaimRow {
+            id: name("p4-17"),
+            framework: FrameworkId(7),
+            group: name("web"),
+            role: name("eng/web"),
+            resources: resources("cpus:0.5;mem:64MiB"),
+            creditor: Some(name("eng")),
+            victims: vec![name("f3/batch.0")],
+            until: WallTime(1_790_000_030_000),
         }],
     }
 }

@@ -952,9 +952,9 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
         agent_info(),
         condition,
         moment(),
-        (tail, option::of(vacating()), vec(window_row(), 0..3)),
+        (tail, option::of(vacating()), vec(window_row(), 0..3), vec(claim_row(), 0..3)),
     )
-        .prop_map(|(id, info, condition, since, (tail, vacating, windows))| {
+        .prop_map(|(id, info, condition, since, (tail, vacating, windows, claims))| {
             let (session, version, (allocated, offered, total), tasks_active) = tail;
             AgentRow {
                 id,
@@ -969,9 +969,19 @@ pub(crate) fn agent_row() -> BoxedStrategy<AgentRow> {
                 total,
                 vacating,
                 windows,
+                claims,
             }
         })
         .boxed()
+}
+
+fn claim_row() -> impl Strategy<Value = ClaimRow> {
+    let victim =
+        (framework_id(), named()).prop_map(|(framework, name)| TaskKey { framework, name });
+    (claim(), vec(victim, 0..3), moment()).prop_map(|(claim, victims, until)| {
+        let Claim { id, framework, group, role, resources, creditor, .. } = claim;
+        ClaimRow { id, framework, group, role, resources, creditor, victims, until }
+    })
 }
 
 fn demand_row() -> BoxedStrategy<DemandRow> {

@@ -6,8 +6,8 @@ use crate::demand::DemandGroup;
 use crate::explanation::Explanation;
 use crate::hold::{Hold, HoldCall, HoldKey, HoldState};
 use crate::ids::{
-    AgentId, AgentSession, AgentVersion, DemandKey, FrameworkEpoch, FrameworkId, OfferId,
-    PrincipalName, ReplicaId, RoleName, TaskKey, WindowId,
+    AgentId, AgentSession, AgentVersion, ClaimId, DemandKey, FrameworkEpoch, FrameworkId,
+    GroupName, OfferId, PrincipalName, ReplicaId, RoleName, TaskKey, WindowId,
 };
 use crate::inverse_offer::{InverseAnswer, VacateReason};
 use crate::maintenance::{MaintenanceWindow, WindowRow};
@@ -74,6 +74,29 @@ pub struct AgentRow {
     pub vacating: Option<Vacating>,
     /// Its maintenance windows that have not ended.
     pub windows: Vec<WindowRow>,
+    /// Room that is being made there by ending tasks (K11).
+    pub claims: Vec<ClaimRow>,
+}
+
+/// Room that is being made on an agent for one task of a demand group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// Its id.
+    pub id: ClaimId,
+    /// Who gets the room.
+    pub framework: FrameworkId,
+    /// For which of its groups.
+    pub group: GroupName,
+    /// The role that pays.
+    pub role: RoleName,
+    /// What one task of the group needs.
+    pub resources: Resources,
+    /// The role whose guarantee is met by it; `None`: a higher priority is served.
+    pub creditor: Option<RoleName>,
+    /// The tasks that are still to go.
+    pub victims: Vec<TaskKey>,
+    /// When those that are left are killed.
+    pub until: WallTime,
 }
 
 /// How far an agent is emptied.

@@ -12,7 +12,7 @@ use proffer_types::inverse_offer::{InverseAnswer, InverseOffer, VacateReason};
 use proffer_types::scheduler::Event;
 use proffer_types::{
     AgentId, Claim, ClaimId, ClaimMark, DemandKey, DurationMs, FrameworkId, InverseOfferId, Now,
-    TaskKey, TaskName,
+    TaskKey, TaskName, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,6 +84,7 @@ impl Master {
     ) {
         let id = claim.id;
         let until = now.monotonic.after(left);
+        let until_wall = WallTime(now.wall.0.saturating_add(left.0));
         self.tell_allocator(Delta::Claimed { agent, claim: claim.clone() });
         let frameworks: BTreeSet<FrameworkId> = victims.iter().map(|key| key.framework).collect();
         let token = |key: TaskKey| {
@@ -91,7 +92,7 @@ impl Master {
             Some((key, token))
         };
         let victims = victims.into_iter().filter_map(token).collect();
-        let entry = ClaimEntry { claim, agent, victims, asks: BTreeMap::new(), until };
+        let entry = ClaimEntry { claim, agent, victims, asks: BTreeMap::new(), until, until_wall };
         self.claims.table.insert(id, entry);
         self.deadlines.set(Deadline::Claim(id), until.after(SETTLE_AFTER));
         self.order_claim(id, now);
@@ -185,11 +186,14 @@ impl Master {
         let ids: Vec<ClaimId> = self.claims.table.keys().rev().copied().collect();
         for id in ids {
             if let Some(entry) = self.claims.table.get_mut(&id) {
-                let tasks = &self.tasks;
+                let (tasks, named) = (&self.tasks, entry.victims.len());
                 entry.victims.retain(|key, token| {
                     let task = tasks.get(key).filter(|task| !task.is_terminal());
                     task.is_some_and(|task| task.record.status.token == *token)
                 });
+                if entry.victims.len() < named {
+                    self.claim_changed(id);
+                }
             }
             let Some(entry) = self.claims.table.get(&id) else { continue };
             let (agent, framework) = (entry.agent, entry.claim.framework);

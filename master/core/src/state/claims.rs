@@ -2,9 +2,10 @@
 
 use crate::state::tasks::TaskEntry;
 use proffer_allocator::Starving;
+use proffer_types::operator::ClaimRow;
 use proffer_types::{
     AgentId, Claim, ClaimId, DemandKey, FrameworkId, InverseOfferId, LaunchToken, Monotonic,
-    TaskKey,
+    TaskKey, WallTime,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,16 @@ pub(crate) struct ClaimEntry {
     pub(crate) asks: BTreeMap<FrameworkId, InverseOfferId>,
     /// When those that are left are killed.
     pub(crate) until: Monotonic,
+    /// The same, for people.
+    pub(crate) until_wall: WallTime,
+}
+
+impl ClaimEntry {
+    pub(crate) fn row(&self) -> ClaimRow {
+        let Claim { id, framework, group, role, resources, creditor, .. } = self.claim.clone();
+        let (victims, until) = (self.victims.keys().cloned().collect(), self.until_wall);
+        ClaimRow { id, framework, group, role, resources, creditor, victims, until }
+    }
 }
 
 /// What ends on one agent, and what that costs: the highest priority first, then how many, then how long
