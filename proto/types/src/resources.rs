@@ -137,13 +137,36 @@ pub struct ResourceKey {
     /// It may be taken back at any time.
     #[serde(default)]
     pub revocable: bool,
+    /// What is revocable is of an agent's plain resources: free, and kept for the guarantees of others. It
+    /// is no part of what an agent says it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lent: bool,
 }
 
 impl ResourceKey {
     /// An unreserved, plain resource.
     #[must_use]
     pub fn plain(name: ResourceName) -> Self {
-        Self { name, reservations: Vec::new(), volume: None, shared: false, revocable: false }
+        Self {
+            name,
+            reservations: Vec::new(),
+            volume: None,
+            shared: false,
+            revocable: false,
+            lent: false,
+        }
+    }
+
+    /// A resource that may be taken back: beyond what an agent has for good.
+    #[must_use]
+    pub fn revocable(name: ResourceName) -> Self {
+        Self { revocable: true, ..Self::plain(name) }
+    }
+
+    /// A resource that may be taken back: of what an agent has for good, and somebody is guaranteed.
+    #[must_use]
+    pub fn lent(name: ResourceName) -> Self {
+        Self { lent: true, ..Self::revocable(name) }
     }
 
     /// Whether anyone may have it: no reservation, volume or mark.
@@ -643,6 +666,36 @@ impl Resources {
         }
     }
 
+    /// Whether some of it may be taken back at any time, and so whoever uses it.
+    #[must_use]
+    pub fn is_revocable(&self) -> bool {
+        self.0.iter().any(|entry| entry.key.revocable)
+    }
+
+    /// What of an agent's plain resources this takes: plain or lent, under plain keys.
+    ///
+    /// # Errors
+    /// As [`Resources::checked_add`].
+    pub fn of_plain(&self) -> Result<Resources, ResourceError> {
+        let mut sum = Resources::new();
+        let taken = self.0.iter().filter(|entry| entry.key.is_plain() || entry.key.lent);
+        for entry in taken {
+            let key = ResourceKey::plain(entry.key.name.clone());
+            sum.insert(Resource { key, quantity: entry.quantity.clone() })?;
+        }
+        Ok(sum)
+    }
+
+    /// A name of which some is revocable and some is not, or revocable in two ways: no task takes both.
+    #[must_use]
+    pub fn mixed(&self) -> Option<&ResourceName> {
+        let is_other = |key: &ResourceKey, one: &ResourceKey| {
+            one.name == key.name && (one.revocable, one.lent) != (key.revocable, key.lent)
+        };
+        let mixes = |entry: &&Resource| self.0.iter().any(|one| is_other(&entry.key, &one.key));
+        self.0.iter().find(mixes).map(|entry| &entry.key.name)
+    }
+
     /// Only entries for which `keep` holds.
     #[must_use]
     pub fn filtered(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
@@ -694,7 +747,7 @@ impl fmt::Display for Resources {
                 write!(f, "({})", top.role)?;
             }
             if entry.key.revocable {
-                f.write_str("{revocable}")?;
+                f.write_str(if entry.key.lent { "{lent}" } else { "{revocable}" })?;
             }
             if let Some(volume) = &entry.key.volume {
                 write!(f, "[{}]", volume.id)?;
@@ -729,11 +782,22 @@ pub(crate) fn parse_entry(part: &str) -> Result<Resource, ResourceError> {
     let (left, value) = part
         .split_once(':')
         .ok_or_else(|| wrong("expected NAME:QUANTITY, such as cpus:4 or mem:8GiB".to_owned()))?;
-    let (name, role) = match left.trim().strip_suffix(')').and_then(|l| l.split_once('(')) {
-        Some((name, role)) => (name, Some(role)),
-        None => (left.trim(), None),
+    let left = left.trim();
+    let (left, mark) = match left.strip_suffix('}').and_then(|left| left.split_once('{')) {
+        Some((left, mark)) => (left.trim(), Some(mark)),
+        None => (left, None),
     };
-    let mut key = ResourceKey::plain(name.trim().parse()?);
+    let (name, role) = match left.strip_suffix(')').and_then(|l| l.split_once('(')) {
+        Some((name, role)) => (name, Some(role)),
+        None => (left, None),
+    };
+    let name: ResourceName = name.trim().parse()?;
+    let mut key = match mark {
+        None => ResourceKey::plain(name),
+        Some("revocable") => ResourceKey::revocable(name),
+        Some("lent") => ResourceKey::lent(name),
+        Some(mark) => return Err(wrong(format!("{mark:?} is neither revocable nor lent"))),
+    };
     if let Some(role) = role.filter(|role| *role != "*") {
         let role = RoleName::new(role).map_err(|refusal| wrong(refusal.message))?;
         key.reservations.push(Reservation {

@@ -69,6 +69,7 @@ pub(crate) fn group(shape: &str, role: RoleName, target: u64) -> DemandGroup {
         spread: false,
         gang_size: 1,
         deadline: None,
+        revocable: proffer_types::RevocableUse::Refuse,
     }
 }
 

@@ -389,6 +389,7 @@ fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> D
         spread: false,
         gang_size: 1,
         deadline: None,
+        revocable: proffer_types::RevocableUse::Refuse,
     }
 }
 
