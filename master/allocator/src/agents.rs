@@ -249,10 +249,12 @@ impl Agent {
 
     /// Whether enough is left for a classical offer.
     pub(crate) fn is_worth_offering(&self) -> bool {
-        self.usable
-            && (self.has_plain_worth()
-                || self.reserved_free().iter().any(|entry| !entry.key.shared)
-                || !self.revocable_free().is_empty())
+        self.usable && (self.has_worth_for_good() || !self.revocable_free().is_empty())
+    }
+
+    /// Whether enough is left that is not taken back.
+    pub(crate) fn has_worth_for_good(&self) -> bool {
+        self.has_plain_worth() || self.reserved_free().iter().any(|entry| !entry.key.shared)
     }
 
     /// All that is reserved on it, used or not.

@@ -87,6 +87,7 @@ impl Allocator {
                 let bucket = &self.buckets[spec.bucket];
                 let cut = self.lent_task(spec, bucket, &self.agents[slot]);
                 let cut = Box::new(cut.expect("it was found there"));
+                self.lending.is_stale |= self.takes_of_owed(&cut.plain);
                 found = Next::Task { group: *group, slot, cut };
                 break;
             }
@@ -99,6 +100,15 @@ impl Allocator {
         groups.drain(..looked_at);
         self.lending.groups = groups;
         found
+    }
+
+    /// Whether what is given beside what is lent is of a kind that somebody is owed: then there is less to
+    /// spare, and more is kept back elsewhere.
+    fn takes_of_owed(&self, plain: &Amounts) -> bool {
+        let owed = self.fair.owed_in_all();
+        plain
+            .iter()
+            .any(|(dimension, value)| value > 0 && owed.is_some_and(|owed| owed.get(dimension) > 0))
     }
 
     /// What of an agent's free scalars has to stay free for others.
@@ -165,6 +175,7 @@ impl Allocator {
                 Some((*client, self.lent_cut(*client, slot)?))
             });
             if let Some((client, cut)) = found {
+                self.lending.is_stale |= self.takes_of_owed(&cut.plain);
                 return Next::Part { client, slot, cut: Box::new(cut) };
             }
             self.lending.slots.remove(slot);

@@ -78,6 +78,19 @@ impl Allocator {
         }
         self.start_or_stop_headroom();
         self.headroom.role_changed(&self.fair, role);
+        if config.guarantee.is_empty() {
+            self.let_go_of_owed(role);
+        }
+    }
+
+    /// Leases that were made out of a guarantee which is no more: they may be asked back from now on.
+    fn let_go_of_owed(&mut self, role: &RoleName) {
+        let made_of_it = self.classical.iter().filter(|(_, id)| {
+            let lease = &self.leases[id];
+            lease.is_owed && self.clients[lease.client].role.is_within(role)
+        });
+        let slots: Vec<u32> = made_of_it.map(|(slot, _)| *slot).collect();
+        slots.into_iter().for_each(|slot| self.gained(slot));
     }
 
     fn named(&mut self, quantities: &Quantities) -> Named {

@@ -220,9 +220,11 @@ impl Reference {
             let key = (claim.framework, claim.role.clone());
             let stated = self.frameworks.get(&claim.framework)?.groups.as_ref()?;
             let group = stated.iter().find(|group| group.name == claim.group)?;
+            // Without ports it does not matter which.
+            let has_ports = group.shape.ports().count() > 0;
             let is_same = group.role == claim.role
                 && group.shape == claim.resources
-                && group.fixed_ports == claim.fixed_ports;
+                && (group.fixed_ports == claim.fixed_ports || !has_ports);
             let is_held = names(&group.shape)
                 .filter(|name| **name != ResourceName::Ports)
                 .all(|name| held.get(name).copied().unwrap_or(0) == group.shape.scalar(name));

@@ -4,6 +4,7 @@
 //! the marks shared and revocable; resources with different marks never merge.
 
 use crate::ids::{PrincipalName, RoleName, VolumeId};
+use crate::refusal::{Refusal, RefusalCode};
 use crate::units::{Bytes, Milli};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -672,28 +673,19 @@ impl Resources {
         self.0.iter().any(|entry| entry.key.revocable)
     }
 
-    /// What of an agent's plain resources this takes: plain or lent, under plain keys.
+    /// Of no name a task takes some that is revocable and some that is not, or some of two kinds.
     ///
     /// # Errors
-    /// As [`Resources::checked_add`].
-    pub fn of_plain(&self) -> Result<Resources, ResourceError> {
-        let mut sum = Resources::new();
-        let taken = self.0.iter().filter(|entry| entry.key.is_plain() || entry.key.lent);
-        for entry in taken {
-            let key = ResourceKey::plain(entry.key.name.clone());
-            sum.insert(Resource { key, quantity: entry.quantity.clone() })?;
-        }
-        Ok(sum)
-    }
-
-    /// A name of which some is revocable and some is not, or revocable in two ways: no task takes both.
-    #[must_use]
-    pub fn mixed(&self) -> Option<&ResourceName> {
+    /// A refusal that names the field `resources`.
+    pub fn check_unmixed(&self) -> Result<(), Refusal> {
         let is_other = |key: &ResourceKey, one: &ResourceKey| {
             one.name == key.name && (one.revocable, one.lent) != (key.revocable, key.lent)
         };
         let mixes = |entry: &&Resource| self.0.iter().any(|one| is_other(&entry.key, &one.key));
-        self.0.iter().find(mixes).map(|entry| &entry.key.name)
+        let Some(entry) = self.0.iter().find(mixes) else { return Ok(()) };
+        let message = format!("{} is taken both revocable and not", entry.key.name);
+        Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message)
+            .hint("a task takes all it needs of a name from one kind"))
     }
 
     /// Only entries for which `keep` holds.

@@ -8,7 +8,7 @@ use crate::effect::Effect;
 use crate::state::checks::{CheckPlan, Checks};
 use crate::state::tasks::{Phase, Task};
 use proffer_types::agent::AgentLaunch;
-use proffer_types::hold::{check_volumes, exclusive};
+use proffer_types::hold::{check_volumes, taken};
 use proffer_types::ids::{ContainerId, TemplateDigest};
 use proffer_types::refusal::{Refusal, RefusalCode};
 use proffer_types::task::{StatusReason, TaskState, TaskStatus};
@@ -77,13 +77,15 @@ impl Agent {
 
     /// The agent's own books: whatever the master believes, nothing is promised twice (K18, I3).
     fn check_books(&self, order: &AgentLaunch) -> Result<(), Refusal> {
+        order.launch.resources.check_unmixed()?;
         let stale = |message: String| {
             Refusal::new(RefusalCode::ResourcesStale, "resources", message)
                 .hint("the master's books differ from the agent's; the next offer is current")
         };
         let (used, asked, total) = (self.tasks.used(), &order.launch.resources, self.holds.total());
         check_volumes(asked, total).map_err(|error| stale(error.to_string()))?;
-        let sum = used.checked_add(&exclusive(asked)).map_err(|error| stale(error.to_string()))?;
+        let sum = taken(asked).and_then(|more| used.checked_add(&more));
+        let sum = sum.map_err(|error| stale(error.to_string()))?;
         total.checked_sub(&sum).map_err(|error| {
             stale(format!("{asked} does not fit beside {used} in use: {error}"))
         })?;
