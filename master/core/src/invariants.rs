@@ -60,6 +60,7 @@ impl Master {
             let both = used
                 .checked_add(&held)
                 .map_err(|error| format!("I3 {id}: tasks and offers overlap: {error}"))?;
+            let both = both.filtered(|entry| !entry.key.is_slack());
             holds(total.contains(&both), || format!("I3 {id}: {both} of {total} are given out"))?;
         }
         if agent.in_pool

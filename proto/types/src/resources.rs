@@ -170,6 +170,12 @@ impl ResourceKey {
         Self { lent: true, ..Self::revocable(name) }
     }
 
+    /// Whether it is beyond what an agent has for good, and may be gone at any time.
+    #[must_use]
+    pub fn is_slack(&self) -> bool {
+        self.revocable && !self.lent
+    }
+
     /// Whether anyone may have it: no reservation, volume or mark.
     #[must_use]
     pub fn is_plain(&self) -> bool {

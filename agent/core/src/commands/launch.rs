@@ -11,6 +11,7 @@ use proffer_types::agent::AgentLaunch;
 use proffer_types::hold::{check_volumes, taken};
 use proffer_types::ids::{ContainerId, TemplateDigest};
 use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::resources::Resource;
 use proffer_types::task::{StatusReason, TaskState, TaskStatus};
 use proffer_types::template::PodTemplate;
 
@@ -86,7 +87,11 @@ impl Agent {
         check_volumes(asked, total).map_err(|error| stale(error.to_string()))?;
         let sum = taken(asked).and_then(|more| used.checked_add(&more));
         let sum = sum.map_err(|error| stale(error.to_string()))?;
-        total.checked_sub(&sum).map_err(|error| {
+        // What others use of what is gone meanwhile stands in nobody's way.
+        let concerns = |entry: &Resource| {
+            !entry.key.is_slack() || asked.entries().iter().any(|asked| asked.key == entry.key)
+        };
+        total.checked_sub(&sum.filtered(concerns)).map_err(|error| {
             stale(format!("{asked} does not fit beside {used} in use: {error}"))
         })?;
         Ok(())

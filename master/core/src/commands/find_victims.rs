@@ -188,11 +188,11 @@ impl Master {
             }
             let record = &candidate.task.record;
             let budget = Self::budget_of(candidate.key, candidate.task);
-            let budget = budget.filter(|_| !candidate.is_revocable);
             if let Some(budget) = &budget {
                 let spare = bounds.spare.entry(budget.clone());
                 let spare = *spare.or_insert_with(|| self.spare_of(budget));
-                if used.get(budget).copied().unwrap_or(0) >= spare {
+                let is_kept = used.get(budget).copied().unwrap_or(0) >= spare;
+                if is_kept && !candidate.is_revocable {
                     continue;
                 }
             }

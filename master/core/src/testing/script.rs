@@ -245,6 +245,11 @@ impl Script {
                 let group = demand_group(peer, group, shape, count);
                 vec![Call::Demand { groups: vec![DemandGroup { priority, ..group }] }]
             }
+            ("demand", [group, shape, count, "accepting"]) => {
+                let group = demand_group(peer, group, shape, count);
+                let revocable = proffer_types::RevocableUse::Accept;
+                vec![Call::Demand { groups: vec![DemandGroup { revocable, ..group }] }]
+            }
             ("demand", [group, shape, count, "within", span]) => {
                 let group = demand_group(peer, group, shape, count);
                 let deadline = Some(DurationMs::parse(span).expect("a span"));
