@@ -91,9 +91,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // What allocations decide, and at how many instructions; no time is asserted.
         steps.run_on("instructions of the allocator", &mut bench(&["instructions"])?)?;
         let quick = ["allocator", "--brief", "--runs", "1", "--limit-s", "2"];
-        // This one needs offers of revocable resources.
-        let not_yet = ["--except", "AddAndUpdateSlave"];
-        let quick: Vec<&str> = quick.into_iter().chain(not_yet).collect();
         steps.run_on("workloads of the allocator", &mut bench(&quick)?)?;
     }
     if options.long && options.only.as_ref().is_none_or(|only| GUEST.contains(only.as_str())) {

@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::state::holds::AfterWrite;
 use crate::state::tasks::Phase;
-use proffer_types::hold::{AGENT_HOLDS_MAX, exclusive};
+use proffer_types::hold::{AGENT_HOLDS_MAX, taken};
 use proffer_types::ids::FrameworkId;
 use proffer_types::resources::Resources;
 use std::collections::BTreeMap;
@@ -26,9 +26,10 @@ impl Agent {
     /// resources away.
     fn books_are_the_sum_of_live_tasks(&self) -> Result<(), String> {
         let live = self.tasks.iter().filter(|(_, task)| task.phase != Phase::Ended);
-        let used: Vec<Resources> =
-            live.map(|(_, task)| exclusive(&task.record.launch.resources)).collect();
-        let sum = Resources::sum(&used)
+        let used: Result<Vec<Resources>, _> =
+            live.map(|(_, task)| taken(&task.record.launch.resources)).collect();
+        let sum = used
+            .and_then(|used| Resources::sum(&used))
             .map_err(|error| format!("resources of live tasks do not add up: {error}"))?;
         if &sum == self.tasks.used() {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::request::{Port, TaskRequest};
 use proffer_types::resources::{Quantity, Resource};
-use proffer_types::{Ranges, ResourceName, Resources};
+use proffer_types::{Ranges, ResourceName, Resources, RevocableUse};
 use std::collections::BTreeMap;
 
 /// What one task takes out of an offer.
@@ -14,16 +14,28 @@ pub(crate) struct Share {
     pub(crate) ports: BTreeMap<String, u16>,
 }
 
-/// Takes what `request` needs out of `left`, or leaves it untouched when it does not fit. What is reserved
-/// for the role, or above it, goes first: nobody else could use it.
+/// Takes what `request` needs out of `left`, or leaves it untouched when it does not fit. What may be taken
+/// back goes first, if it accepts that and there is enough of it; then what is reserved for the role, or
+/// above it: nobody else could use it.
 pub(crate) fn take(request: &TaskRequest, left: &mut Resources) -> Option<Share> {
     let mut rest = left.clone();
     let mut resources = Resources::new();
     for wanted in request.resources.entries() {
-        for part in parts_of(wanted, &rest)? {
+        let revocable = match request.revocable.is_accepted() {
+            true => revocable_part(wanted, &rest),
+            false => None,
+        };
+        let parts = match revocable {
+            Some(part) => vec![part],
+            None => parts_of(wanted, &rest)?,
+        };
+        for part in parts {
             rest.remove(&part).ok()?;
             resources.insert(part).ok()?;
         }
+    }
+    if request.revocable == RevocableUse::Only && !resources.is_revocable() {
+        return None;
     }
     let ports = choose_ports(&request.ports, &free_ports(&rest)?)?;
     for number in ports.values() {
@@ -49,6 +61,19 @@ fn usable<'a>(left: &'a Resources, name: &ResourceName) -> impl Iterator<Item = 
         .collect();
     found.sort_by_key(|entry| std::cmp::Reverse(entry.key.reservations.len()));
     found.into_iter()
+}
+
+/// All that is wanted of a name, out of what may be taken back: a task takes it from one kind only.
+fn revocable_part(wanted: &Resource, left: &Resources) -> Option<Resource> {
+    let Quantity::Scalar(value) = wanted.quantity else { return None };
+    let is_enough = |entry: &&Resource| {
+        let key = &entry.key;
+        let is_bare = key.reservations.is_empty() && key.volume.is_none() && !key.shared;
+        let has = matches!(entry.quantity, Quantity::Scalar(has) if has >= value);
+        key.name == wanted.key.name && key.revocable && is_bare && has
+    };
+    let from = left.entries().iter().find(is_enough).filter(|_| wanted.key.is_plain())?;
+    Some(Resource { key: from.key.clone(), quantity: wanted.quantity.clone() })
 }
 
 /// Where a plain scalar is taken from; everything else is taken as it was asked for.
@@ -120,6 +145,21 @@ mod tests {
         let before = left.clone();
         assert!(take(&request("a").fixed_port("x", 99), &mut left).is_none());
         assert_eq!(left, before);
+    }
+
+    #[test]
+    fn what_may_be_taken_back_goes_first_and_whole() {
+        let text = "cpus:1;mem:4GiB;cpus{revocable}:1.5;cpus{lent}:1";
+        let mut left: Resources = text.parse().expect("valid");
+        let mut takes = |wanted: &TaskRequest| take(wanted, &mut left).map(|it| it.resources);
+        let parsed = |text: &str| Some(text.parse::<Resources>().expect("valid"));
+        let only = request("a").revocable(RevocableUse::Only);
+        assert_eq!(takes(&only), parsed("cpus{revocable}:1;mem:1GiB"));
+        assert_eq!(takes(&only), parsed("cpus{lent}:1;mem:1GiB"), "half of the other is left");
+        assert_eq!(takes(&only), None, "what is left is for good, or not enough");
+        let accepts = request("b").revocable(RevocableUse::Accept);
+        assert_eq!(takes(&accepts), parsed("cpus:1;mem:1GiB"), "never both of a name");
+        assert_eq!(left, *parsed("cpus{revocable}:0.5;mem:1GiB").as_ref().expect("valid"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use proffer_types::resources::{Resource, ResourceKey};
 use proffer_types::template::PodTemplate;
 use proffer_types::{
     Constraint, DurationMs, GroupName, Quantity, Ranges, Refusal, RefusalCode, ResourceName,
-    Resources, RoleName, TaskName, TemplateDigest,
+    Resources, RevocableUse, RoleName, TaskName, TemplateDigest,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,6 +119,10 @@ pub struct TaskRequest {
     /// Given up when it has no place so long after it was asked for; `None`: it waits for ever.
     #[serde(default)]
     pub deadline: Option<DurationMs>,
+    /// Whether its task may use what may be taken back at any time. Such a task ends before all others when
+    /// room is made.
+    #[serde(default)]
+    pub revocable: RevocableUse,
     /// Names its budget, and begins the name of its demand group, so that people recognise it. Requests that
     /// agree in everything the allocator looks at, this included, form one demand group.
     pub group: String,
@@ -147,6 +151,7 @@ impl TaskRequest {
             per_agent_max: None,
             spread: false,
             deadline: None,
+            revocable: RevocableUse::Refuse,
             group: "tasks".to_owned(),
             is_name_fresh: false,
             reports_loss: false,
@@ -206,6 +211,13 @@ impl TaskRequest {
     #[must_use]
     pub fn min_available(mut self, count: u32) -> Self {
         self.min_available = Some(count);
+        self
+    }
+
+    /// Its task may use what may be taken back at any time, or nothing else.
+    #[must_use]
+    pub fn revocable(mut self, revocable: RevocableUse) -> Self {
+        self.revocable = revocable;
         self
     }
 

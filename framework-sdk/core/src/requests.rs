@@ -379,6 +379,7 @@ fn group_of(request: &TaskRequest, ends: Option<Monotonic>) -> Result<DemandGrou
         spread: request.spread,
         gang_size: 1,
         deadline: request.deadline,
+        revocable: request.revocable,
     };
     group.validate().map_err(|refusal| refusal.within("demand"))?;
     // Those that are given up at one moment go together.

@@ -26,7 +26,7 @@ struct Picker {
 fn in_zone(zone: &str) -> OfferConditions {
     let rule = ConstraintRule::Matches(Pattern::new(zone).expect("valid"));
     let any_of = vec![vec![Constraint { attribute: "zone".to_owned(), rule }]];
-    let condition = OfferCondition { any_of, minimum: Vec::new() };
+    let condition = OfferCondition { any_of, ..OfferCondition::default() };
     let role = keeper::info().roles.first().expect("it has one").clone();
     OfferConditions::from([(role, condition)])
 }

@@ -40,6 +40,8 @@ pub(crate) struct Agent {
     pub(crate) charge_total: Amounts,
     /// Plain scalars in use by tasks and leases; may exceed the total (K12).
     used: Amounts,
+    /// Of what is used, what may be taken back: it is lent to those who accept that.
+    pub(crate) lent: Amounts,
     /// `total - used`, and the counts of free ranges.
     pub(crate) free: Amounts,
     pub(crate) spans: Vec<(usize, SpanBook)>,
@@ -69,6 +71,7 @@ impl Agent {
             total: Amounts::default(),
             charge_total: Amounts::default(),
             used: Amounts::default(),
+            lent: Amounts::default(),
             free: Amounts::default(),
             spans: Vec::new(),
             kept: None,
@@ -140,6 +143,17 @@ impl Agent {
         self.kept.as_ref().map_or(&[], |kept| kept.reserved_free())
     }
 
+    pub(crate) fn revocable_free(&self) -> &[Resource] {
+        self.kept.as_ref().map_or(&[], |kept| kept.revocable_free())
+    }
+
+    /// Whether something is free that not everybody may have.
+    pub(crate) fn has_aside(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| {
+            !kept.reserved_free().is_empty() || !kept.revocable_free().is_empty()
+        })
+    }
+
     /// Roles with something reserved here that nobody uses.
     pub(crate) fn idle_roles(&self) -> impl Iterator<Item = &RoleName> {
         self.kept.iter().flat_map(|kept| kept.idle.keys())
@@ -172,7 +186,7 @@ impl Agent {
     /// Takes what a task or lease holds out of what is free.
     pub(crate) fn take(
         &mut self,
-        plain: &Amounts,
+        (plain, lent): (&Amounts, &Amounts),
         spans: &[(usize, Spans)],
         kept: &Resources,
         kind_of: impl Fn(usize) -> Kind,
@@ -185,9 +199,13 @@ impl Agent {
         for (dimension, taken) in spans {
             self.book(*dimension).take(taken);
         }
-        if !kept.is_empty() {
+        if !lent.is_zero() {
+            self.used.add_all(lent);
+            self.lent.add_all(lent);
+        }
+        if kept.entries().iter().any(is_kept_here) {
             let mine = self.kept.get_or_insert_default();
-            kept.entries().iter().for_each(|entry| mine.take(entry));
+            kept.entries().iter().filter(|entry| is_kept_here(entry)).for_each(|it| mine.take(it));
         }
         self.refresh();
     }
@@ -195,7 +213,7 @@ impl Agent {
     /// Gives back; `false`, and nothing is changed, when it is not in use.
     pub(crate) fn give(
         &mut self,
-        plain: &Amounts,
+        (plain, lent): (&Amounts, &Amounts),
         spans: &[(usize, Spans)],
         kept: &Resources,
         kind_of: impl Fn(usize) -> Kind,
@@ -206,7 +224,8 @@ impl Agent {
                 scalars.set(dimension, value);
             }
         }
-        if !self.used.covers(&scalars) {
+        scalars.add_all(lent);
+        if !self.used.covers(&scalars) || !self.lent.covers(lent) {
             return false;
         }
         // One book gives all or nothing by itself.
@@ -220,8 +239,9 @@ impl Agent {
             }
         }
         self.used.sub_all(&scalars);
+        self.lent.sub_all(lent);
         if let Some(mine) = &mut self.kept {
-            kept.entries().iter().for_each(|entry| mine.give(entry));
+            kept.entries().iter().filter(|entry| is_kept_here(entry)).for_each(|it| mine.give(it));
         }
         self.refresh();
         true
@@ -229,9 +249,12 @@ impl Agent {
 
     /// Whether enough is left for a classical offer.
     pub(crate) fn is_worth_offering(&self) -> bool {
-        self.usable
-            && (self.has_plain_worth()
-                || self.reserved_free().iter().any(|entry| !entry.key.shared))
+        self.usable && (self.has_worth_for_good() || !self.revocable_free().is_empty())
+    }
+
+    /// Whether enough is left that is not taken back.
+    pub(crate) fn has_worth_for_good(&self) -> bool {
+        self.has_plain_worth() || self.reserved_free().iter().any(|entry| !entry.key.shared)
     }
 
     /// All that is reserved on it, used or not.
@@ -241,8 +264,14 @@ impl Agent {
     }
 
     /// Whether enough is left that is not reserved.
-    pub(crate) fn has_plain_worth(&self) -> bool {
+    fn has_plain_worth(&self) -> bool {
         is_worth_offering(|dimension| self.free.get(dimension))
+    }
+
+    /// What is free of a plain scalar once all that is lent is back.
+    pub(crate) fn free_or_lent(&self, dimension: usize) -> u64 {
+        let for_good = self.used.get(dimension).saturating_sub(self.lent.get(dimension));
+        self.total.get(dimension).saturating_sub(for_good)
     }
 
     pub(crate) fn free_now(&self) -> FreeNow<'_> {
@@ -268,6 +297,11 @@ impl Agent {
         }
         &mut self.holdings[at]
     }
+}
+
+/// Whether it is of a kind that the agent counts apart. What is lent is of what it has for good.
+fn is_kept_here(entry: &Resource) -> bool {
+    !entry.key.lent
 }
 
 /// What was to become something else is not there, or the other has no room.

@@ -88,14 +88,19 @@ impl Dimensions {
                 }
                 Quantity::Ranges(_) | Quantity::Set(_) => {}
             }
-            if !entry.key.reservations.is_empty() && !entry.key.revocable {
+            if entry.key.lent
+                && let Quantity::Scalar(value) = entry.quantity
+            {
+                parts.lent.add(self.intern(name, Kind::Scalar), value);
+            }
+            if !entry.key.reservations.is_empty() || entry.key.revocable {
                 let (value, kind) = match &entry.quantity {
                     Quantity::Scalar(value) => (*value, Kind::Scalar),
                     Quantity::Ranges(ranges) => (ranges.count(), Kind::Ranges),
                     Quantity::Set(_) => (0, Kind::Scalar),
                 };
                 if value > 0 {
-                    parts.reserved.add(self.intern(name, kind), value);
+                    parts.aside.add(self.intern(name, kind), value);
                 }
             }
         }
@@ -143,8 +148,10 @@ pub(crate) struct Parts {
     pub(crate) plain: Amounts,
     /// Scalars that count for shares: all but revocable and shared ones, whatever their reservation.
     pub(crate) charge: Amounts,
-    /// Of the rest, what is reserved, ranges as counts.
-    pub(crate) reserved: Amounts,
+    /// Of the rest, what is reserved or revocable, ranges as counts.
+    pub(crate) aside: Amounts,
+    /// Of an agent's plain scalars, what is lent. It stands among `kept` too.
+    pub(crate) lent: Amounts,
     /// Of shared volumes: counted where they are, charged to nobody.
     pub(crate) shared: Amounts,
     /// Plain ranges.

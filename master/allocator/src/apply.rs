@@ -9,6 +9,7 @@ impl Allocator {
     /// # Errors
     /// A [`DeltaError`] when the change contradicts what is known; nothing was changed then.
     pub fn on_change(&mut self, delta: &Delta) -> Result<(), DeltaError> {
+        self.lending.is_stale = true;
         match delta {
             Delta::AgentAdded { agent, name, resources, attributes, usable } => {
                 self.add_agent(*agent, name, resources, attributes, *usable)

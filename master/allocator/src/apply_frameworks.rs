@@ -135,6 +135,9 @@ impl Allocator {
         let scarce = self.policy.scarce_in(&self.dimensions, &parts.plain);
         let bucket = self.buckets.join(parts, stated, scarce, &self.classes, &self.agents);
         self.clients[client].groups.insert(group);
+        if stated.revocable.is_accepted() {
+            self.accepting.insert(group);
+        }
         let entry = &mut self.groups[group];
         entry.spec = Some(Spec { stated: stated.clone(), client, bucket });
         entry.lowest = 0;
@@ -146,6 +149,7 @@ impl Allocator {
             return;
         }
         self.set_waiting(group, Waiting::No);
+        self.accepting.remove(&group);
         if let Some(spec) = self.groups[group].spec.take() {
             self.buckets.leave(spec.bucket);
             self.clients[spec.client].groups.remove(&group);
@@ -211,6 +215,7 @@ impl Allocator {
             let Some(agent) = self.agents.get_mut(slot) else { continue };
             let ended = agent.filters.expire(&mut self.refused, slot, now);
             if !ended.is_empty() {
+                self.lending.is_stale = true;
                 looked_at += ended.len() as u64;
                 self.pool_agent(slot);
                 woken.extend(ended);

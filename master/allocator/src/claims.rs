@@ -12,7 +12,7 @@ use crate::uses::Booking;
 use proffer_types::resources::{Quantity, Ranges, ResourceKey};
 use proffer_types::{
     AgentId, Claim, ClaimId, DemandKey, FrameworkId, GroupName, Monotonic, ResourceName, Resources,
-    RoleName,
+    RevocableUse, RoleName,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -89,9 +89,15 @@ impl Allocator {
             if more.is_zero() {
                 continue;
             }
-            let kept = Resources::new();
-            let booking =
-                Booking { plain: &more, charge: &more, spans: &[], kept: &kept, grants: 0 };
+            let (kept, none) = (Resources::new(), Amounts::default());
+            let booking = Booking {
+                plain: &more,
+                lent: &none,
+                charge: &more,
+                spans: &[],
+                kept: &kept,
+                grants: 0,
+            };
             self.book(slot, client, &booking);
             let claim = self.claims.get_mut(&id).expect("looked at above");
             claim.held.add_all(&more);
@@ -110,7 +116,9 @@ impl Allocator {
         let dimensions = &self.dimensions;
         let agent = &mut self.agents[claim.slot];
         let given =
-            agent.give(&claim.held, &[], &Resources::new(), |dimension| dimensions.kind(dimension));
+            agent.give((&claim.held, &Amounts::default()), &[], &Resources::new(), |dimension| {
+                dimensions.kind(dimension)
+            });
         assert!(given, "what a claim holds on its agent is in use there until it ends");
         self.fair.discharge(self.clients[claim.client].node, &claim.held);
         self.show(claim.slot);
@@ -184,6 +192,8 @@ impl Allocator {
                 Waiting::Awake => is_hopeless,
                 Waiting::ForLimit | Waiting::ForHeadroom | Waiting::No => false,
             };
+            let is_for_good = spec.stated.revocable != RevocableUse::Only;
+            let is_stuck = is_stuck && is_for_good;
             if !is_stuck || !self.clients[spec.client].present || entry.unmet() == 0 {
                 continue;
             }

@@ -8,8 +8,8 @@ use crate::fair_tree::{Owned, Queue};
 use crate::slab::Slab;
 use crate::slot_set::SlotSet;
 use crate::state::Allocator;
-use proffer_types::{FrameworkId, OfferCondition, RoleName};
-use std::collections::BTreeMap;
+use proffer_types::{FrameworkId, OfferCondition, RevocableUse, RoleName};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
 struct Condition {
@@ -28,6 +28,16 @@ pub(crate) struct Conditions {
     conditions: Slab<Condition>,
     /// Of these, such as have minima of their own.
     with_minimum: u32,
+    /// Of these, such as say more than that they accept what is revocable.
+    choosy: u32,
+    /// Clients that accept what is revocable.
+    takers: BTreeSet<u32>,
+}
+
+/// Whether a client that says so may be offered less than others of what everybody may have.
+fn is_choosy(stated: &OfferCondition) -> bool {
+    let is_trivial = stated.any_of.is_empty() && stated.minimum.is_empty();
+    !is_trivial || stated.revocable == RevocableUse::Only
 }
 
 impl Condition {
@@ -46,9 +56,19 @@ impl Condition {
 }
 
 impl Conditions {
-    /// Whether nobody has any.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.index.is_empty()
+    /// Whether nobody is choosy about what everybody may have.
+    pub(crate) fn are_trivial(&self) -> bool {
+        self.choosy == 0
+    }
+
+    /// What is said of revocable resources.
+    pub(crate) fn revocable(&self, condition: Option<u32>) -> RevocableUse {
+        condition.map_or(RevocableUse::Refuse, |id| self.conditions[id].stated.revocable)
+    }
+
+    /// Clients that accept what is revocable.
+    pub(crate) fn takers(&self) -> impl Iterator<Item = u32> {
+        self.takers.iter().copied()
     }
 
     /// Whether somebody may want less than is offered to others.
@@ -87,6 +107,7 @@ impl Conditions {
             }
         }
         self.with_minimum += u32::from(!condition.minimum.is_empty());
+        self.choosy += u32::from(is_choosy(stated));
         let id = self.conditions.insert(condition);
         self.index.insert(stated.clone(), id);
         id
@@ -99,6 +120,7 @@ impl Conditions {
             let condition = self.conditions.remove(id);
             self.index.remove(&condition.stated);
             self.with_minimum -= u32::from(!condition.minimum.is_empty());
+            self.choosy -= u32::from(is_choosy(&condition.stated));
         }
     }
 
@@ -174,8 +196,13 @@ impl Conditions {
             [] => everybodys().to_vec(),
             own => own.to_vec(),
         };
+        // Who takes more kinds of things may find enough where it did not.
+        let takes_more = match (self.revocable(old), self.revocable(new)) {
+            (RevocableUse::Refuse, new) => new != RevocableUse::Refuse,
+            (old, new) => old == RevocableUse::Only && new != old,
+        };
         let old = minima(old);
-        minima(new).iter().all(|new| old.iter().any(|old| new.covers(old)))
+        !takes_more && minima(new).iter().all(|new| old.iter().any(|old| new.covers(old)))
     }
 }
 
@@ -199,6 +226,10 @@ impl Allocator {
             self.conditions.join(stated, dimensions, classes, &self.agents)
         });
         let old = std::mem::replace(&mut self.clients[client].condition, new);
+        match self.conditions.revocable(new).is_accepted() {
+            true => self.conditions.takers.insert(client),
+            false => self.conditions.takers.remove(&client),
+        };
         if self.conditions.has_minima() != had_minima {
             self.weigh_all();
         }
@@ -216,6 +247,7 @@ impl Allocator {
     pub(crate) fn drop_condition(&mut self, client: u32) {
         let had_minima = self.conditions.has_minima();
         if let Some(old) = self.clients[client].condition.take() {
+            self.conditions.takers.remove(&client);
             self.conditions.leave(old);
         }
         if self.conditions.has_minima() != had_minima {

@@ -11,7 +11,7 @@ use proffer_types::role::RoleConfig;
 use proffer_types::{
     AgentId, AgentName, Claim, ClaimId, Constraint, ConstraintRule, FrameworkId, Generation,
     GroupName, MasterEpoch, Monotonic, OfferCondition, Pattern, Quantities, ResourceName,
-    Resources, RoleName, attributes,
+    Resources, RevocableUse, RoleName, attributes,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -47,7 +47,12 @@ enum Way {
     Unreserved(Kept),
     Gone(Shape),
     Come(Shape),
+    RevocableGone(Slack),
+    RevocableCome(Slack),
 }
+
+/// What may be taken back: cpus, and memory.
+type Slack = (u8, u8);
 
 /// How a zone is asked for, and which.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +76,7 @@ struct Stated {
     priority: i8,
     per_agent_max: Option<u8>,
     spread: bool,
+    revocable: RevocableUse,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +84,7 @@ enum Op {
     AddAgent {
         has: Shape,
         reserved: Vec<Kept>,
+        slack: Slack,
         zone: u8,
         usable: bool,
     },
@@ -85,6 +92,7 @@ enum Op {
         which: u8,
         has: Shape,
         reserved: Vec<Kept>,
+        slack: Slack,
         zone: u8,
     },
     ConvertAgent {
@@ -135,6 +143,7 @@ enum Op {
         role: usize,
         any_of: Vec<(Zone, Option<(bool, u8)>)>,
         minimum: Vec<(u8, u8)>,
+        revocable: RevocableUse,
     },
     Filter {
         framework: u8,
@@ -216,12 +225,27 @@ fn one_kept() -> impl Strategy<Value = Kept> {
     })
 }
 
+/// Mostly nothing.
+fn slack() -> impl Strategy<Value = Slack> {
+    prop_oneof![3 => Just((0u8, 0u8)), 2 => (0u8..5, 0u8..5)]
+}
+
+fn revocable() -> impl Strategy<Value = RevocableUse> {
+    prop_oneof![
+        4 => Just(RevocableUse::Refuse),
+        3 => Just(RevocableUse::Accept),
+        1 => Just(RevocableUse::Only),
+    ]
+}
+
 fn way() -> impl Strategy<Value = Way> {
     prop_oneof![
         4 => one_kept().prop_map(Way::Reserved),
         2 => one_kept().prop_map(Way::Unreserved),
         1 => needs().prop_map(Way::Gone),
         1 => needs().prop_map(Way::Come),
+        1 => slack().prop_map(Way::RevocableGone),
+        1 => slack().prop_map(Way::RevocableCome),
     ]
 }
 
@@ -239,10 +263,14 @@ fn stated() -> impl Strategy<Value = Stated> {
             -1i8..2,
             prop::option::weighted(0.4, 1u8..3),
             any::<bool>(),
+            revocable(),
         ),
     )
         .prop_map(
-            |((name, role, shape, fixed_ports, target), (zone, host, priority, max, spread))| {
+            |(
+                (name, role, shape, fixed_ports, target),
+                (zone, host, priority, max, spread, revocable),
+            )| {
                 Stated {
                     name,
                     role,
@@ -254,6 +282,7 @@ fn stated() -> impl Strategy<Value = Stated> {
                     priority,
                     per_agent_max: max,
                     spread,
+                    revocable,
                 }
             },
         )
@@ -300,18 +329,30 @@ fn condition() -> impl Strategy<Value = Op> {
         2 => Just(Vec::new()),
         1 => prop::collection::vec((0u8..5, 0u8..5), 1..3),
     ];
-    (1u8..5, any::<usize>(), any_of, minimum).prop_map(|(framework, role, any_of, minimum)| {
-        Op::Condition { framework, role, any_of, minimum }
-    })
+    (1u8..5, any::<usize>(), any_of, minimum, revocable()).prop_map(
+        |(framework, role, any_of, minimum, revocable)| Op::Condition {
+            framework,
+            role,
+            any_of,
+            minimum,
+            revocable,
+        },
+    )
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => condition(),
-        4 => (has(), kept(), 0u8..2, prop::bool::weighted(0.9))
-            .prop_map(|(has, reserved, zone, usable)| Op::AddAgent { has, reserved, zone, usable }),
-        1 => (any::<u8>(), has(), kept(), 0u8..2)
-            .prop_map(|(which, has, reserved, zone)| Op::ChangeAgent { which, has, reserved, zone }),
+        4 => (has(), kept(), slack(), 0u8..2, prop::bool::weighted(0.9)).prop_map(
+            |(has, reserved, slack, zone, usable)| {
+                Op::AddAgent { has, reserved, slack, zone, usable }
+            }
+        ),
+        1 => (any::<u8>(), has(), kept(), slack(), 0u8..2).prop_map(
+            |(which, has, reserved, slack, zone)| {
+                Op::ChangeAgent { which, has, reserved, slack, zone }
+            }
+        ),
         2 => (any::<u8>(), way()).prop_map(|(which, way)| Op::ConvertAgent { which, way }),
         1 => any::<u8>().prop_map(|which| Op::RemoveAgent { which }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(which, usable)| Op::Usable { which, usable }),
@@ -357,11 +398,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Agents and connected frameworks to begin with, then anything.
 fn sequence() -> impl Strategy<Value = Vec<Op>> {
-    let agent = (has(), kept(), 0u8..2).prop_map(|(has, reserved, zone)| Op::AddAgent {
-        has,
-        reserved,
-        zone,
-        usable: true,
+    let agent = (has(), kept(), slack(), 0u8..2).prop_map(|(has, reserved, slack, zone)| {
+        Op::AddAgent { has, reserved, slack, zone, usable: true }
     });
     let demand = prop::option::weighted(0.7, prop::collection::vec(stated(), 1..4));
     let conditions = prop_oneof![
@@ -384,11 +422,15 @@ fn sequence() -> impl Strategy<Value = Vec<Op>> {
         3 => prop::collection::vec(op(), 0..16),
         1 => prop::collection::vec(op(), 16..40)
     ];
-    (any::<bool>(), agents, frameworks, rest).prop_map(
-        |(agents_first, agents, frameworks, rest)| {
+    let quotas = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec(role_set(), 1..3),
+    ];
+    (any::<bool>(), agents, frameworks, quotas, rest).prop_map(
+        |(agents_first, agents, frameworks, quotas, rest)| {
             let frameworks = frameworks.concat();
             let (a, b) = if agents_first { (agents, frameworks) } else { (frameworks, agents) };
-            a.into_iter().chain(b).chain(rest).collect()
+            quotas.into_iter().chain(a).chain(b).chain(rest).collect()
         },
     )
 }
@@ -420,9 +462,15 @@ fn resources(shape: &Shape, first_port: u64) -> Resources {
     text.parse().expect("valid")
 }
 
+fn slack_resources((cpus, mem): Slack) -> Resources {
+    let mem = u64::from(mem) * 64;
+    format!("cpus{{revocable}}:{cpus};mem{{revocable}}:{mem}MiB").parse().expect("valid")
+}
+
 /// With what is reserved on it.
-fn agent_resources(shape: &Shape, reserved: &[Kept]) -> Resources {
-    let mut all = resources(shape, 100);
+fn agent_resources(shape: &Shape, reserved: &[Kept], slack: Slack) -> Resources {
+    let all = resources(shape, 100).checked_add(&slack_resources(slack));
+    let mut all = all.expect("of other kinds");
     for kept in reserved {
         let role = role(kept.role);
         let above = role.parent().filter(|_| kept.is_refined);
@@ -462,7 +510,11 @@ fn host_constraint(by_pattern: bool, host: u8) -> Constraint {
     Constraint { attribute: "hostname".to_owned(), rule }
 }
 
-fn offer_condition(any_of: &[(Zone, Option<(bool, u8)>)], minimum: &[(u8, u8)]) -> OfferCondition {
+fn offer_condition(
+    any_of: &[(Zone, Option<(bool, u8)>)],
+    minimum: &[(u8, u8)],
+    revocable: RevocableUse,
+) -> OfferCondition {
     let rules = |(zone, host): &(Zone, Option<(bool, u8)>)| {
         let host = host.map(|(by_pattern, host)| host_constraint(by_pattern, host));
         std::iter::once(zone_constraint(*zone)).chain(host).collect()
@@ -480,6 +532,7 @@ fn offer_condition(any_of: &[(Zone, Option<(bool, u8)>)], minimum: &[(u8, u8)]) 
     OfferCondition {
         any_of: any_of.iter().map(rules).collect(),
         minimum: minimum.iter().map(least).collect(),
+        revocable,
     }
 }
 
@@ -499,6 +552,7 @@ fn demand(stated: &Stated, roles: &[RoleName]) -> Option<DemandGroup> {
         spread: stated.spread,
         gang_size: 1,
         deadline: None,
+        revocable: stated.revocable,
     };
     group.validate().is_ok().then_some(group)
 }
@@ -547,6 +601,11 @@ struct Seen {
     /// Classical offers that leave something to others.
     part_of_agent: u64,
     converted: u64,
+    /// Of what is revocable, and of what is lent.
+    revocable: u64,
+    revocable_tasks: u64,
+    lent: u64,
+    lent_tasks: u64,
 }
 
 impl Pair {
@@ -569,10 +628,10 @@ impl Pair {
     #[expect(clippy::wildcard_enum_match_arm, reason = "each applies its own part")]
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
-            Op::AddAgent { has, reserved, zone, usable } if self.agents.len() < 5 => {
+            Op::AddAgent { has, reserved, slack, zone, usable } if self.agents.len() < 5 => {
                 let agent = AgentId(self.agent_next);
                 self.agent_next += 1;
-                let resources = agent_resources(has, reserved);
+                let resources = agent_resources(has, reserved, *slack);
                 self.agents.insert(agent, resources.clone());
                 self.tell(&Delta::AgentAdded {
                     agent,
@@ -583,9 +642,9 @@ impl Pair {
                 });
             }
             Op::AddAgent { .. } => {}
-            Op::ChangeAgent { which, has, reserved, zone } => {
+            Op::ChangeAgent { which, has, reserved, slack, zone } => {
                 let Some(agent) = self.agent(*which) else { return Ok(()) };
-                let resources = agent_resources(has, reserved);
+                let resources = agent_resources(has, reserved, *slack);
                 self.agents.insert(agent, resources.clone());
                 let attributes = Self::attributes(agent, *zone);
                 self.tell(&Delta::AgentChanged { agent, resources, attributes });
@@ -633,7 +692,7 @@ impl Pair {
     fn convert(&mut self, agent: AgentId, way: &Way) {
         let has = self.agents[&agent].clone();
         let nothing = Shape { cpus: 0, mem: 0, gpus: 0, licences: 0, ports: 0 };
-        let reserved = |kept: &Kept| agent_resources(&nothing, std::slice::from_ref(kept));
+        let reserved = |kept: &Kept| agent_resources(&nothing, std::slice::from_ref(kept), (0, 0));
         let plain = |kept: &Kept| {
             resources(&Shape { cpus: kept.cpus, mem: kept.mem, ..nothing.clone() }, 0)
         };
@@ -642,6 +701,8 @@ impl Pair {
             Way::Unreserved(kept) => (reserved(kept), plain(kept)),
             Way::Gone(shape) => (resources(shape, 101), Resources::new()),
             Way::Come(shape) => (Resources::new(), resources(shape, 107)),
+            Way::RevocableGone(slack) => (slack_resources(*slack), Resources::new()),
+            Way::RevocableCome(slack) => (Resources::new(), slack_resources(*slack)),
         };
         let mut converted = has;
         let is_possible = converted.convert(&from, &to).is_ok();
@@ -699,13 +760,13 @@ impl Pair {
                 let (role, suppressed) = (role(*index), *suppressed);
                 self.tell(&Delta::Suppressed { framework, role, suppressed });
             }
-            Op::Condition { framework, role: index, any_of, minimum } => {
+            Op::Condition { framework, role: index, any_of, minimum, revocable } => {
                 let Some(framework) = self.known(*framework) else { return Ok(()) };
                 let roles = &self.frameworks[&framework];
                 let Some(role) = roles.get(*index % roles.len().max(1)).cloned() else {
                     return Ok(());
                 };
-                let condition = offer_condition(any_of, minimum);
+                let condition = offer_condition(any_of, minimum, *revocable);
                 self.conditions.insert((framework, role.clone()), condition.clone());
                 self.tell(&Delta::OfferCondition { framework, role, condition });
             }
@@ -889,11 +950,12 @@ impl Pair {
             let held: Vec<&Resources> =
                 uses.map(|u| &u.resources).chain(leases.map(|l| &l.resources)).collect();
             for (name, limit) in config.limit.iter() {
-                let consumed: u64 = held.iter().map(|held| held.scalar(name)).sum();
+                let counts = |held: &Resources| held.filtered(|entry| !entry.key.revocable);
+                let consumed: u64 = held.iter().map(|held| counts(held).scalar(name)).sum();
                 // What is reserved below the role counts against it already.
                 let more = decision.resources.filtered(|entry| {
                     let owner = entry.key.reservations.last();
-                    owner.is_none_or(|level| !level.role.is_within(role))
+                    !entry.key.revocable && owner.is_none_or(|level| !level.role.is_within(role))
                 });
                 let given = more.scalar(name);
                 prop_assert!(given == 0 || consumed <= limit, "{name} of {role}: {consumed}");
@@ -908,7 +970,17 @@ impl Pair {
         let is_guaranteed = above.iter().any(|config| !config.guarantee.is_empty());
         self.seen.guaranteed += u64::from(is_guaranteed);
         self.seen.limited += u64::from(above.iter().any(|config| !config.limit.is_empty()));
-        let is_reserved = decision.resources.entries().iter().any(|entry| !entry.key.is_plain());
+        let has = |kind: fn(&ResourceKey) -> bool| {
+            u64::from(decision.resources.entries().iter().any(|entry| kind(&entry.key)))
+        };
+        let is_task = u64::from(decision.group.is_some());
+        let (slack, lent) = (has(|key| key.revocable && !key.lent), has(|key| key.lent));
+        self.seen.revocable += slack;
+        self.seen.revocable_tasks += slack * is_task;
+        self.seen.lent += lent;
+        self.seen.lent_tasks += lent * is_task;
+        let is_reserved =
+            decision.resources.entries().iter().any(|entry| !entry.key.reservations.is_empty());
         self.seen.reserved += u64::from(is_reserved);
         self.seen.reserved_tasks += u64::from(is_reserved && decision.group.is_some());
         let scalars = |r: &Resources| r.scalar(&Cpus) + r.scalar(&Mem);
@@ -941,7 +1013,7 @@ impl Pair {
             // claims hold something.
             let is_claimed = self.claims.values().any(|at| at == agent);
             if !is_claimed
-                && let Ok(held) = Resources::sum(leased.chain(used))
+                && let Ok(held) = held_of(leased.chain(used))
                 && let Ok(rest) = total.checked_sub(&held)
             {
                 prop_assert_eq!(&self.indexed.free(*agent), &rest, "free on {}", agent);
@@ -967,6 +1039,21 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// What is held of what an agent says it has: what is lent is plain there.
+fn held_of<'a>(
+    parts: impl Iterator<Item = &'a Resources>,
+) -> Result<Resources, proffer_types::resources::ResourceError> {
+    let mut sum = Resources::new();
+    for entry in parts.flat_map(|part| part.entries()) {
+        let mut entry = entry.clone();
+        if entry.key.lent {
+            entry.key = ResourceKey::plain(entry.key.name);
+        }
+        sum.insert(entry)?;
+    }
+    Ok(sum)
 }
 
 fn run(ops: &[Op]) -> Result<Seen, TestCaseError> {
@@ -1057,6 +1144,10 @@ fn the_sequences_reach_every_kind_of_decision() {
         sum.part_of_agent += seen.part_of_agent;
         sum.converted += seen.converted;
         sum.conditioned += seen.conditioned;
+        sum.revocable += seen.revocable;
+        sum.revocable_tasks += seen.revocable_tasks;
+        sum.lent += seen.lent;
+        sum.lent_tasks += seen.lent_tasks;
     }
     println!("{sum:?}");
     assert!(sum.tasks > 300 && sum.spread > 100 && sum.classical > 300, "{sum:?}");
@@ -1073,4 +1164,6 @@ fn the_sequences_reach_every_kind_of_decision() {
             && sum.conditioned > 50,
         "{sum:?}"
     );
+    assert!(sum.revocable > sum.revocable_tasks + 20 && sum.revocable_tasks > 100, "{sum:?}");
+    assert!(sum.lent > sum.lent_tasks + 5 && sum.lent_tasks > 20, "{sum:?}");
 }

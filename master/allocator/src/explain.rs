@@ -1,6 +1,7 @@
 //! Why something waits: the funnel of agents by rule, the nearest miss, what would help. One pass
 //! over the agents for each rule; asked of a second instance, never in the loop (K6).
 
+mod revocable;
 mod role;
 
 use crate::agents::{Agent, HOSTNAME};
@@ -10,7 +11,7 @@ use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::explanation::{Explanation, FunnelStep, Subject};
 use proffer_types::resources::{Quantity, Resource};
-use proffer_types::{AgentId, Constraint, FrameworkId, GroupName, Monotonic};
+use proffer_types::{AgentId, Constraint, FrameworkId, GroupName, Monotonic, RevocableUse};
 use std::collections::BTreeSet;
 
 /// An answer under construction.
@@ -167,18 +168,27 @@ impl Allocator {
             wish.spec.stated.target,
             wish.group.name
         );
+        if wish.spec.stated.revocable == RevocableUse::Only {
+            return self.explain_only_revocable(subject, wish, &waiting, now);
+        }
         let mut answer = Answer::new(subject, "");
+        self.explain_plain(&mut answer, wish, &waiting, now);
+        self.advise_revocable(&mut answer, wish, now);
+        answer.explanation
+    }
+
+    /// Why what everybody may have does not meet it.
+    fn explain_plain(&self, answer: &mut Answer, wish: &Wish<'_>, waiting: &str, now: Monotonic) {
         let node = self.clients[wish.spec.client].node;
         if let Some(role) = self.fair.limiting(node, wish.bucket.shape()) {
-            self.explain_limit(&mut answer, role, wish.bucket.shape(), &waiting);
-            return answer.explanation;
+            return self.explain_limit(answer, role, wish.bucket.shape(), waiting);
         }
         let mut left: Vec<(u32, &Agent)> = self.agents.iter().collect();
         answer.step("agents", left.len());
         if left.is_empty() {
             answer.summary(format!("{waiting}: there are no agents"));
             answer.hint("start an agent");
-            return answer.explanation;
+            return;
         }
         let rules = self.rules(wish);
         for (at, rule) in rules.iter().enumerate() {
@@ -188,9 +198,9 @@ impl Allocator {
             if passing.is_empty() {
                 let text = self.describe(rule);
                 answer.summary(format!("{waiting}: no agent is left after the rule {text:?}"));
-                self.nearest(&mut answer, wish, &rules[at..], &left, now);
-                self.advise(&mut answer, wish, rule, &left);
-                return answer.explanation;
+                self.nearest(answer, wish, &rules[at..], &left, now);
+                self.advise(answer, wish, rule, &left);
+                return;
             }
             left = passing;
         }
@@ -201,7 +211,6 @@ impl Allocator {
             percent(holder.1),
             percent(self.fair.entitlement_ppm(self.clients[wish.spec.client].node))
         ));
-        answer.explanation
     }
 
     fn rules(&self, wish: &Wish<'_>) -> Vec<Rule> {
@@ -671,7 +680,7 @@ impl Allocator {
                 let owned = self.owned(&reserved);
                 let plain = |dimension| agent.free.get(dimension);
                 self.conditions.is_enough(condition(client), plain, &owned)
-                    || (!has_own && agent.is_worth_offering())
+                    || (!has_own && self.is_worth_to(*client, agent))
             })
         });
         let enough = match has_own {
@@ -761,6 +770,7 @@ impl Allocator {
         };
         answer.summary(format!("framework {framework} states no demand; {reason}; {share}"));
         answer.hint(hint);
+        self.advise_to_accept(&mut answer, all);
         answer.explanation
     }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct RefusedSet {
     plain: Amounts,
-    /// With what is reserved.
+    /// With what is reserved or revocable.
     all: Amounts,
     spans: SpanList,
     kept: Resources,
@@ -69,7 +69,7 @@ pub(crate) struct Table {
 impl Refusals {
     fn intern(&mut self, parts: Parts) -> u32 {
         let mut all = parts.plain.clone();
-        all.add_all(&parts.reserved);
+        all.add_all(&parts.aside);
         let set = RefusedSet { plain: parts.plain, all, spans: parts.spans, kept: parts.kept };
         if let Some(known) = self.index.get(&set) {
             self.sets[*known].1 += 1;

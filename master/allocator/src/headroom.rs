@@ -7,8 +7,10 @@
 //!
 //! Rule: for each set that an agent belongs to, `free in the set − what is given ≥ owed to the roles of
 //! that set`; and for all agents together, where each set counts with no more than is free in it. What a
-//! role is owed itself never stands in its own way.
+//! role is owed itself never stands in its own way. What is lent counts as free: it is taken back when
+//! it is wanted.
 
+use crate::agents::is_worth_offering;
 use crate::amounts::{Amounts, Kind};
 use crate::fair_tree::{FairTree, Guaranteed};
 use crate::state::Allocator;
@@ -218,13 +220,11 @@ impl Allocator {
         }
         let agent = &mut self.agents[slot];
         let mut free = Amounts::default();
-        if agent.usable && agent.has_plain_worth() {
+        let amount = |dimension| agent.free_or_lent(dimension);
+        if agent.usable && is_worth_offering(amount) {
             let dimensions = &self.dimensions;
-            agent
-                .free
-                .iter()
-                .filter(|(dimension, _)| dimensions.kind(*dimension) == Kind::Scalar)
-                .for_each(|(dimension, value)| free.set(dimension, value));
+            let scalars = (0..dimensions.len()).filter(|d| dimensions.kind(*d) == Kind::Scalar);
+            scalars.for_each(|dimension| free.set(dimension, amount(dimension)));
         }
         let was = std::mem::replace(&mut agent.counted, free);
         let mut bits = agent.sets;

@@ -1,5 +1,5 @@
-//! What of an agent is counted by kind instead of by amount: plain sets, and all that is reserved or
-//! marked. Most agents have nothing of it.
+//! What of an agent is counted by kind instead of by amount: plain sets, and all that is reserved,
+//! revocable or marked otherwise. Most agents have nothing of it.
 
 use crate::amounts::Amounts;
 use proffer_types::resources::{Quantity, Resource, ResourceError, ResourceKey};
@@ -12,6 +12,8 @@ pub(crate) struct Kept {
     used: Resources,
     /// What is reserved and not in use, by key.
     reserved_free: Vec<Resource>,
+    /// What is revocable and not in use, by key.
+    revocable_free: Vec<Resource>,
     /// Plain sets that are free.
     sets_free: Resources,
     /// What of it is idle by role, as the role tree has it: scalars, nothing for a role with other things
@@ -29,6 +31,10 @@ impl Kept {
 
     pub(crate) fn reserved_free(&self) -> &[Resource] {
         &self.reserved_free
+    }
+
+    pub(crate) fn revocable_free(&self) -> &[Resource] {
+        &self.revocable_free
     }
 
     pub(crate) fn sets_free(&self) -> &Resources {
@@ -80,6 +86,7 @@ impl Kept {
     pub(crate) fn withdraw(&mut self) {
         self.note_all();
         self.reserved_free.clear();
+        self.revocable_free.clear();
     }
 
     /// The roles of which what is idle may have changed since this was last asked.
@@ -102,6 +109,9 @@ impl Kept {
         let (sets, others): (Vec<Resource>, Vec<Resource>) =
             free.partition(|entry| entry.key.is_plain());
         self.sets_free = Resources::from_entries(sets).unwrap_or_default();
+        let (revocable, others): (Vec<Resource>, Vec<Resource>) =
+            others.into_iter().partition(is_revocable);
+        self.revocable_free = revocable;
         self.reserved_free = others;
         self.reserved_free.retain(is_reserved);
     }
@@ -113,15 +123,19 @@ impl Kept {
         }
         let total = self.total.get(key);
         let total = total.map(|quantity| Resource { key: key.clone(), quantity: quantity.clone() });
-        let free = total.and_then(|total| rest(&total, &self.used)).filter(is_reserved);
+        let is_offered = |free: &Resource| is_reserved(free) || is_revocable(free);
+        let free = total.and_then(|total| rest(&total, &self.used)).filter(is_offered);
         self.changed.extend(key.reservations.last().map(|level| level.role.clone()));
-        let place = self.reserved_free.binary_search_by(|have| have.key.cmp(key));
-        match (place, free) {
-            (Ok(at), Some(free)) => self.reserved_free[at] = free,
+        let list = match key.revocable {
+            true => &mut self.revocable_free,
+            false => &mut self.reserved_free,
+        };
+        match (list.binary_search_by(|have| have.key.cmp(key)), free) {
+            (Ok(at), Some(free)) => list[at] = free,
             (Ok(at), None) => {
-                self.reserved_free.remove(at);
+                list.remove(at);
             }
-            (Err(at), Some(free)) => self.reserved_free.insert(at, free),
+            (Err(at), Some(free)) => list.insert(at, free),
             (Err(_), None) => {}
         }
     }
@@ -135,6 +149,15 @@ pub(crate) fn owner(entry: &Resource) -> Option<&RoleName> {
 /// Whether it may be offered to those for whom it is reserved.
 fn is_reserved(entry: &Resource) -> bool {
     !entry.key.revocable && !entry.key.reservations.is_empty()
+}
+
+/// Whether it may be offered to those who accept what may be taken back.
+fn is_revocable(entry: &Resource) -> bool {
+    entry.key.revocable
+        && !entry.key.lent
+        && !entry.key.shared
+        && entry.key.volume.is_none()
+        && entry.key.reservations.is_empty()
 }
 
 /// What of `total` is not used. Uses beyond it count as far as they go.

@@ -13,6 +13,7 @@
 //! | [`fair_tree`] | roles and frameworks in fair order |
 //! | [`fit_tree`] | search for an agent with room |
 //! | [`headroom`] | what has to stay free for those who are owed something |
+//! | [`lend`] | what is kept free for others, lent to those who give it back at once |
 //! | [`limits`] | who waits for room under a limit, and offers cut to it |
 //! | [`agents`] | free and used on an agent, classes of agents |
 //! | [`kept`] | of it what is reserved, marked or a set |
@@ -49,6 +50,7 @@ mod filters;
 mod fit_tree;
 mod headroom;
 mod kept;
+mod lend;
 mod limits;
 mod place;
 mod policy;

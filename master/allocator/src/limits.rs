@@ -5,6 +5,7 @@ use crate::delta::LeaseId;
 use crate::demand::Waiting;
 use crate::fair_tree::{FairTree, Guaranteed, Named};
 use crate::state::Allocator;
+use proffer_types::resources::{Quantity, Resource};
 use proffer_types::role::RoleConfig;
 use proffer_types::{Quantities, Resources, RoleName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,8 @@ pub(crate) struct AtLimit {
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
     pub(crate) plain: Amounts,
+    /// Plain too, but may be taken back; it stands in `sets` too.
+    pub(crate) lent: Amounts,
     pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
     /// All that is free there.
@@ -75,6 +78,19 @@ impl Allocator {
         }
         self.start_or_stop_headroom();
         self.headroom.role_changed(&self.fair, role);
+        if config.guarantee.is_empty() {
+            self.let_go_of_owed(role);
+        }
+    }
+
+    /// Leases that were made out of a guarantee which is no more: they may be asked back from now on.
+    fn let_go_of_owed(&mut self, role: &RoleName) {
+        let made_of_it = self.classical.iter().filter(|(_, id)| {
+            let lease = &self.leases[id];
+            lease.is_owed && self.clients[lease.client].role.is_within(role)
+        });
+        let slots: Vec<u32> = made_of_it.map(|(slot, _)| *slot).collect();
+        slots.into_iter().for_each(|slot| self.gained(slot));
     }
 
     fn named(&mut self, quantities: &Quantities) -> Named {
@@ -169,7 +185,7 @@ impl Allocator {
     pub(crate) fn gives_whole(&self) -> bool {
         !self.fair.has_limits()
             && !self.fair.is_owing()
-            && self.conditions.is_empty()
+            && self.conditions.are_trivial()
             && self.policy.held_max_percent.is_none()
     }
 
@@ -178,6 +194,7 @@ impl Allocator {
         let agent = &self.agents[slot];
         Cut {
             plain: agent.free.clone(),
+            lent: Amounts::default(),
             spans: agent.free_spans(),
             sets: agent.sets_free().clone(),
             is_whole: true,
@@ -203,14 +220,19 @@ impl Allocator {
             Some(_) => Vec::new(),
             None => self.reserved_cut(client, &self.agents[slot]),
         };
+        let accepts = self.conditions.revocable(condition);
+        let revocable = match owed {
+            None if accepts.is_accepted() => self.agents[slot].revocable_free(),
+            None | Some(_) => &[],
+        };
         let owned = self.owned(&reserved);
         let room = self.fair.limit_room(node, &owned);
         if !self.conditions.is_enough(condition, |dimension| room.get(dimension), &[])
-            && !self.sees_reserved(&self.clients[client].role)
+            && !self.sees_aside(client, accepts)
         {
             return Err(NoCut::AtLimit);
         }
-        if !self.has_cap_room(client) && !self.sees_reserved(&self.clients[client].role) {
+        if !self.has_cap_room(client) && !self.sees_aside(client, accepts) {
             return Err(NoCut::AtCap);
         }
         let cap = self.cap_room(self.clients[client].framework);
@@ -231,19 +253,31 @@ impl Allocator {
             cut.plain.set(dimension, given);
         }
         cut.is_owed = owed.is_some();
-        let is_worth =
-            self.conditions.is_enough(condition, |dimension| cut.plain.get(dimension), &owned);
-        let is_all = cut.is_whole && self.agents[slot].reserved_free().is_empty();
+        // No task takes both kinds of one name.
+        let amount = |dimension| cut.plain.get(dimension).max(self.amount_of(revocable, dimension));
+        let is_worth = self.conditions.is_enough(condition, amount, &owned);
+        let is_all = cut.is_whole && !self.agents[slot].has_aside();
         let too_little = if is_all { NoCut::Unwanted } else { NoCut::Crumb };
         if owed.is_some() {
             return if is_worth && is_of_owed { Ok(cut) } else { Err(too_little) };
         }
         let takes_any = !self.conditions.has_own_minimum(condition);
         if is_worth || (takes_any && reserved.iter().any(|entry| !entry.key.shared)) {
-            let entries = cut.sets.entries().iter().cloned().chain(reserved);
+            let aside = reserved.into_iter().chain(revocable.iter().cloned());
+            let entries = cut.sets.entries().iter().cloned().chain(aside);
             cut.sets = Resources::from_entries(entries.collect()).expect("each stands there once");
             return Ok(cut);
         }
         Err(too_little)
+    }
+
+    /// How much entries have of a scalar.
+    pub(crate) fn amount_of(&self, entries: &[Resource], dimension: usize) -> u64 {
+        let of_it =
+            entries.iter().filter(|entry| entry.key.name == *self.dimensions.name(dimension));
+        of_it.fold(0, |sum, entry| match entry.quantity {
+            Quantity::Scalar(value) => sum.saturating_add(value),
+            Quantity::Ranges(_) | Quantity::Set(_) => sum,
+        })
     }
 }

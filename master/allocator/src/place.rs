@@ -36,6 +36,8 @@ struct Search<'a> {
     bucket: &'a Bucket,
     now: Monotonic,
     kept_back: KeptBack,
+    /// Looks for what is kept back for others, and lent.
+    is_lent: bool,
     saw_room: bool,
     saw_kept: bool,
     steps: u64,
@@ -51,6 +53,9 @@ impl Search<'_> {
         self.saw_room = true;
         if !self.allocator.has_leave(self.group, self.spec, self.bucket, (slot, agent), self.now) {
             return false;
+        }
+        if self.is_lent {
+            return self.allocator.lent_task(self.spec, self.bucket, agent).is_some();
         }
         let is_kept = !self.kept_back.allows(agent.sets);
         self.saw_kept |= is_kept;
@@ -132,6 +137,7 @@ impl Allocator {
             bucket,
             now,
             kept_back,
+            is_lent: false,
             saw_room: false,
             saw_kept: false,
             steps: 0,
@@ -165,5 +171,34 @@ impl Allocator {
             None if saw_room => Placement::NoLeave,
             None => Placement::NoRoom,
         }
+    }
+
+    /// Looks for an agent that lends the group's next task something, in the same order.
+    pub(crate) fn place_lent(&self, index: u32, now: Monotonic, steps: &mut u64) -> Option<u32> {
+        let group = &self.groups[index];
+        let spec = group.spec.as_ref().expect("only stated groups are placed");
+        let bucket = &self.buckets[spec.bucket];
+        *steps += 1;
+        if !bucket.has_room {
+            return None;
+        }
+        let mut search = Search {
+            allocator: self,
+            group,
+            spec,
+            bucket,
+            now,
+            kept_back: KeptBack::default(),
+            is_lent: true,
+            saw_room: false,
+            saw_kept: false,
+            steps: 0,
+        };
+        let found = match spec.stated.spread {
+            true => search.spread(0).map(|(slot, _)| slot),
+            false => search.packed(0).map(|(slot, _)| slot),
+        };
+        *steps += search.steps;
+        found
     }
 }

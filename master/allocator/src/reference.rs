@@ -2,6 +2,7 @@
 //! everything. The indexed allocator is compared with it, decision by decision (T18). Not for
 //! production: one decision costs the whole cluster. Scalars, plain or reserved, and plain ports only.
 
+mod lent;
 mod quota;
 mod reserved;
 
@@ -10,8 +11,8 @@ use crate::policy::Policy;
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, Attributes, Claim, ClaimId, FrameworkId, GroupName, Monotonic, OfferConditions,
-    ResourceName, Resources, RoleName,
+    AgentId, Attributes, Claim, ClaimId, FrameworkId, GroupName, Monotonic, OfferCondition,
+    OfferConditions, ResourceName, Resources, RevocableUse, RoleName,
 };
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,9 +220,11 @@ impl Reference {
             let key = (claim.framework, claim.role.clone());
             let stated = self.frameworks.get(&claim.framework)?.groups.as_ref()?;
             let group = stated.iter().find(|group| group.name == claim.group)?;
+            // Without ports it does not matter which.
+            let has_ports = group.shape.ports().count() > 0;
             let is_same = group.role == claim.role
                 && group.shape == claim.resources
-                && group.fixed_ports == claim.fixed_ports;
+                && (group.fixed_ports == claim.fixed_ports || !has_ports);
             let is_held = names(&group.shape)
                 .filter(|name| **name != ResourceName::Ports)
                 .all(|name| held.get(name).copied().unwrap_or(0) == group.shape.scalar(name));
@@ -318,7 +321,9 @@ impl Reference {
     }
 
     fn cluster(&self, name: &ResourceName) -> u128 {
-        self.agents.values().map(|agent| u128::from(agent.total.scalar(name))).sum()
+        let counts =
+            |agent: &Agent| agent.total.filtered(|entry| !entry.key.revocable).scalar(name);
+        self.agents.values().map(|agent| u128::from(counts(agent))).sum()
     }
 
     /// Everything that is charged below a place.
@@ -425,6 +430,20 @@ impl Reference {
 
     /// Scalars and ports that nobody holds.
     fn free(&self, id: AgentId) -> (BTreeMap<ResourceName, u64>, BTreeSet<u64>) {
+        self.free_beside(id, |held, name| plain_scalar(held, name) + lent_scalar(held, name))
+    }
+
+    /// The same, if all that is lent were given back.
+    fn free_or_lent(&self, id: AgentId) -> BTreeMap<ResourceName, u64> {
+        self.free_beside(id, plain_scalar).0
+    }
+
+    /// What is left of an agent beside what its users take.
+    fn free_beside(
+        &self,
+        id: AgentId,
+        takes: impl Fn(&Resources, &ResourceName) -> u64,
+    ) -> (BTreeMap<ResourceName, u64>, BTreeSet<u64>) {
         let total = &self.agents[&id].total;
         let claimed: Vec<Resources> = self
             .claims
@@ -444,7 +463,7 @@ impl Reference {
         let plain = total.entries().iter().filter(|entry| entry.key.is_plain());
         for entry in plain.filter(|entry| entry.key.name != ResourceName::Ports) {
             let name = entry.key.name.clone();
-            let used: u64 = held.iter().map(|held| plain_scalar(held, &name)).sum();
+            let used: u64 = held.iter().map(|held| takes(held, &name)).sum();
             scalars.insert(name.clone(), plain_scalar(total, &name).saturating_sub(used));
         }
         let mut ports: BTreeSet<u64> = total.ports().iter().collect();
@@ -533,6 +552,9 @@ impl Reference {
         if let Some(cut) = self.reserved_fit(framework, group, id, owed, now) {
             return Some(cut);
         }
+        if group.revocable == RevocableUse::Only {
+            return None;
+        }
         let (scalars, _) = self.free(id);
         let picked = self.pick(group, id)?;
         let client = (framework, group.role.clone());
@@ -555,6 +577,15 @@ impl Reference {
         now: Monotonic,
         may: impl Fn(&Key, &DemandGroup) -> bool,
     ) -> Option<Decision> {
+        self.task_step(may, |framework, group, id| self.fit(framework, group, id, owed, now))
+    }
+
+    /// The same, where tasks get of agents what `fit` says.
+    fn task_step(
+        &self,
+        may: impl Fn(&Key, &DemandGroup) -> bool,
+        fit: impl Fn(FrameworkId, &DemandGroup, AgentId) -> Option<Resources>,
+    ) -> Option<Decision> {
         let mut clients: Vec<Key> =
             self.clients().into_iter().filter(|key| self.is_present(key)).collect();
         clients.sort_by(|a, b| self.fair_cmp(a, b));
@@ -568,12 +599,13 @@ impl Reference {
                 .collect();
             groups.sort_by_key(|group| (Reverse(group.priority), group.name.clone()));
             groups.into_iter().find_map(|group| {
-                let fits = self
-                    .agents
-                    .keys()
-                    .filter_map(|id| Some((*id, self.fit(framework, group, *id, owed, now)?)));
+                let fits =
+                    self.agents.keys().filter_map(|id| Some((*id, fit(framework, group, *id)?)));
                 let (agent, resources) = fits.min_by_key(|(id, resources)| {
-                    let is_reserved = resources.entries().iter().any(|entry| !entry.key.is_plain());
+                    let is_aside = |r: &Resources| {
+                        r.entries().iter().any(|entry| !entry.key.is_plain() && !entry.key.lent)
+                    };
+                    let is_reserved = is_aside(resources);
                     let rank = match is_reserved {
                         true => self.preference_reserved(framework, group, *id),
                         false => self.preference(framework, group, *id),
@@ -613,6 +645,19 @@ impl Reference {
     }
 
     fn classical_step(&self, owed: bool, now: Monotonic) -> Option<Decision> {
+        self.part_step(now, |client, id| {
+            self.cut(client, id, owed).filter(|cut| {
+                self.condition(client).revocable != RevocableUse::Only || cut.is_revocable()
+            })
+        })
+    }
+
+    /// The first part of an agent, as `cut` says, that a classical client does not refuse.
+    fn part_step(
+        &self,
+        now: Monotonic,
+        cut: impl Fn(&Key, AgentId) -> Option<Resources>,
+    ) -> Option<Decision> {
         let takes = |key: &Key| self.is_present(key) && self.frameworks[&key.0].groups.is_none();
         let mut clients: Vec<Key> = self.clients().into_iter().filter(takes).collect();
         clients.sort_by(|a, b| self.fair_cmp(a, b));
@@ -627,7 +672,7 @@ impl Reference {
         };
         agents.into_iter().filter(|(id, _)| may_offer(id)).find_map(|(id, _)| {
             clients.iter().find_map(|client| {
-                let offered = self.cut(client, *id, owed)?;
+                let offered = cut(client, *id)?;
                 let is_refused = self.filters.iter().any(|filter| {
                     filter.client == *client
                         && filter.agent == *id
@@ -648,16 +693,19 @@ impl Reference {
         })
     }
 
+    fn condition(&self, key: &Key) -> OfferCondition {
+        self.frameworks[&key.0].conditions.get(&key.1).cloned().unwrap_or_default()
+    }
+
     /// Whether an agent has something scarce that a shape does not need.
     fn wastes(&self, id: AgentId, shape: &Resources) -> bool {
         let needed = scarce_in(&self.policy, shape);
         !scarce_in(&self.policy, &self.agents[&id].total).is_subset(&needed)
     }
 
-    /// Usable, and with more than a crumb free that is not reserved.
-    fn is_worth_offering(&self, id: AgentId) -> bool {
-        let (scalars, _) = self.free(id);
-        self.agents[&id].usable && is_no_crumb(&scalars)
+    /// Usable, and with more than a crumb free or lent that is not reserved.
+    fn is_headroom(&self, id: AgentId) -> bool {
+        self.agents[&id].usable && is_no_crumb(&self.free_or_lent(id))
     }
 
     /// The next decision, one task or one agent at a time, under lease 0. Books nothing.
@@ -686,7 +734,7 @@ impl Reference {
                     self.demand_step(false, now, |key, _| self.is_below_entitlement(key));
                 Some(entitled.unwrap_or(classical))
             }
-            (demand, classical) => demand.or(classical),
+            (demand, classical) => demand.or(classical).or_else(|| self.lent_step(now)),
         }
     }
 }
@@ -698,6 +746,10 @@ fn scarce_in(policy: &Policy, resources: &Resources) -> BTreeSet<ResourceName> {
 
 fn plain_scalar(resources: &Resources, name: &ResourceName) -> u64 {
     resources.filtered(|entry| entry.key.is_plain()).scalar(name)
+}
+
+fn lent_scalar(resources: &Resources, name: &ResourceName) -> u64 {
+    resources.filtered(|entry| entry.key.lent).scalar(name)
 }
 
 fn is_no_crumb(scalars: &BTreeMap<ResourceName, u64>) -> bool {

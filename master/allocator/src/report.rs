@@ -34,7 +34,7 @@ impl Allocator {
         let Some(slot) = self.slots.get(&agent) else { return Resources::new() };
         let agent = &self.agents[*slot];
         let mut kept = agent.sets_free().entries().to_vec();
-        kept.extend(agent.reserved_free().iter().cloned());
+        kept.extend(agent.reserved_free().iter().chain(agent.revocable_free()).cloned());
         self.dimensions.join(&agent.free, &agent.free_spans(), &kept)
     }
 

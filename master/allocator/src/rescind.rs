@@ -56,7 +56,10 @@ impl Allocator {
         }
         let agent = &self.agents[slot];
         let mut room = agent.free.clone();
-        leases.for_each(|(_, lease)| room.add_all(&self.leases[lease].plain));
+        leases.for_each(|(_, lease)| {
+            room.add_all(&self.leases[lease].plain);
+            room.add_all(&self.leases[lease].lent);
+        });
         let fits = |bucket: &Bucket| {
             room.covers(bucket.shape()) && bucket.in_class(agent.class) && bucket.suits_host(agent)
         };
@@ -111,18 +114,26 @@ impl Allocator {
         if !self.has_leave(group, spec, bucket, (slot, agent), now) {
             return None;
         }
-        for (_, id) in self.classical.range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX))) {
+        let here = self.classical.range((slot, LeaseId(0))..=(slot, LeaseId(u64::MAX)));
+        let mut here: Vec<LeaseId> = here.map(|(_, id)| *id).collect();
+        // What is lent is taken back first.
+        here.sort_by_key(|id| (self.leases[id].lent.is_zero(), *id));
+        for id in here {
             if room.covers(bucket.shape()) {
                 break;
             }
-            let lease = &self.leases[id];
+            let lease = &self.leases[&id];
             let (node, holder) = (self.node_of(spec.client), self.node_of(lease.client));
             // What is owed would be given again at once, as long as there is a guarantee.
             let is_kept = lease.is_owed && self.fair.guaranteed_above(holder).next().is_some();
-            if !is_kept && (is_owed || self.fair.cmp(node, holder) == Ordering::Less) {
+            let is_lent = !lease.lent.is_zero();
+            let is_later = || self.fair.cmp(node, holder) == Ordering::Less;
+            if !is_kept && (is_owed || is_lent || is_later()) {
                 room.add_all(&lease.plain);
+                room.add_all(&lease.lent);
+                // What is lent counts as free already.
                 returned.add_all(&lease.plain);
-                taken.push(*id);
+                taken.push(id);
             }
         }
         let ranges_fit = bucket.fixed().iter().all(|(dimension, wanted)| {

@@ -1,4 +1,6 @@
-//! What is reserved for roles: offered to frameworks of the role of the last reservation and of roles
+//! What not everybody may have. What is revocable is offered to those who accept that, charged to nobody,
+//! and taken first by demands that accept it: of each name all that a task wants, or nothing.
+//! What is reserved for roles is offered to frameworks of the role of the last reservation and of roles
 //! below it, the deepest role first. It counts against the quotas of that role and all above it,
 //! used or not; used by a role below it, also against the roles in between.
 //!
@@ -13,12 +15,14 @@ use crate::kept::owner;
 use crate::place::Placement;
 use crate::state::Allocator;
 use proffer_types::resources::{Quantity, Resource};
-use proffer_types::{Monotonic, Ranges, Resources, RoleName};
+use proffer_types::{Monotonic, Ranges, Resources, RevocableUse, RoleName};
 
 /// What a task of a demand takes of an agent.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskCut {
     pub(crate) plain: Amounts,
+    /// Plain too, but may be taken back; it stands in `sets` too.
+    pub(crate) lent: Amounts,
     pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
 }
@@ -58,6 +62,10 @@ impl Allocator {
     /// changed are touched.
     pub(crate) fn sync_reserved(&mut self, slot: u32) {
         let Some(kept) = &mut self.agents[slot].kept else { return };
+        match kept.revocable_free().is_empty() {
+            true => self.revocable_at.remove(&slot),
+            false => self.revocable_at.insert(slot),
+        };
         for role in kept.take_changed() {
             self.sync_idle(slot, &role);
         }
@@ -103,6 +111,13 @@ impl Allocator {
                 .any(|role| self.reserved_at.contains_key(&role))
     }
 
+    /// Whether anything is free anywhere that a client sees and not everybody: reserved for its role, or
+    /// revocable and accepted.
+    pub(crate) fn sees_aside(&self, client: u32, revocable: RevocableUse) -> bool {
+        (revocable.is_accepted() && !self.revocable_at.is_empty())
+            || self.sees_reserved(&self.clients[client].role)
+    }
+
     /// What of an agent's reserved resources a classical client is offered: all that it sees and that
     /// limits between allow.
     pub(crate) fn reserved_cut(&self, client: u32, agent: &Agent) -> Vec<Resource> {
@@ -120,7 +135,7 @@ impl Allocator {
     }
 
     /// Whether a limit above a client has no room for this.
-    fn is_limited(&self, node: u32, plain: &Amounts, reserved: &[Resource]) -> bool {
+    pub(crate) fn is_limited(&self, node: u32, plain: &Amounts, reserved: &[Resource]) -> bool {
         self.fair.has_limits() && self.fair.limits_cut(node, plain, &self.owned(reserved))
     }
 
@@ -135,12 +150,40 @@ impl Allocator {
         charged.collect()
     }
 
-    /// One task of a bucket on an agent, out of what is reserved for a role as far as there is
-    /// something, and the rest out of what anybody may have. `None` when that is not enough, or when
-    /// nothing reserved is of use.
-    fn reserved_task(&self, agent: &Agent, role: &RoleName, bucket: &Bucket) -> Option<TaskCut> {
+    /// Of a name all or nothing is revocable: takes out of `plain` what an agent has enough of.
+    fn take_revocable(&self, agent: &Agent, plain: &mut Amounts) -> Vec<Resource> {
+        let mut given = Vec::new();
+        for entry in agent.revocable_free() {
+            let Some((has, Kind::Scalar)) = counted(entry) else { continue };
+            let Some(dimension) = self.dimensions.known(&entry.key.name) else { continue };
+            let wanted = plain.get(dimension);
+            if wanted > 0 && wanted <= has && self.dimensions.kind(dimension) == Kind::Scalar {
+                plain.set(dimension, 0);
+                let quantity = Quantity::Scalar(wanted);
+                given.push(Resource { key: entry.key.clone(), quantity });
+            }
+        }
+        given
+    }
+
+    /// One task of a bucket on an agent, out of what is revocable, if that will do, and what is reserved for
+    /// a role as far as there is something, and the rest out of what anybody may have. `None` when that
+    /// is not enough, or when nothing of the first two is of use.
+    fn reserved_task(
+        &self,
+        agent: &Agent,
+        role: &RoleName,
+        revocable: RevocableUse,
+        bucket: &Bucket,
+    ) -> Option<TaskCut> {
         let mut plain = bucket.shape().clone();
-        let mut given: Vec<Resource> = Vec::new();
+        let mut given = match revocable.is_accepted() {
+            true => self.take_revocable(agent, &mut plain),
+            false => Vec::new(),
+        };
+        if revocable == RevocableUse::Only && given.is_empty() {
+            return None;
+        }
         let mut sees: Vec<&Resource> =
             agent.reserved_free().iter().filter(|entry| is_visible(entry, role)).collect();
         sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
@@ -167,7 +210,8 @@ impl Allocator {
             return None;
         }
         let spans = self.pick_spans(bucket, &plain, agent);
-        Some(TaskCut { plain, spans, sets: Resources::from_entries(given).ok()? })
+        let sets = Resources::from_entries(given).ok()?;
+        Some(TaskCut { plain, lent: Amounts::default(), spans, sets })
     }
 
     /// Whether a task of a group fits on an agent with the help of what is reserved for its role.
@@ -184,7 +228,7 @@ impl Allocator {
         if !agent.usable || !bucket.suits(agent) {
             return None;
         }
-        let cut = self.reserved_task(agent, &client.role, bucket)?;
+        let cut = self.reserved_task(agent, &client.role, spec.stated.revocable, bucket)?;
         let may = self.has_leave(group, spec, bucket, (slot, agent), now)
             && !self.is_limited(client.node, &cut.plain, cut.sets.entries())
             && (is_owed || self.kept_back(spec.client, &cut.plain).allows(agent.sets));
@@ -203,12 +247,16 @@ impl Allocator {
         let group = &self.groups[index];
         let spec = group.spec.as_ref().expect("only stated groups are placed");
         let role = &self.clients[spec.client].role;
-        if !self.sees_reserved(role) {
+        let revocable = spec.stated.revocable;
+        if !self.sees_aside(spec.client, revocable) {
             return None;
         }
         let above = std::iter::successors(Some(role.clone()), RoleName::parent);
-        let slots: std::collections::BTreeSet<u32> =
+        let mut slots: std::collections::BTreeSet<u32> =
             above.filter_map(|role| self.reserved_at.get(&role)).flatten().copied().collect();
+        if revocable.is_accepted() {
+            slots.extend(&self.revocable_at);
+        }
         let fits = slots.into_iter().filter(|slot| {
             *steps += 1;
             let agent = (*slot, &self.agents[*slot]);
@@ -226,7 +274,11 @@ impl Allocator {
     pub(crate) fn free_of_limits(&mut self, slot: u32) -> u64 {
         let nodes = self.agents[slot].idle_roles().filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
-        let held: Vec<u32> = clients.filter(|client| self.is_held_off(*client)).collect();
+        let mut held: Vec<u32> = clients.filter(|client| self.is_held_off(*client)).collect();
+        if !self.agents[slot].revocable_free().is_empty() {
+            let takers = self.conditions.takers();
+            held.extend(takers.filter(|client| self.is_held_off(*client)));
+        }
         for client in &held {
             if self.clients[*client].is_at_limit {
                 self.leave_limit(*client);
@@ -240,7 +292,7 @@ impl Allocator {
     /// A group waits: what is reserved for its role may be had later.
     pub(crate) fn note_reserved(&mut self, group: u32) {
         let spec = self.groups[group].spec.as_ref().expect("only stated groups wait");
-        if !self.sees_reserved(&self.clients[spec.client].role) {
+        if !self.sees_aside(spec.client, spec.stated.revocable) {
             return;
         }
         self.near_reserved.insert(group);
@@ -264,6 +316,11 @@ impl Allocator {
         let nodes = roles.filter_map(|role| self.fair.node_of(role));
         let clients = nodes.filter_map(|node| self.fair.clients_below(node)).flatten();
         let groups = clients.flat_map(|client| self.clients[client].groups.iter().copied());
+        let accepting = match self.agents[slot].revocable_free().is_empty() {
+            true => None,
+            false => Some(self.accepting.iter().copied()),
+        };
+        let groups = groups.chain(accepting.into_iter().flatten());
         let asleep: Vec<u32> = groups.filter(|group| self.groups[*group].is_asleep()).collect();
         for group in &asleep {
             self.note_reserved(*group);

@@ -11,6 +11,7 @@ use crate::fair_tree::{FairTree, Queue};
 use crate::filters::{Marks, Refusals};
 use crate::fit_tree::FitTree;
 use crate::headroom::Headroom;
+use crate::lend::Lending;
 use crate::limits::AtLimit;
 use crate::policy::Policy;
 use crate::slab::Slab;
@@ -55,6 +56,11 @@ pub struct Allocator {
     pub(crate) conditions: Conditions,
     /// Agents with something free that is reserved for a role.
     pub(crate) reserved_at: BTreeMap<RoleName, BTreeSet<u32>>,
+    /// Agents with something revocable that is free.
+    pub(crate) revocable_at: BTreeSet<u32>,
+    /// Stated groups that accept what is revocable.
+    pub(crate) accepting: BTreeSet<u32>,
+    pub(crate) lending: Lending,
     /// Groups that wait and whose role has something reserved for it, which is not enough or may not be
     /// had now.
     pub(crate) near_reserved: BTreeSet<u32>,
@@ -110,6 +116,8 @@ pub(crate) struct Lease {
     pub(crate) group: Option<u32>,
     pub(crate) count: u32,
     pub(crate) plain: Amounts,
+    /// Plain too, but may be taken back.
+    pub(crate) lent: Amounts,
     pub(crate) spans: SpanList,
     pub(crate) sets: Resources,
     /// It was made out of what its client was owed.
@@ -147,6 +155,9 @@ impl Default for Allocator {
             at_cap: AtCap::default(),
             conditions: Conditions::default(),
             reserved_at: BTreeMap::new(),
+            revocable_at: BTreeSet::new(),
+            accepting: BTreeSet::new(),
+            lending: Lending::default(),
             near_reserved: BTreeSet::new(),
             lowered: BTreeSet::new(),
             gains: 0,

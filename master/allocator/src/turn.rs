@@ -12,7 +12,8 @@
 //!    the first such client in fair order: all that is free there and that it may have;
 //! 4. of these two, the demand, if its client is below its entitlement or before the other in fair
 //!    order; else the first demand in fair order whose client is below its entitlement; else the
-//!    classical offer. So demand is served first without starving anybody (K10).
+//!    classical offer. So demand is served first without starving anybody (K10);
+//! 5. when there is nothing of these: what has to stay free for others is lent ([`crate::lend`]).
 //!
 //! Where leases are asked back for a demand, nothing is offered to classical clients until they came.
 //! Nothing is given beyond a limit, and but for what is owed nothing that has to stay free for others.
@@ -26,12 +27,13 @@ use crate::limits::{Cut, NoCut};
 use crate::place::Placement;
 use crate::reserved::TaskCut;
 use crate::state::Allocator;
-use proffer_types::{ClaimId, Monotonic, Resources};
+use proffer_types::resources::ResourceKey;
+use proffer_types::{ClaimId, Monotonic, Resources, RevocableUse};
 use std::cmp::Ordering;
 
 /// What is decided next.
 #[derive(Clone, Debug)]
-enum Next {
+pub(crate) enum Next {
     /// One task of a group, in a slot.
     Task { group: u32, slot: u32, cut: Box<TaskCut> },
     /// A part of what is free in a slot, for a client.
@@ -52,17 +54,17 @@ struct Pick {
 }
 
 /// A turn under way.
-struct Progress {
+pub(crate) struct Progress {
     turn: Turn,
-    steps: u64,
+    pub(crate) steps: u64,
     budget: u64,
-    now: Monotonic,
+    pub(crate) now: Monotonic,
     /// The lease that further tasks of this group in this slot are added to.
     open: Option<(LeaseId, u32, u32)>,
 }
 
 impl Progress {
-    fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.steps >= self.budget
     }
 }
@@ -84,7 +86,15 @@ impl Allocator {
             }
             progress.steps += self.wake_under_limits() + self.wake_for_headroom();
             progress.steps += self.wake_under_cap();
-            match self.next(&mut progress) {
+            let next = match self.next(&mut progress) {
+                Next::Nothing => self.next_lent(&mut progress),
+                Next::Budget => Next::Budget,
+                next @ (Next::Task { .. } | Next::Part { .. } | Next::Claim { .. }) => {
+                    self.lending.is_stale = true;
+                    next
+                }
+            };
+            match next {
                 Next::Task { group, slot, cut } => {
                     self.decide_task(&mut progress, group, slot, *cut);
                 }
@@ -112,18 +122,22 @@ impl Allocator {
             || (self.may_serve_demand() && !self.fair.is_empty(Queue::Demand))
             || (!self.pool.is_empty() && !self.fair.is_empty(Queue::Classical))
             || (!self.owed_pool.is_empty() && !self.fair.is_empty(Queue::OwedClassical))
+            || self.may_lend()
     }
 
     /// With no room anywhere nobody has to be looked at, unless leases could be taken back.
     pub(crate) fn may_serve_demand(&self) -> bool {
-        self.buckets.any_room() || !self.classical.is_empty() || !self.reserved_at.is_empty()
+        self.buckets.any_room()
+            || !self.classical.is_empty()
+            || !self.reserved_at.is_empty()
+            || !self.revocable_at.is_empty()
     }
 
     /// An agent gained something: wakes those who waited for just that.
     fn tell_waiting(&mut self, slot: u32, now: Monotonic) -> u64 {
         let Some(agent) = self.agents.get_mut(slot) else { return 1 };
         agent.is_dirty = false;
-        let has_reserved = !agent.reserved_free().is_empty();
+        let has_aside = agent.has_aside();
         let watching: Vec<u32> = self.buckets.watching.iter().copied().collect();
         let mut steps = 1 + watching.len() as u64 / 8;
         for id in watching {
@@ -146,7 +160,7 @@ impl Allocator {
             }
         }
         steps += self.wake_beside_classical(slot);
-        if has_reserved {
+        if has_aside {
             steps += self.free_of_limits(slot);
             let woken = self.woken_by_reserved(slot, now);
             steps += 1 + woken.len() as u64;
@@ -246,6 +260,7 @@ impl Allocator {
             };
             let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
             let (client, bucket) = (spec.client, spec.bucket);
+            let is_only_revocable = spec.stated.revocable == RevocableUse::Only;
             let (now, steps) = (progress.now, &mut progress.steps);
             if let Some(Placement::Reserved(slot)) = self.place_reserved(group, is_owed, now, steps)
             {
@@ -255,6 +270,13 @@ impl Allocator {
                 let cut = self.reserved_place(entry, spec, agent, is_owed, now);
                 let cut = Box::new(cut.expect("it was found there"));
                 return Next::Task { group, slot, cut };
+            }
+            if is_only_revocable {
+                self.set_waiting(group, Waiting::ForLeave);
+                if progress.is_spent() {
+                    return Next::Budget;
+                }
+                continue;
             }
             let shape = self.buckets[bucket].shape();
             if self.fair.limiting(self.clients[client].node, shape).is_some() {
@@ -337,12 +359,12 @@ impl Allocator {
         if !self.may_offer(agent) || self.is_kept_for_need(agent) || self.is_asked_back(slot) {
             return None;
         }
-        let has_reserved = !agent.reserved_free().is_empty();
-        let refusing = match has_reserved {
+        let has_aside = agent.has_aside();
+        let refusing = match has_aside {
             false => agent.filters.refusing(&self.refused, &agent.free_now(), &mut self.marks),
             true => Refusing::None,
         };
-        if !has_reserved && self.gives_whole() {
+        if !has_aside && self.gives_whole() {
             let client = self.fair.first_that(Queue::Classical, &mut |client| {
                 *steps += 1;
                 !refusing.has(client, &self.marks)
@@ -359,7 +381,9 @@ impl Allocator {
             }
             let owed = is_owed.then(|| self.fair.guaranteed(self.clients[client].node));
             match self.cut(client, slot, surplus.as_ref(), owed.as_ref()) {
-                Ok(cut) if (cut.is_whole && !has_reserved) || !self.refuses(client, slot, &cut) => {
+                // Something revocable may come.
+                Ok(cut) if self.lacks_revocable(client, &cut) => {}
+                Ok(cut) if (cut.is_whole && !has_aside) || !self.refuses(client, slot, &cut) => {
                     found = Some((client, cut));
                 }
                 // It might take more.
@@ -389,6 +413,12 @@ impl Allocator {
         found
     }
 
+    /// Whether a client takes nothing but what is revocable, and there is nothing of it.
+    fn lacks_revocable(&self, client: u32, cut: &Cut) -> bool {
+        let condition = self.clients[client].condition;
+        self.conditions.revocable(condition) == RevocableUse::Only && !cut.sets.is_revocable()
+    }
+
     /// Whether an agent has something scarce that is only for those who state that they need it.
     pub(crate) fn is_kept_for_need(&self, agent: &Agent) -> bool {
         let has_scarce = || !self.classes.classes[agent.class].key.scarce.is_empty();
@@ -402,7 +432,7 @@ impl Allocator {
 
     fn decide_task(&mut self, progress: &mut Progress, group: u32, slot: u32, cut: TaskCut) {
         let id = match progress.open {
-            Some((id, g, s)) if (g, s) == (group, slot) => id,
+            Some((id, g, s)) if (g, s) == (group, slot) && self.is_alike(id, &cut) => id,
             Some(_) | None => {
                 self.close(progress);
                 let id = LeaseId(self.lease_next);
@@ -411,6 +441,14 @@ impl Allocator {
             }
         };
         self.grant_task(id, group, slot, cut);
+    }
+
+    /// Whether a task takes what a lease has of the same kinds: so any task of it can take its part.
+    fn is_alike(&self, id: LeaseId, cut: &TaskCut) -> bool {
+        fn kinds(sets: &Resources) -> impl Iterator<Item = &ResourceKey> {
+            sets.entries().iter().map(|entry| &entry.key).filter(|key| key.revocable)
+        }
+        kinds(&self.leases[&id].sets).eq(kinds(&cut.sets))
     }
 
     fn decide_part(&mut self, progress: &mut Progress, client: u32, slot: u32, cut: Cut) {

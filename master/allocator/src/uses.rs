@@ -13,6 +13,8 @@ use proffer_types::{FrameworkId, GroupName, Resources};
 /// What is taken from an agent, and what of it counts.
 pub(crate) struct Booking<'a> {
     pub(crate) plain: &'a Amounts,
+    /// Plain too, but may be taken back; charged to nobody.
+    pub(crate) lent: &'a Amounts,
     /// Charged to roles. Counts of ranges may be in it: they have no total, so no share.
     pub(crate) charge: &'a Amounts,
     pub(crate) spans: &'a [(usize, Spans)],
@@ -23,9 +25,9 @@ pub(crate) struct Booking<'a> {
 impl Allocator {
     /// Takes from an agent and charges a client. All bookings pass here.
     pub(crate) fn book(&mut self, slot: u32, client: u32, booking: &Booking<'_>) {
-        let Booking { plain, charge, spans, kept, grants } = *booking;
+        let Booking { plain, lent, charge, spans, kept, grants } = *booking;
         let dimensions = &self.dimensions;
-        self.agents[slot].take(plain, spans, kept, |dimension| dimensions.kind(dimension));
+        self.agents[slot].take((plain, lent), spans, kept, |dimension| dimensions.kind(dimension));
         self.fair.charge(self.clients[client].node, charge, grants);
         self.show(slot);
         if !kept.is_empty() {
@@ -42,9 +44,9 @@ impl Allocator {
             return Err(DeltaError::TooMuch(held.agent));
         }
         let client = self.client(held.framework, &held.role);
-        let Parts { plain, spans, kept, .. } = &parts;
+        let Parts { plain, lent, spans, kept, .. } = &parts;
         let charge = &held_now;
-        self.book(slot, client, &Booking { plain, charge, spans, kept, grants: 0 });
+        self.book(slot, client, &Booking { plain, lent, charge, spans, kept, grants: 0 });
         if !held_now.is_zero() {
             if self.agents[slot].held_by(client).is_none() {
                 self.clients[client].holds += 1;
@@ -97,7 +99,7 @@ impl Allocator {
         let dimensions = &self.dimensions;
         let kind_of = |dimension| dimensions.kind(dimension);
         let agent = &mut self.agents[slot];
-        if !agent.give(&parts.plain, &parts.spans, &parts.kept, kind_of) {
+        if !agent.give((&parts.plain, &parts.lent), &parts.spans, &parts.kept, kind_of) {
             return Err(not_held());
         }
         let mut ended = None;
@@ -162,12 +164,13 @@ impl Allocator {
         let (slot, client, group, count) = (lease.slot, lease.client, lease.group, lease.count);
         let grants = if group.is_some() { u64::from(count) } else { 1 };
         let charge = self.lease_charge(&lease);
-        let Lease { plain, spans, sets: kept, .. } = &lease;
-        self.book(slot, client, &Booking { plain, charge: &charge, spans, kept, grants });
+        let Lease { plain, lent, spans, sets: kept, .. } = &lease;
+        self.book(slot, client, &Booking { plain, lent, charge: &charge, spans, kept, grants });
         match self.leases.get_mut(&id) {
             Some(have) => {
                 have.count += count;
                 have.plain.add_all(&lease.plain);
+                have.lent.add_all(&lease.lent);
                 if !lease.sets.is_empty() {
                     have.sets = have.sets.checked_add(&lease.sets).expect("of what was free");
                 }
@@ -196,12 +199,12 @@ impl Allocator {
         let bucket = &self.buckets[bucket];
         let plain = bucket.shape().clone();
         let spans = self.pick_spans(bucket, &plain, &self.agents[slot]);
-        TaskCut { plain, spans, sets: Resources::new() }
+        TaskCut { plain, lent: Amounts::default(), spans, sets: Resources::new() }
     }
 
     /// One more task of a group on an agent, under lease `id`.
     pub(crate) fn grant_task(&mut self, id: LeaseId, group: u32, slot: u32, cut: TaskCut) {
-        let TaskCut { plain, spans, sets } = cut;
+        let TaskCut { plain, lent, spans, sets } = cut;
         let spec = self.groups[group].spec.as_ref().expect("only stated groups are served");
         let client = spec.client;
         let lease = Lease {
@@ -210,6 +213,7 @@ impl Allocator {
             group: Some(group),
             count: 1,
             plain,
+            lent,
             spans,
             sets,
             is_owed: false,
@@ -237,7 +241,7 @@ impl Allocator {
 
     /// What a client may have of an agent.
     pub(crate) fn grant_cut(&mut self, id: LeaseId, client: u32, slot: u32, cut: Cut) -> Resources {
-        let Cut { plain, spans, sets, is_owed, .. } = cut;
+        let Cut { plain, lent, spans, sets, is_owed, .. } = cut;
         let offered = self.dimensions.join(&plain, &spans, sets.entries());
         let lease = Lease {
             slot,
@@ -245,6 +249,7 @@ impl Allocator {
             group: None,
             count: 1,
             plain,
+            lent,
             spans,
             sets,
             is_owed,
@@ -293,6 +298,7 @@ impl Allocator {
             group,
             count: decision.count,
             plain: parts.plain,
+            lent: parts.lent,
             spans: parts.spans,
             sets: parts.kept,
             is_owed: false,
@@ -308,7 +314,7 @@ impl Allocator {
         let dimensions = &self.dimensions;
         let agent = &mut self.agents[lease.slot];
         let kind_of = |dimension| dimensions.kind(dimension);
-        let given = agent.give(&lease.plain, &lease.spans, &lease.sets, kind_of);
+        let given = agent.give((&lease.plain, &lease.lent), &lease.spans, &lease.sets, kind_of);
         assert!(given, "what a lease took from its agent is in use there until it ends");
         agent.leases.retain(|have| *have != id);
         self.classical.remove(&(lease.slot, id));

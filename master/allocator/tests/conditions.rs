@@ -22,12 +22,12 @@ fn lacks(attribute: &str) -> Constraint {
 }
 
 fn on(any_of: Vec<Vec<Constraint>>) -> OfferCondition {
-    OfferCondition { any_of, minimum: Vec::new() }
+    OfferCondition { any_of, ..OfferCondition::default() }
 }
 
 fn least(minimum: &[&str]) -> OfferCondition {
     let minimum = minimum.iter().map(|text| text.parse::<Quantities>().expect("valid"));
-    OfferCondition { any_of: Vec::new(), minimum: minimum.collect() }
+    OfferCondition { minimum: minimum.collect(), ..OfferCondition::default() }
 }
 
 fn want(cluster: &mut Cluster, framework: FrameworkId, condition: OfferCondition) {

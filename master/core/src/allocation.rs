@@ -7,7 +7,7 @@ use crate::state::deadlines::Deadline;
 use crate::state::offers::OfferEntry;
 use crate::state::tasks::Counted;
 use proffer_allocator::{Decision, Delta, LeaseId, Use};
-use proffer_types::hold::exclusive;
+use proffer_types::hold::{exclusive, taken};
 use proffer_types::offer::Offer;
 use proffer_types::{AgentId, DemandKey, FrameworkId, GroupName, Now, OfferId, Resources, TaskKey};
 
@@ -58,7 +58,7 @@ impl Master {
         if !agent.in_pool {
             return self.count_out_of_reach(key);
         }
-        match agent.allocated.checked_add(&usage.resources) {
+        match taken(&usage.resources).and_then(|more| agent.allocated.checked_add(&more)) {
             Ok(sum) => agent.allocated = sum,
             Err(error) => {
                 let why = format!("task {key} uses what another task uses: {error}");
@@ -69,6 +69,9 @@ impl Master {
             framework.allocated.add(&usage.resources);
         }
         self.back_in_reach(key);
+        if usage.resources.is_revocable() {
+            self.claims.revocable.insert(key.clone());
+        }
         if let Some(task) = self.tasks.get_mut(key) {
             task.counted = Counted::Charged;
         }
@@ -109,7 +112,7 @@ impl Master {
         let Some(usage) = self.task_use(key) else { return };
         self.uncharge(key, &usage.resources);
         if let Some(agent) = self.agents.get_mut(usage.agent) {
-            match agent.allocated.checked_sub(&usage.resources) {
+            match taken(&usage.resources).and_then(|less| agent.allocated.checked_sub(&less)) {
                 Ok(rest) => agent.allocated = rest,
                 Err(error) => {
                     self.drifted(usage.agent, format!("task {key} gave back too much: {error}"));
@@ -162,6 +165,7 @@ impl Master {
     }
 
     fn uncharge(&mut self, key: &TaskKey, resources: &Resources) {
+        self.claims.revocable.remove(key);
         if let Some(task) = self.tasks.get_mut(key) {
             task.counted = Counted::No;
         }
@@ -269,7 +273,7 @@ impl Master {
         }
         // Several leases may hold a shared volume.
         let held = exclusive(&decision.resources);
-        agent.offered = agent.offered.checked_add(&held).ok()?;
+        agent.offered = agent.offered.checked_add(&taken(&held).ok()?).ok()?;
         framework.offered.add(&held);
         framework.offers.insert(id);
         agent.offers.insert(id);
@@ -310,7 +314,7 @@ impl Master {
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
             agent.offers.remove(&id);
-            match agent.offered.checked_sub(&exclusive(&offer.resources)) {
+            match taken(&offer.resources).and_then(|less| agent.offered.checked_sub(&less)) {
                 Ok(rest) => agent.offered = rest,
                 Err(error) => {
                     self.drifted(offer.agent, format!("offer {id} gave back too much: {error}"));

@@ -5,7 +5,7 @@ use crate::master::Master;
 use crate::state::agents::{AgentEntry, Link};
 use crate::state::connections::ConnectionKind;
 use crate::state::tasks::Counted;
-use proffer_types::hold::{Standing, exclusive};
+use proffer_types::hold::{Standing, taken};
 use proffer_types::{AgentId, FrameworkId, Resources};
 
 type Checked = Result<(), String>;
@@ -37,17 +37,19 @@ impl Master {
     fn check_agent(&self, id: AgentId, agent: &AgentEntry) -> Checked {
         let rows = || agent.tasks.iter().filter_map(|key| self.tasks.get(key));
         let charged = rows().filter(|task| task.counted == Counted::Charged);
-        let charged: Vec<Resources> =
-            charged.map(|task| exclusive(&task.record.resources)).collect();
-        let used = Resources::sum(&charged)
+        let charged: Result<Vec<Resources>, _> =
+            charged.map(|task| taken(&task.record.resources)).collect();
+        let used = charged
+            .and_then(|charged| Resources::sum(&charged))
             .map_err(|error| format!("{id}: two tasks use the same: {error}"))?;
         holds(used == agent.allocated, || {
             format!("I3 {id}: tasks use {used}, booked are {}", agent.allocated)
         })?;
         let leases = agent.offers.iter().filter_map(|offer| self.offers.get(*offer));
-        let leased: Vec<Resources> =
-            leases.map(|entry| exclusive(&entry.offer.resources)).collect();
-        let held = Resources::sum(&leased)
+        let leased: Result<Vec<Resources>, _> =
+            leases.map(|entry| taken(&entry.offer.resources)).collect();
+        let held = leased
+            .and_then(|leased| Resources::sum(&leased))
             .map_err(|error| format!("I3 {id}: two offers hold the same: {error}"))?;
         holds(held == agent.offered, || {
             format!("I3 {id}: offers hold {held}, booked are {}", agent.offered)
@@ -58,6 +60,7 @@ impl Master {
             let both = used
                 .checked_add(&held)
                 .map_err(|error| format!("I3 {id}: tasks and offers overlap: {error}"))?;
+            let both = both.filtered(|entry| !entry.key.is_slack());
             holds(total.contains(&both), || format!("I3 {id}: {both} of {total} are given out"))?;
         }
         if agent.in_pool

@@ -3,6 +3,7 @@
 use super::bounds::ENTRIES_MAX;
 use super::field::{bounded, invalid, item, list, name};
 use super::resources::{check_patterns, quantities_from_pb, quantities_to_pb};
+use super::types::revocable_from_pb;
 use crate::pb;
 use proffer_types::{OfferCondition, OfferConditions, Refusal, RoleName};
 
@@ -20,6 +21,7 @@ pub(super) fn conditions_to_pb(conditions: OfferConditions) -> Vec<pb::OfferCond
             .into_iter()
             .map(|minimum| Minimum { resources: quantities_to_pb(minimum) })
             .collect(),
+        revocable: pb::RevocableUse::from(condition.revocable).into(),
     };
     conditions.into_iter().map(condition).collect()
 }
@@ -46,7 +48,8 @@ pub(super) fn conditions_from_pb(
 fn condition_from_pb(condition: pb::OfferCondition) -> Result<OfferCondition, Refusal> {
     bounded(condition.any_of.len(), "any_of", OfferCondition::LISTS_MAX)?;
     bounded(condition.minimum.len(), "minimum", OfferCondition::MINIMA_MAX)?;
-    let mut read = OfferCondition::default();
+    let revocable = revocable_from_pb(condition.revocable)?;
+    let mut read = OfferCondition { revocable, ..OfferCondition::default() };
     for (index, rules) in condition.any_of.into_iter().enumerate() {
         let rules = list(rules.constraints, "constraints", OfferCondition::RULES_MAX);
         read.any_of.push(rules.map_err(|refusal| refusal.within(item("any_of", index)))?);

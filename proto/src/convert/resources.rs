@@ -68,7 +68,7 @@ pub fn quantities_from_pb(entries: Vec<pb::Resource>, field: &str) -> Result<Qua
 
 impl From<Resource> for pb::Resource {
     fn from(resource: Resource) -> Self {
-        let ResourceKey { name, reservations, volume, shared, revocable } = resource.key;
+        let ResourceKey { name, reservations, volume, shared, revocable, lent } = resource.key;
         let quantity = match resource.quantity {
             Quantity::Scalar(value) => pb::resource::Quantity::Scalar(value),
             Quantity::Ranges(ranges) => pb::resource::Quantity::Ranges(ranges.into()),
@@ -81,6 +81,7 @@ impl From<Resource> for pb::Resource {
             volume: volume.map(pb::Volume::from),
             shared,
             revocable,
+            lent,
         }
     }
 }
@@ -91,6 +92,9 @@ impl TryFrom<pb::Resource> for Resource {
         let name: ResourceName =
             resource.name.parse().map_err(|error| invalid("name", format!("{error}")))?;
         let quantity = quantity_from_pb(&name, resource.quantity)?;
+        if resource.lent && !resource.revocable {
+            return Err(invalid("lent", "what is lent is revocable"));
+        }
         Ok(Self {
             key: ResourceKey {
                 name,
@@ -98,6 +102,7 @@ impl TryFrom<pb::Resource> for Resource {
                 volume: optional(resource.volume, "volume")?,
                 shared: resource.shared,
                 revocable: resource.revocable,
+                lent: resource.lent,
             },
             quantity,
         })

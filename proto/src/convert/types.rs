@@ -15,8 +15,8 @@ use proffer_types::scheduler::{FrameworkInfo, TaskRecord};
 use proffer_types::task::{Exit, IsolationLevel, StatusReason, TaskState, TaskStatus};
 use proffer_types::{
     AgentId, Bytes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, Generation, Incarnation,
-    LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, StatusId,
-    TemplateDigest, WallTime,
+    LaunchToken, LogIncarnation, MasterEpoch, OfferId, Refusal, RefusalCode, RevocableUse,
+    StatusId, TemplateDigest, WallTime,
 };
 
 impl From<Refusal> for pb::Refusal {
@@ -375,6 +375,27 @@ impl TryFrom<pb::RoleConfig> for RoleConfig {
     }
 }
 
+impl From<RevocableUse> for pb::RevocableUse {
+    fn from(wanted: RevocableUse) -> Self {
+        match wanted {
+            RevocableUse::Refuse => Self::Unspecified,
+            RevocableUse::Accept => Self::Accept,
+            RevocableUse::Only => Self::Only,
+        }
+    }
+}
+
+/// Reads the field `revocable`. A value of a later version is refused: it asks for something that could
+/// not be honoured.
+pub(super) fn revocable_from_pb(wanted: i32) -> Result<RevocableUse, Refusal> {
+    match pb::RevocableUse::try_from(wanted) {
+        Ok(pb::RevocableUse::Unspecified) => Ok(RevocableUse::Refuse),
+        Ok(pb::RevocableUse::Accept) => Ok(RevocableUse::Accept),
+        Ok(pb::RevocableUse::Only) => Ok(RevocableUse::Only),
+        Err(_) => Err(invalid("revocable", format!("{wanted} is not known"))),
+    }
+}
+
 impl From<DemandGroup> for pb::DemandGroup {
     fn from(group: DemandGroup) -> Self {
         Self {
@@ -390,6 +411,7 @@ impl From<DemandGroup> for pb::DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline_ms: group.deadline.map(|deadline| deadline.0),
+            revocable: pb::RevocableUse::from(group.revocable).into(),
         }
     }
 }
@@ -410,6 +432,7 @@ impl TryFrom<pb::DemandGroup> for DemandGroup {
             spread: group.spread,
             gang_size: group.gang_size,
             deadline: group.deadline_ms.map(DurationMs),
+            revocable: revocable_from_pb(group.revocable)?,
         })
     }
 }

@@ -97,6 +97,7 @@ fn demand() -> DemandGroup {
         spread: true,
         gang_size: 1,
         deadline: None,
+        revocable: RevocableUse::Accept,
     }
 }
 

@@ -167,9 +167,11 @@ fn resource() -> impl Strategy<Value = Resource> {
         (Just(ResourceName::Custom("slots".into())), ranges().prop_map(Quantity::Ranges)),
         (Just(ResourceName::Custom("fpga".into())), words().prop_map(Quantity::Set)),
     ];
-    let marks = (vec(reservation(), 0..3), option::of(volume()), any::<bool>(), any::<bool>());
-    (quantity, marks).prop_map(|((name, quantity), (reservations, volume, shared, revocable))| {
-        let key = ResourceKey { name, reservations, volume, shared, revocable };
+    let revocable = select(vec![(false, false), (true, false), (true, true)]);
+    let marks = (vec(reservation(), 0..3), option::of(volume()), any::<bool>(), revocable);
+    (quantity, marks).prop_map(|((name, quantity), (reservations, volume, shared, marks))| {
+        let (revocable, lent) = marks;
+        let key = ResourceKey { name, reservations, volume, shared, revocable, lent };
         Resource { key, quantity }
     })
 }
@@ -353,6 +355,10 @@ fn role_config() -> impl Strategy<Value = RoleConfig> {
     })
 }
 
+fn revocable_use() -> impl Strategy<Value = RevocableUse> {
+    select(vec![RevocableUse::Refuse, RevocableUse::Accept, RevocableUse::Only])
+}
+
 fn demand_group() -> BoxedStrategy<DemandGroup> {
     let head = (named(), number(), role(), resources(), any::<bool>(), any::<u32>());
     let tail = (
@@ -362,10 +368,12 @@ fn demand_group() -> BoxedStrategy<DemandGroup> {
         any::<bool>(),
         any::<u32>(),
         option::of(span()),
+        revocable_use(),
     );
     (head, tail)
         .prop_map(|((name, generation, role, shape, fixed_ports, target), tail)| {
-            let (constraints, priority, per_agent_max, spread, gang_size, deadline) = tail;
+            let (constraints, priority, per_agent_max, spread, gang_size, deadline, revocable) =
+                tail;
             DemandGroup {
                 name,
                 generation: Generation(generation),
@@ -379,6 +387,7 @@ fn demand_group() -> BoxedStrategy<DemandGroup> {
                 spread,
                 gang_size,
                 deadline,
+                revocable,
             }
         })
         .boxed()
@@ -617,8 +626,8 @@ fn conditions() -> BoxedStrategy<OfferConditions> {
         least
     });
     let minimum = vec(least, 0..3);
-    let condition =
-        (any_of, minimum).prop_map(|(any_of, minimum)| OfferCondition { any_of, minimum });
+    let condition = (any_of, minimum, revocable_use())
+        .prop_map(|(any_of, minimum, revocable)| OfferCondition { any_of, minimum, revocable });
     btree_map(role(), condition, 0..3).boxed()
 }
 

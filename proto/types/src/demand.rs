@@ -4,6 +4,7 @@ use crate::attributes::Constraint;
 use crate::ids::{Generation, GroupName, RoleName};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::resources::{Quantity, Resources};
+use crate::revocable::RevocableUse;
 use crate::units::DurationMs;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,9 @@ pub struct DemandGroup {
     /// what is left of it. `None`: wait for ever.
     #[serde(default)]
     pub deadline: Option<DurationMs>,
+    /// Whether its tasks may be met from what may be taken back at any time.
+    #[serde(default, skip_serializing_if = "RevocableUse::is_default")]
+    pub revocable: RevocableUse,
 }
 
 /// Tasks of which some are to stay, whoever else wants their room (K11). It may span demand groups: those

@@ -5,7 +5,7 @@
 use crate::ids::{AgentId, FrameworkId, PrincipalName, ReservationId, RoleName, VolumeId};
 use crate::refusal::{Refusal, RefusalCode, excerpt};
 use crate::resources::{
-    Quantity, Reservation, Resource, ResourceError, ResourceName, Resources, Volume,
+    Quantity, Reservation, Resource, ResourceError, ResourceKey, ResourceName, Resources, Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -386,6 +386,19 @@ pub fn without(total: &Resources, held: &Resources) -> Resources {
 #[must_use]
 pub fn exclusive(resources: &Resources) -> Resources {
     resources.filtered(|entry| !entry.key.shared)
+}
+
+/// The same in terms of what an agent says it has: what is lent is plain there.
+///
+/// # Errors
+/// As [`Resources::checked_add`].
+pub fn taken(resources: &Resources) -> Result<Resources, ResourceError> {
+    let mut taken = exclusive(resources).filtered(|entry| !entry.key.lent);
+    for entry in resources.entries().iter().filter(|entry| entry.key.lent) {
+        let key = ResourceKey::plain(entry.key.name.clone());
+        taken.insert(Resource { key, quantity: entry.quantity.clone() })?;
+    }
+    Ok(taken)
 }
 
 /// Every volume that is named must be taken whole, as it is in `total`.

@@ -17,6 +17,7 @@
 //! | [`offer`] | leases and the operations that use them |
 //! | [`offer_condition`] | what a framework wants to be offered |
 //! | [`rights`] | verbs on kinds of objects, which a principal may or may not |
+//! | [`revocable`] | who takes what may be taken back at any time |
 //! | [`role`] | weight, guarantee, limit |
 //! | [`scheduler`] | framework ↔ master |
 //! | [`agent`] | agent ↔ master |
@@ -48,6 +49,7 @@ pub mod pattern;
 pub mod quantities;
 pub mod refusal;
 pub mod resources;
+pub mod revocable;
 pub mod rights;
 pub mod role;
 pub mod scheduler;
@@ -68,6 +70,7 @@ pub use pattern::Pattern;
 pub use quantities::Quantities;
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Quantity, Ranges, ResourceName, Resources};
+pub use revocable::RevocableUse;
 pub use task::{TaskState, TaskStatus};
 pub use units::{Bytes, DurationMs, Milli, Monotonic, Now, WallTime};
 pub use weight::Weight;

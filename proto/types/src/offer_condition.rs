@@ -4,6 +4,7 @@ use crate::attributes::{Attributes, Constraint};
 use crate::ids::RoleName;
 use crate::quantities::Quantities;
 use crate::refusal::{Refusal, RefusalCode};
+use crate::revocable::RevocableUse;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,9 @@ pub struct OfferCondition {
     /// is offered less than.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minimum: Vec<Quantities>,
+    /// Whether it is offered what may be taken back at any time.
+    #[serde(default, skip_serializing_if = "RevocableUse::is_default")]
+    pub revocable: RevocableUse,
 }
 
 impl OfferCondition {
@@ -33,7 +37,7 @@ impl OfferCondition {
     /// Whether it asks for nothing.
     #[must_use]
     pub fn is_trivial(&self) -> bool {
-        self.any_of.is_empty() && self.minimum.is_empty()
+        self.any_of.is_empty() && self.minimum.is_empty() && self.revocable.is_default()
     }
 
     /// Whether an agent with `attributes` will do.
@@ -92,7 +96,7 @@ mod tests {
     fn any_list_will_do_and_all_of_it() {
         let ssd = Constraint { attribute: "ssd".to_owned(), rule: ConstraintRule::Exists };
         let any_of = vec![vec![zone("a"), ssd], vec![zone("b")]];
-        let condition = OfferCondition { any_of, minimum: Vec::new() };
+        let condition = OfferCondition { any_of, ..OfferCondition::default() };
         let admits = |text: &str| condition.admits(&parse_attributes(text).expect("valid"));
         assert!(admits("zone:a;ssd:1") && admits("zone:b"));
         assert!(!admits("zone:a") && !admits("ssd:1"));
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused_by_name() {
         let field = |any_of, minimum| {
-            let condition = OfferCondition { any_of, minimum };
+            let condition = OfferCondition { any_of, minimum, ..OfferCondition::default() };
             condition.validate().expect_err("refused").field
         };
         assert_eq!(field(vec![vec![zone("a")], Vec::new()], Vec::new()), "any_of[1].constraints");

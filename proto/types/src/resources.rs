@@ -4,6 +4,7 @@
 //! the marks shared and revocable; resources with different marks never merge.
 
 use crate::ids::{PrincipalName, RoleName, VolumeId};
+use crate::refusal::{Refusal, RefusalCode};
 use crate::units::{Bytes, Milli};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,13 +138,42 @@ pub struct ResourceKey {
     /// It may be taken back at any time.
     #[serde(default)]
     pub revocable: bool,
+    /// What is revocable is of an agent's plain resources: free, and kept for the guarantees of others. It
+    /// is no part of what an agent says it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lent: bool,
 }
 
 impl ResourceKey {
     /// An unreserved, plain resource.
     #[must_use]
     pub fn plain(name: ResourceName) -> Self {
-        Self { name, reservations: Vec::new(), volume: None, shared: false, revocable: false }
+        Self {
+            name,
+            reservations: Vec::new(),
+            volume: None,
+            shared: false,
+            revocable: false,
+            lent: false,
+        }
+    }
+
+    /// A resource that may be taken back: beyond what an agent has for good.
+    #[must_use]
+    pub fn revocable(name: ResourceName) -> Self {
+        Self { revocable: true, ..Self::plain(name) }
+    }
+
+    /// A resource that may be taken back: of what an agent has for good, and somebody is guaranteed.
+    #[must_use]
+    pub fn lent(name: ResourceName) -> Self {
+        Self { lent: true, ..Self::revocable(name) }
+    }
+
+    /// Whether it is beyond what an agent has for good, and may be gone at any time.
+    #[must_use]
+    pub fn is_slack(&self) -> bool {
+        self.revocable && !self.lent
     }
 
     /// Whether anyone may have it: no reservation, volume or mark.
@@ -643,6 +673,27 @@ impl Resources {
         }
     }
 
+    /// Whether some of it may be taken back at any time, and so whoever uses it.
+    #[must_use]
+    pub fn is_revocable(&self) -> bool {
+        self.0.iter().any(|entry| entry.key.revocable)
+    }
+
+    /// Of no name a task takes some that is revocable and some that is not, or some of two kinds.
+    ///
+    /// # Errors
+    /// A refusal that names the field `resources`.
+    pub fn check_unmixed(&self) -> Result<(), Refusal> {
+        let is_other = |key: &ResourceKey, one: &ResourceKey| {
+            one.name == key.name && (one.revocable, one.lent) != (key.revocable, key.lent)
+        };
+        let mixes = |entry: &&Resource| self.0.iter().any(|one| is_other(&entry.key, &one.key));
+        let Some(entry) = self.0.iter().find(mixes) else { return Ok(()) };
+        let message = format!("{} is taken both revocable and not", entry.key.name);
+        Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message)
+            .hint("a task takes all it needs of a name from one kind"))
+    }
+
     /// Only entries for which `keep` holds.
     #[must_use]
     pub fn filtered(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
@@ -694,7 +745,7 @@ impl fmt::Display for Resources {
                 write!(f, "({})", top.role)?;
             }
             if entry.key.revocable {
-                f.write_str("{revocable}")?;
+                f.write_str(if entry.key.lent { "{lent}" } else { "{revocable}" })?;
             }
             if let Some(volume) = &entry.key.volume {
                 write!(f, "[{}]", volume.id)?;
@@ -729,11 +780,22 @@ pub(crate) fn parse_entry(part: &str) -> Result<Resource, ResourceError> {
     let (left, value) = part
         .split_once(':')
         .ok_or_else(|| wrong("expected NAME:QUANTITY, such as cpus:4 or mem:8GiB".to_owned()))?;
-    let (name, role) = match left.trim().strip_suffix(')').and_then(|l| l.split_once('(')) {
-        Some((name, role)) => (name, Some(role)),
-        None => (left.trim(), None),
+    let left = left.trim();
+    let (left, mark) = match left.strip_suffix('}').and_then(|left| left.split_once('{')) {
+        Some((left, mark)) => (left.trim(), Some(mark)),
+        None => (left, None),
     };
-    let mut key = ResourceKey::plain(name.trim().parse()?);
+    let (name, role) = match left.strip_suffix(')').and_then(|l| l.split_once('(')) {
+        Some((name, role)) => (name, Some(role)),
+        None => (left, None),
+    };
+    let name: ResourceName = name.trim().parse()?;
+    let mut key = match mark {
+        None => ResourceKey::plain(name),
+        Some("revocable") => ResourceKey::revocable(name),
+        Some("lent") => ResourceKey::lent(name),
+        Some(mark) => return Err(wrong(format!("{mark:?} is neither revocable nor lent"))),
+    };
     if let Some(role) = role.filter(|role| *role != "*") {
         let role = RoleName::new(role).map_err(|refusal| wrong(refusal.message))?;
         key.reservations.push(Reservation {

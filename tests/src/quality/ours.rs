@@ -104,6 +104,7 @@ impl Ours {
                     spread: false,
                     gang_size: 1,
                     deadline: None,
+                    revocable: proffer_types::RevocableUse::Refuse,
                 }
             };
             self.kinds[user].retain(|_, kind| kind.running > 0 || !kind.waiting.is_empty());

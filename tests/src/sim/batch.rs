@@ -10,8 +10,8 @@ use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
     Constraint, ConstraintRule, DurationMs, FrameworkName, Monotonic, Now, OfferCondition,
-    OfferConditions, OfferId, Pattern, PrincipalName, ResourceName, Resources, RoleName, TaskName,
-    TaskState,
+    OfferConditions, OfferId, Pattern, PrincipalName, ResourceName, Resources, RevocableUse,
+    RoleName, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,6 +152,7 @@ impl Batch {
             0 => request.deadline(DEADLINE),
             1 => request.constraint(zone(ConstraintRule::Matches, "z[0-9]")),
             2 => request.constraint(zone(ConstraintRule::NotMatches, "[a-y].*")),
+            3 => request.revocable(RevocableUse::Accept),
             _ => request,
         }
     }
@@ -162,6 +163,7 @@ impl Batch {
         let condition = OfferCondition {
             any_of: vec![vec![zone(ConstraintRule::Matches, &of_zone)]],
             minimum: vec!["cpus:0.5;mem:64MiB".parse().expect("valid amounts")],
+            ..OfferCondition::default()
         };
         OfferConditions::from([(self.role.clone(), condition)])
     }

@@ -20,7 +20,7 @@ use proffer_types::hold::HoldKind;
 use proffer_types::offer::Operation;
 use proffer_types::operator::Change;
 use proffer_types::scheduler::{Call, Event, SchedulerDown, SchedulerUp, TaskRecord};
-use proffer_types::{AgentId, DurationMs, Generation, TaskState, TaskStatus};
+use proffer_types::{AgentId, DurationMs, Generation, RevocableUse, TaskState, TaskStatus};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +93,8 @@ pub enum Planted {
     ForgottenLimit,
     /// The master never hears what frameworks want to be offered.
     ForgottenCondition,
+    /// The network tells the master that a demand accepts what may be taken back.
+    ForgedConsent,
     /// The master hears that a drain is to ask nobody.
     ImpatientDrain,
     /// The list hides that a maintenance window has begun.
@@ -139,6 +141,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::LastingRow, "I17"),
     (Planted::OutsideChance, "I20"),
     (Planted::ForgottenCondition, "I21"),
+    (Planted::ForgedConsent, "I21"),
     (Planted::FalseDropped, "K1"),
     (Planted::ForgottenOccupancy, "K2"),
     (Planted::ShortSnapshot, "K2"),
@@ -243,6 +246,11 @@ impl Planted {
                 plan.batches = plan.batches.max(1);
                 plan.classical = Some(0);
                 plan.rates.crash_master = 0;
+            }
+            Self::ForgedConsent => {
+                plan.agents = plan.agents.max(2);
+                plan.batches = plan.batches.max(2);
+                plan.classical = None;
             }
             Self::OneClock => plan.rates.wall_jump = 6_000,
             Self::OpenDoor => plan.impostor = true,
@@ -369,6 +377,13 @@ impl Planted {
     pub fn from_framework(self, memory: &mut Memory, node: usize, frame: &mut SchedulerUp) {
         if self == Self::ForgottenBudget {
             frame.calls.iter_mut().for_each(forget_budgets);
+        }
+        if self == Self::ForgedConsent {
+            let groups = frame.calls.iter_mut().filter_map(|call| match call {
+                Call::Demand { groups } => Some(groups),
+                _ => None,
+            });
+            groups.flatten().for_each(|group| group.revocable = RevocableUse::Accept);
         }
         if self != Self::ForgedDemand {
             return;

@@ -21,9 +21,10 @@ use proffer_sdk_core::driver::Standing;
 use proffer_service_core::api::ServiceStatus;
 use proffer_types::agent::AgentInfo;
 use proffer_types::operator::{AgentCondition, OperatorCall, RoleRow};
+use proffer_types::resources::{Quantity, Resource, ResourceKey};
 use proffer_types::role::RoleConfig;
 use proffer_types::task::IsolationLevel;
-use proffer_types::{AgentName, Attribute, Attributes};
+use proffer_types::{AgentName, Attribute, Attributes, ResourceName, Resources};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How a run ended.
@@ -196,6 +197,20 @@ fn join(world: &mut World, kind: Kind, replica: usize) {
 /// What a boastful agent says it has.
 const BOASTED: &str = "cpus:64;mem:64GiB;disk:100GiB;ports:[31000-31999]";
 
+/// Most cpus that a machine has beyond its own; each start of its agent finds others.
+const SLACK_CPUS_MAX: u64 = 2;
+
+/// What an agent finds at a start: what its machine has for good, and what its tasks leave then.
+#[must_use]
+pub fn with_slack(resources: &Resources, life: u64) -> Resources {
+    let mut found = resources.filtered(|entry| !entry.key.revocable);
+    let key = ResourceKey::revocable(ResourceName::Cpus);
+    let slack = life % (SLACK_CPUS_MAX + 1) * 1_000;
+    let entry = Resource { key, quantity: Quantity::Scalar(slack) };
+    found.insert(entry).expect("nothing of it is there");
+    found
+}
+
 /// What the agent of a machine says of itself.
 #[must_use]
 pub fn attributes_of(node: usize) -> Attributes {
@@ -205,6 +220,8 @@ pub fn attributes_of(node: usize) -> Attributes {
 fn agent_info(node: usize, world: &mut World) -> AgentInfo {
     let cpus = between(&mut world.chance.workload, 2, 6);
     let resources = format!("cpus:{cpus};mem:4GiB;disk:100GiB;ports:[31000-31099]");
+    let slack = SLACK_CPUS_MAX;
+    let resources = format!("{resources};cpus{{revocable}}:{slack}");
     AgentInfo {
         name: AgentName::new(&format!("agent-{node}")).expect("a valid name"),
         hostname: format!("host-{node}"),

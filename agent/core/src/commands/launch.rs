@@ -8,9 +8,10 @@ use crate::effect::Effect;
 use crate::state::checks::{CheckPlan, Checks};
 use crate::state::tasks::{Phase, Task};
 use proffer_types::agent::AgentLaunch;
-use proffer_types::hold::{check_volumes, exclusive};
+use proffer_types::hold::{check_volumes, taken};
 use proffer_types::ids::{ContainerId, TemplateDigest};
 use proffer_types::refusal::{Refusal, RefusalCode};
+use proffer_types::resources::Resource;
 use proffer_types::task::{StatusReason, TaskState, TaskStatus};
 use proffer_types::template::PodTemplate;
 
@@ -77,14 +78,20 @@ impl Agent {
 
     /// The agent's own books: whatever the master believes, nothing is promised twice (K18, I3).
     fn check_books(&self, order: &AgentLaunch) -> Result<(), Refusal> {
+        order.launch.resources.check_unmixed()?;
         let stale = |message: String| {
             Refusal::new(RefusalCode::ResourcesStale, "resources", message)
                 .hint("the master's books differ from the agent's; the next offer is current")
         };
         let (used, asked, total) = (self.tasks.used(), &order.launch.resources, self.holds.total());
         check_volumes(asked, total).map_err(|error| stale(error.to_string()))?;
-        let sum = used.checked_add(&exclusive(asked)).map_err(|error| stale(error.to_string()))?;
-        total.checked_sub(&sum).map_err(|error| {
+        let sum = taken(asked).and_then(|more| used.checked_add(&more));
+        let sum = sum.map_err(|error| stale(error.to_string()))?;
+        // What others use of what is gone meanwhile stands in nobody's way.
+        let concerns = |entry: &Resource| {
+            !entry.key.is_slack() || asked.entries().iter().any(|asked| asked.key == entry.key)
+        };
+        total.checked_sub(&sum.filtered(concerns)).map_err(|error| {
             stale(format!("{asked} does not fit beside {used} in use: {error}"))
         })?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::TaskCheckpoint;
 use crate::state::checks::Checks;
-use proffer_types::hold::exclusive;
+use proffer_types::hold::taken;
 use proffer_types::ids::{ContainerId, FrameworkId, TaskName};
 use proffer_types::resources::Resources;
 use proffer_types::task::TaskStatus;
@@ -117,7 +117,7 @@ impl Tasks {
     fn book(&mut self, resources: &Resources) {
         // A launch is only taken when this sum exists; a checkpoint of a foreign hand may break it,
         // and then the books stay where they are and refuse what does not fit.
-        if let Ok(sum) = self.used.checked_add(&exclusive(resources)) {
+        if let Ok(sum) = taken(resources).and_then(|more| self.used.checked_add(&more)) {
             self.used = sum;
         }
     }
@@ -143,7 +143,8 @@ impl Tasks {
             return;
         }
         task.phase = Phase::Ended;
-        if let Ok(rest) = self.used.checked_sub(&exclusive(&task.record.launch.resources)) {
+        let given = taken(&task.record.launch.resources);
+        if let Ok(rest) = given.and_then(|less| self.used.checked_sub(&less)) {
             self.used = rest;
         }
     }

@@ -61,6 +61,29 @@ fn a_launch_is_written_before_it_is_promised_and_before_it_goes() {
     assert!(world.agent.is_idle());
 }
 
+/// I3: what is lent is of what is there for good; of a name a task takes one kind only.
+#[test]
+fn what_may_be_taken_back_is_in_the_books_like_everything_else() {
+    let mut world = World::ready("cpus:4;mem:1GiB;cpus{revocable}:2");
+    for (number, resources) in
+        [(1, "cpus{lent}:3"), (2, "cpus{revocable}:2"), (3, "cpus:2"), (4, "cpus{revocable}:1")]
+    {
+        world.launch(launch_of(&template(), number, resources));
+        world.settle();
+    }
+    world.launch(launch_of(&template(), 5, "cpus:0.5;cpus{lent}:0.5"));
+    world.settle();
+    let states: Vec<TaskState> = (1..=5).map(|number| world.last(number).state).collect();
+    let [running, error] = [TaskState::Running, TaskState::Error];
+    assert_eq!(states, [running, running, error, error, error]);
+    assert_eq!(*world.agent.used(), "cpus:3;cpus{revocable}:2".parse().expect("valid"));
+    for beyond in [3, 4] {
+        assert!(world.last(beyond).message.starts_with("resources_stale: resources: "));
+    }
+    let mixed = "invalid_argument: resources: cpus is taken both revocable and not";
+    assert!(world.last(5).message.starts_with(mixed), "{}", world.last(5).message);
+}
+
 #[test]
 fn a_launch_that_cannot_be_is_refused_durably_and_says_why() {
     let mut world = World::ready("cpus:4;mem:1GiB");

@@ -5,8 +5,8 @@ use proffer_allocator::{Allocator, Decision, Delta, Use};
 use proffer_types::demand::DemandGroup;
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, AgentName, FrameworkId, Generation, GroupName, Monotonic, Quantities, Resources,
-    RoleName,
+    AgentId, AgentName, FrameworkId, Generation, GroupName, Monotonic, OfferCondition, Quantities,
+    Resources, RevocableUse, RoleName,
 };
 use std::collections::BTreeSet;
 
@@ -69,6 +69,7 @@ pub(crate) fn group(shape: &str, role: RoleName, target: u64) -> DemandGroup {
         spread: false,
         gang_size: 1,
         deadline: None,
+        revocable: RevocableUse::Refuse,
     }
 }
 
@@ -134,6 +135,17 @@ impl Cluster {
             let roles = BTreeSet::from([self.roles[id].clone()]);
             self.tell(&Delta::FrameworkAdded { framework, roles });
             self.tell(&Delta::FrameworkActive { framework, active: true });
+        }
+    }
+
+    /// All of them take what may be taken back.
+    pub(crate) fn accept_revocable(&mut self) {
+        let condition =
+            OfferCondition { revocable: RevocableUse::Accept, ..OfferCondition::default() };
+        for id in 0..self.roles.len() {
+            let (framework, role) = (FrameworkId(id as u64), self.roles[id].clone());
+            let condition = condition.clone();
+            self.tell(&Delta::OfferCondition { framework, role, condition });
         }
     }
 

@@ -137,8 +137,8 @@ impl Reference {
     }
 
     fn free_in(&self, stated: &Stated<'_>, name: &ResourceName) -> u64 {
-        let counted = |id: &&AgentId| self.belongs(**id, stated) && self.is_worth_offering(**id);
-        let free = |id: &AgentId| self.free(*id).0.get(name).copied().unwrap_or(0);
+        let counted = |id: &&AgentId| self.belongs(**id, stated) && self.is_headroom(**id);
+        let free = |id: &AgentId| self.free_or_lent(*id).get(name).copied().unwrap_or(0);
         self.agents.keys().filter(counted).map(free).sum()
     }
 
@@ -164,7 +164,7 @@ impl Reference {
             .collect()
     }
 
-    fn is_owing(&self) -> bool {
+    pub(super) fn is_owing(&self) -> bool {
         let tops = self.known_roles().into_iter().filter(|role| role.parent().is_none());
         tops.into_iter().any(|role| self.scalar_names().iter().any(|n| self.owed(&role, n) > 0))
     }
@@ -213,9 +213,21 @@ impl Reference {
         u64::try_from(most).expect("a part of a u64").saturating_sub(held)
     }
 
+    /// How much of a scalar of an agent nobody is owed.
+    pub(super) fn surplus(&self, agent: AgentId, name: &ResourceName) -> u64 {
+        if !self.is_owing() {
+            return u64::MAX;
+        }
+        let around = self.headroom_around(agent, name).into_iter();
+        let left = around
+            .filter(|(_, needed, _)| *needed > 0)
+            .map(|(free, needed, _)| free.saturating_sub(needed));
+        left.min().unwrap_or(u64::MAX)
+    }
+
     /// What a classical client may have of an agent, if it is worth an offer.
     pub(super) fn cut(&self, key: &Key, agent: AgentId, owed: bool) -> Option<Resources> {
-        let condition = self.frameworks[&key.0].conditions.get(&key.1).cloned().unwrap_or_default();
+        let condition = self.condition(key);
         if !condition.admits(&self.agents[&agent].attributes) {
             return None;
         }
@@ -227,25 +239,25 @@ impl Reference {
         let reserved = if owed { Resources::new() } else { self.reserved_cut(key, agent) };
         for (name, value) in &mut scalars {
             let of_owed = owed && self.is_named(key, name);
-            let most = if of_owed {
-                self.room(key, name)
-            } else if is_owing {
-                let around = self.headroom_around(agent, name).into_iter();
-                let left = around
-                    .filter(|(_, needed, _)| *needed > 0)
-                    .map(|(free, needed, _)| free.saturating_sub(needed));
-                left.min().unwrap_or(u64::MAX)
-            } else {
-                u64::MAX
-            };
+            let most = if of_owed { self.room(key, name) } else { self.surplus(agent, name) };
             let cap = self.cap_room(key.0, name);
             *value = (*value).min(most).min(cap).min(self.limit_room(key, name, &reserved));
             is_of_owed |= of_owed && *value > 0;
         }
+        let revocable = match owed {
+            true => Resources::new(),
+            false => self.revocable_cut(key, agent),
+        };
+        // No task takes both kinds of one name.
+        let mut amounts = scalars.clone();
+        for name in names(&revocable) {
+            let amount = amounts.entry(name.clone()).or_default();
+            *amount = (*amount).max(revocable.scalar(name));
+        }
         let charged = reserved.filtered(|entry| !entry.key.shared);
-        let has = |name| scalars.get(name).copied().unwrap_or(0) + charged.scalar(name);
+        let has = |name| amounts.get(name).copied().unwrap_or(0) + charged.scalar(name);
         let is_worth = match condition.minimum.as_slice() {
-            [] => is_no_crumb(&scalars),
+            [] => is_no_crumb(&amounts),
             own => own.iter().any(|least| least.iter().all(|(name, value)| has(name) >= value)),
         };
         let takes_any = condition.minimum.is_empty();
@@ -256,5 +268,6 @@ impl Reference {
         // A shared volume goes along with something else.
         (is_worth || (takes_any && reserved.entries().iter().any(|entry| !entry.key.shared)))
             .then(|| plain.checked_add(&reserved).expect("of other kinds"))
+            .map(|offered| offered.checked_add(&revocable).expect("of other kinds"))
     }
 }

@@ -3,7 +3,9 @@
 use super::{Key, Reference, names, plain_set};
 use proffer_types::demand::DemandGroup;
 use proffer_types::resources::{Quantity, Resource};
-use proffer_types::{AgentId, FrameworkId, Monotonic, ResourceName, Resources, RoleName};
+use proffer_types::{
+    AgentId, FrameworkId, Monotonic, ResourceName, Resources, RevocableUse, RoleName,
+};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -21,12 +23,33 @@ fn value(entry: &Resource) -> u64 {
 impl Reference {
     /// What is reserved on an agent and held by nobody.
     pub(super) fn reserved_free(&self, id: AgentId) -> Vec<Resource> {
+        let mut free = self.aside_free(id);
+        free.retain(|entry| !entry.key.reservations.is_empty());
+        free
+    }
+
+    /// What is revocable on an agent and held by nobody.
+    fn revocable_free(&self, id: AgentId) -> Vec<Resource> {
+        let mut free = self.aside_free(id);
+        free.retain(|entry| entry.key.revocable);
+        free
+    }
+
+    /// What of it a classical client is offered.
+    pub(super) fn revocable_cut(&self, key: &Key, id: AgentId) -> Resources {
+        match self.condition(key).revocable.is_accepted() {
+            true => Resources::from_entries(self.revocable_free(id)).expect("each kind once"),
+            false => Resources::new(),
+        }
+    }
+
+    fn aside_free(&self, id: AgentId) -> Vec<Resource> {
         let used = self.uses.iter().filter(|held| held.agent == id).map(|held| &held.resources);
         let leased = self.leases.values().filter(|l| l.agent == id).map(|l| &l.resources);
         let held: Vec<&Resources> = used.chain(leased).collect();
         let total = self.agents[&id].total.entries().iter();
-        let reserved = total.filter(|entry| !entry.key.reservations.is_empty());
-        let free = reserved.map(|entry| {
+        let aside = total.filter(|entry| !entry.key.is_plain());
+        let free = aside.map(|entry| {
             let of_it =
                 |held: &&Resources| held.filtered(|e| e.key == entry.key).scalar(&entry.key.name);
             // Several may hold a shared volume: it is always free.
@@ -57,7 +80,7 @@ impl Reference {
     }
 
     /// Whether limits have room: what is reserved counts already for its role and all above.
-    fn is_within_limits_with(
+    pub(super) fn is_within_limits_with(
         &self,
         key: &Key,
         plain: &BTreeMap<ResourceName, u64>,
@@ -68,7 +91,7 @@ impl Reference {
             config.limit.iter().all(|(name, limit)| {
                 let of_reserved = reserved
                     .iter()
-                    .filter(|entry| !entry.key.shared)
+                    .filter(|entry| !entry.key.shared && !entry.key.revocable)
                     .filter(|entry| entry.key.name == *name && !owner(entry).is_within(&role));
                 let more: u64 =
                     plain.get(name).copied().unwrap_or(0) + of_reserved.map(value).sum::<u64>();
@@ -105,6 +128,18 @@ impl Reference {
             .map(|name| (name.clone(), group.shape.scalar(name)))
             .collect();
         let mut given = Vec::new();
+        if group.revocable.is_accepted() {
+            for entry in self.revocable_free(id) {
+                let Some(wanted) = plain.get_mut(&entry.key.name) else { continue };
+                if *wanted > 0 && *wanted <= value(&entry) {
+                    let quantity = Quantity::Scalar(std::mem::take(wanted));
+                    given.push(Resource { key: entry.key, quantity });
+                }
+            }
+            if given.is_empty() && group.revocable == RevocableUse::Only {
+                return None;
+            }
+        }
         let mut sees = self.visible(&key, id);
         sees.retain(|entry| entry.key.volume.is_none() && !entry.key.shared);
         let levels = |entry: &Resource| owner(entry).as_str().split('/').count();

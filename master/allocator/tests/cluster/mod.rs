@@ -31,6 +31,7 @@ pub(crate) fn group(name: &str, role_name: &str, shape: &str, target: u32) -> De
         spread: false,
         gang_size: 1,
         deadline: None,
+        revocable: proffer_types::RevocableUse::Refuse,
     }
 }
 

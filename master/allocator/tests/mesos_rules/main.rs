@@ -11,12 +11,13 @@ mod script;
 use script::Script;
 use std::collections::BTreeSet;
 
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("sorter", include_str!("sorter.txt")),
     ("offers", include_str!("offers.txt")),
     ("quota", include_str!("quota.txt")),
     ("reservations", include_str!("reservations.txt")),
     ("resources", include_str!("resources.txt")),
+    ("revocable", include_str!("revocable.txt")),
 ];
 
 /// Where each deviation has its paragraph.

@@ -2,10 +2,12 @@
 
 use crate::cluster::Cluster;
 use proffer_allocator::{Decision, Delta, LeaseId, Policy, Use};
+use proffer_types::demand::DemandGroup;
 use proffer_types::resources::{Reservation, Resource, ResourceKey, Volume};
 use proffer_types::role::RoleConfig;
 use proffer_types::{
-    AgentId, FrameworkId, GroupName, ResourceName, Resources, RoleName, attributes,
+    AgentId, FrameworkId, GroupName, OfferCondition, ResourceName, Resources, RevocableUse,
+    RoleName, attributes,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +71,7 @@ fn marked(mut key: ResourceKey, marks: &str) -> Result<ResourceKey, String> {
             Some((other, _)) => return Err(format!("no mark {other:?}")),
             None if mark == "shared" => key.shared = true,
             None if mark == "revocable" => key.revocable = true,
+            None if mark == "lent" => (key.revocable, key.lent) = (true, true),
             None => {
                 for name in mark.split('>') {
                     key.reservations.push(Reservation {
@@ -85,6 +88,15 @@ fn marked(mut key: ResourceKey, marks: &str) -> Result<ResourceKey, String> {
         level.labels = labels;
     }
     Ok(key)
+}
+
+fn revocable_use(text: &str) -> Result<RevocableUse, String> {
+    match text {
+        "accept" => Ok(RevocableUse::Accept),
+        "only" => Ok(RevocableUse::Only),
+        "refuse" => Ok(RevocableUse::Refuse),
+        _ => Err(format!("{text:?} says nothing of what is revocable")),
+    }
 }
 
 fn same<T: PartialEq + std::fmt::Display>(found: &T, expected: &T) -> Outcome {
@@ -243,6 +255,14 @@ impl Script {
                     self.cluster.tell(&Delta::FiltersCleared { framework, roles: named });
                 }
             }
+            // `revocable NAME accept|only|refuse`: for all its roles, while it states no demand.
+            "revocable" => {
+                let revocable = revocable_use(rest.first().ok_or("what does it say?")?)?;
+                for role in self.roles[&framework].clone() {
+                    let condition = OfferCondition { revocable, ..OfferCondition::default() };
+                    self.cluster.tell(&Delta::OfferCondition { framework, role, condition });
+                }
+            }
             _ => return self.holding_step(verb, framework, rest),
         }
         Ok(())
@@ -254,6 +274,13 @@ impl Script {
             ("wants", [name, shape, tasks]) => {
                 role(name)?;
                 let group = crate::cluster::group("g", name, shape, parsed(tasks)?);
+                self.cluster.demand(framework, vec![group]);
+            }
+            // `wants NAME ROLE SHAPE TASKS accept|only`: what may be taken back will do
+            ("wants", [name, shape, tasks, said]) => {
+                role(name)?;
+                let group = crate::cluster::group("g", name, shape, parsed(tasks)?);
+                let group = DemandGroup { revocable: revocable_use(said)?, ..group };
                 self.cluster.demand(framework, vec![group]);
             }
             // `holds NAME ROLE AGENT RESOURCES`: tasks, not asked for here

@@ -317,6 +317,7 @@ impl Master {
                 "a task takes something of the offers".to_owned(),
             );
         }
+        launch.resources.check_unmixed()?;
         check_task(&launch.variables, &launch.labels, &launch.resources)
     }
 }

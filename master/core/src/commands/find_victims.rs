@@ -5,14 +5,18 @@
 //! lower priority in the same top role. Of all sets that make enough room on one agent the one is taken
 //! whose highest priority is lowest, then the smallest, then the one that has run least; nothing in it is
 //! needless. Guarantees and budgets (what is to stay available) are respected.
+//!
+//! Tasks that use what may be taken back at any time end before all others, whatever their priority and
+//! their budget, for anybody; for who is owed a place at once, in whatever mode.
 
 use crate::config::PreemptFor;
 use crate::limits;
 use crate::master::Master;
 use crate::state::agents::Link;
-use crate::state::claims::{Plan, Search};
+use crate::state::claims::{Plan, Search, Wait, WhoEnds};
 use crate::state::tasks::{Counted, Stage, TaskEntry};
 use proffer_allocator::Starving;
+use proffer_types::hold::taken;
 use proffer_types::{
     AgentId, DemandKey, Monotonic, Now, Resources, RoleName, TaskKey, TaskState, WallTime,
 };
@@ -27,16 +31,24 @@ struct Candidate<'a> {
     key: &'a TaskKey,
     task: &'a TaskEntry,
     frees: Resources,
+    is_revocable: bool,
 }
 
-impl Candidate<'_> {
-    fn rank(&self) -> (i32, Reverse<WallTime>, &TaskKey) {
-        (self.task.record.priority, Reverse(self.task.record.status.at), self.key)
+impl<'a> Candidate<'a> {
+    fn new(key: &'a TaskKey, task: &'a TaskEntry) -> Self {
+        let is_revocable = task.record.resources.is_revocable();
+        Self { key, task, frees: frees(task), is_revocable }
+    }
+
+    fn rank(&self) -> (bool, i32, Reverse<WallTime>, &TaskKey) {
+        let record = &self.task.record;
+        (!self.is_revocable, record.priority, Reverse(record.status.at), self.key)
     }
 }
 
 /// What has to be left in peace, over all agents.
 pub(crate) struct Bounds {
+    who: WhoEnds,
     /// What victims of claims give up already.
     losses: BTreeMap<RoleName, Resources>,
     /// How many more tasks a budget can do without, of those looked at so far.
@@ -47,7 +59,9 @@ impl Master {
     /// Goes on with the search, or begins the next one. What it has found is claimed when it has seen all
     /// agents. Returns whether there is more to do soon.
     pub(crate) fn look_for_victims(&mut self, now: Now) -> bool {
-        if self.config.preemption.preempt_for == PreemptFor::Nothing {
+        if self.config.preemption.preempt_for == PreemptFor::Nothing
+            && self.claims.revocable.is_empty()
+        {
             return false;
         }
         let starving = self.allocator.starving();
@@ -73,7 +87,7 @@ impl Master {
         let from = search.after.map_or(Bound::Unbounded, Bound::Excluded);
         let part = self.agents.table.range((from, Bound::Unbounded));
         let part: Vec<AgentId> = part.map(|(id, _)| *id).take(limits::SEARCH_AGENTS_MAX).collect();
-        let mut bounds = self.bounds();
+        let mut bounds = self.bounds(search.who);
         for id in &part {
             if let Some(plan) = self.plan_victims(&search.starving, *id, &mut bounds, now) {
                 search.note(plan, missing);
@@ -88,13 +102,21 @@ impl Master {
         true
     }
 
-    /// Remembers since when groups find no place.
+    /// Remembers since when groups find no place. What is owed is looked for at once where somebody uses
+    /// what may be taken back; everybody else waits.
     fn note_starving(&mut self, starving: &[Starving], now: Monotonic) {
         let keys: BTreeSet<&DemandKey> = starving.iter().map(|one| &one.key).collect();
-        self.claims.look_at.retain(|key, _| keys.contains(key));
-        let look_at = now.after(self.config.preemption.after);
+        self.claims.waits.retain(|key, _| keys.contains(key));
+        let later = now.after(self.config.preemption.after);
         for one in starving {
-            self.claims.look_at.entry(one.key.clone()).or_insert(look_at);
+            let is_at_once = one.creditor.is_some() && !self.claims.revocable.is_empty();
+            let look_at = if is_at_once { now } else { later };
+            let new = Wait { since: now, look_at };
+            let wait = self.claims.waits.entry(one.key.clone()).or_insert(new);
+            let is_first = wait.look_at == wait.since.after(self.config.preemption.after);
+            if is_at_once && is_first {
+                wait.look_at = now;
+            }
         }
     }
 
@@ -102,25 +124,35 @@ impl Master {
         if self.claims.table.len() >= limits::CLAIMS_MAX {
             return None;
         }
-        let only_owed = self.config.preemption.preempt_for == PreemptFor::Guarantees;
-        let is_due = |one: &Starving| {
-            let look_at = self.claims.look_at.get(&one.key);
-            look_at.is_some_and(|look_at| *look_at <= now.monotonic)
-                && (one.creditor.is_some() || !only_owed)
-                && self.claims.of(&one.key).len() < one.missing as usize
-        };
-        starving.into_iter().find(is_due).map(Search::new)
+        starving.into_iter().find_map(|one| {
+            let wait = self.claims.waits.get(&one.key)?;
+            let who = self.who_ends_for(&one, wait, now.monotonic);
+            let is_due = wait.look_at <= now.monotonic
+                && (who == WhoEnds::Anybody || !self.claims.revocable.is_empty())
+                && self.claims.of(&one.key).len() < one.missing as usize;
+            is_due.then(|| Search::new(one, who))
+        })
     }
 
-    pub(crate) fn bounds(&self) -> Bounds {
+    fn who_ends_for(&self, one: &Starving, wait: &Wait, now: Monotonic) -> WhoEnds {
+        let may = match self.config.preemption.preempt_for {
+            PreemptFor::All => true,
+            PreemptFor::Guarantees => one.creditor.is_some(),
+            PreemptFor::Nothing => false,
+        };
+        let has_waited = wait.since.after(self.config.preemption.after) <= now;
+        if may && has_waited { WhoEnds::Anybody } else { WhoEnds::Revocable }
+    }
+
+    pub(crate) fn bounds(&self, who: WhoEnds) -> Bounds {
         let mut losses: BTreeMap<RoleName, Resources> = BTreeMap::new();
         let named = self.claims.table.values().flat_map(|entry| entry.victims.keys());
         for task in named.filter_map(|key| self.tasks.get(key)) {
             if task.counted == Counted::Charged {
-                add(&mut losses, &task.record.role, &frees(task));
+                add(&mut losses, &task.record.role, &charged(task));
             }
         }
-        Bounds { losses, spare: BTreeMap::new() }
+        Bounds { who, losses, spare: BTreeMap::new() }
     }
 
     /// What would have to end on an agent, if that would do.
@@ -138,8 +170,8 @@ impl Master {
         }
         let known = agent.tasks.iter().filter_map(|key| Some((key, self.tasks.get(key)?)));
         let mut candidates: Vec<Candidate<'_>> = known
-            .filter(|(key, task)| self.may_end(starving, key, task))
-            .map(|(key, task)| Candidate { key, task, frees: frees(task) })
+            .map(|(key, task)| Candidate::new(key, task))
+            .filter(|candidate| self.may_end(starving, bounds.who, candidate))
             .collect();
         candidates.sort_by(|a, b| a.rank().cmp(&b.rank()));
         let is_owed = starving.creditor.is_some();
@@ -159,13 +191,14 @@ impl Master {
             if let Some(budget) = &budget {
                 let spare = bounds.spare.entry(budget.clone());
                 let spare = *spare.or_insert_with(|| self.spare_of(budget));
-                if used.get(budget).copied().unwrap_or(0) >= spare {
+                let is_kept = used.get(budget).copied().unwrap_or(0) >= spare;
+                if is_kept && !candidate.is_revocable {
                     continue;
                 }
             }
             let Ok(more) = freed.checked_add(&candidate.frees) else { continue };
             let mut with = losses.clone();
-            add(&mut with, &record.role, &candidate.frees);
+            add(&mut with, &record.role, &charged(candidate.task));
             if !self.allocator.stay_guaranteed(&starving.role, &with) {
                 continue;
             }
@@ -180,12 +213,14 @@ impl Master {
         }
         spare_the_needless(&mut taken, fits);
         let age = |task: &TaskEntry| now.wall.0.saturating_sub(task.record.status.at.0);
-        let highest = taken.iter().map(|it| it.task.record.priority).max()?;
+        let for_good = taken.iter().filter(|it| !it.is_revocable);
+        let highest = for_good.map(|it| it.task.record.priority).max();
         let cost = (highest, taken.len(), taken.iter().map(|it| age(it.task)).sum());
         Some(Plan { cost, agent: id, victims: taken.iter().map(|it| it.key.clone()).collect() })
     }
 
-    fn may_end(&self, starving: &Starving, key: &TaskKey, task: &TaskEntry) -> bool {
+    fn may_end(&self, starving: &Starving, who: WhoEnds, candidate: &Candidate<'_>) -> bool {
+        let Candidate { key, task, is_revocable, .. } = candidate;
         let record = &task.record;
         let is_own = key.framework == starving.key.framework
             && record.group.as_ref() == Some(&starving.key.group);
@@ -201,7 +236,8 @@ impl Master {
             starving.creditor.as_ref().is_some_and(|creditor| !record.role.is_within(creditor));
         is_running
             && !is_own
-            && (of_lower_priority || beyond_guarantee)
+            && (*is_revocable
+                || (who == WhoEnds::Anybody && (of_lower_priority || beyond_guarantee)))
             && !self.claims.names(key, task)
     }
 }
@@ -219,6 +255,12 @@ fn spare_the_needless(taken: &mut Vec<Candidate<'_>>, fits: impl Fn(&Resources) 
 
 /// What comes free for everybody when a task ends.
 fn frees(task: &TaskEntry) -> Resources {
+    let taken = taken(&task.record.resources).unwrap_or_default();
+    taken.filtered(|entry| entry.key.is_plain())
+}
+
+/// What of it its roles are charged.
+fn charged(task: &TaskEntry) -> Resources {
     task.record.resources.filtered(|entry| entry.key.is_plain())
 }
 

@@ -9,7 +9,7 @@ use crate::state::holds::Writing;
 use crate::state::roles::Roles;
 use proffer_types::hold::{
     AGENT_HOLDS_MAX, Hold, HoldCall, HoldChange, HoldId, HoldKey, HoldKind, HoldStage, HoldState,
-    NewReservation, NewVolume, Standing, Use, exclusive,
+    NewReservation, NewVolume, Standing, Use, taken,
 };
 use proffer_types::resources::Resource;
 use proffer_types::{
@@ -528,12 +528,12 @@ impl Master {
                 break;
             }
             let Some(offer) = self.offers.get(*id).map(|entry| &entry.offer) else { continue };
-            let helps = offer
-                .resources
+            let Ok(of_offer) = taken(&offer.resources) else { continue };
+            let helps = of_offer
                 .entries()
                 .iter()
                 .any(|entry| needs.entries().iter().any(|need| need.key == entry.key));
-            if helps && let Ok(more) = free.checked_add(&exclusive(&offer.resources)) {
+            if helps && let Ok(more) = free.checked_add(&of_offer) {
                 free = more;
                 in_the_way.push(*id);
             }

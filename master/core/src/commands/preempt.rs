@@ -33,12 +33,13 @@ impl Master {
 
     /// Claims what a search has found.
     pub(crate) fn claim_all(&mut self, search: Search, now: Now) {
-        let Search { starving, plans, .. } = search;
-        let look_at = now.monotonic.after(LOOK_AGAIN_AFTER);
-        self.claims.look_at.insert(starving.key.clone(), look_at);
+        let Search { starving, plans, who, .. } = search;
+        if let Some(wait) = self.claims.waits.get_mut(&starving.key) {
+            wait.look_at = now.monotonic.after(LOOK_AGAIN_AFTER);
+        }
         for Plan { agent, .. } in plans {
             // Those before it have taken what roles and groups could do without.
-            let mut bounds = self.bounds();
+            let mut bounds = self.bounds(who);
             let Some(plan) = self.plan_victims(&starving, agent, &mut bounds, now) else {
                 continue;
             };

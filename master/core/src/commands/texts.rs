@@ -91,6 +91,13 @@ pub(super) fn check_info(info: &AgentInfo) -> Result<(), Refusal> {
             format!("{} is a volume or reserved by a call; agents list those", entry.key.name);
         return Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message));
     }
+    let is_odd = |entry: &Resource| {
+        entry.key.lent || (entry.key.revocable && !entry.key.reservations.is_empty())
+    };
+    if let Some(entry) = info.resources.entries().iter().find(|entry| is_odd(entry)) {
+        let message = format!("{} is lent, or both revocable and reserved", entry.key.name);
+        return Err(Refusal::new(RefusalCode::InvalidArgument, "resources", message));
+    }
     let (attributes, resources) = (stored(&info.attributes), stored(&info.resources));
     if attributes.saturating_add(resources) <= limits::AGENT_INFO_BYTES_MAX {
         return Ok(());

@@ -157,9 +157,11 @@ impl AgentEntry {
     }
 
     /// Its tasks or holds use more than it has: permitted when it returns with less than before, and
-    /// nothing more goes there until it fits again (K12).
+    /// nothing more goes there until it fits again (K12). What it has beyond that for a while is its own
+    /// affair.
     pub(crate) fn overshoots(&self) -> bool {
-        self.overbooked || !self.total.contains(&self.allocated)
+        let for_good = self.allocated.filtered(|entry| !entry.key.is_slack());
+        self.overbooked || !self.total.contains(&for_good)
     }
 
     pub(crate) fn condition(&self) -> AgentCondition {

@@ -32,27 +32,44 @@ impl ClaimEntry {
     }
 }
 
-/// What ends on one agent, and what that costs: the highest priority first, then how many, then how long
-/// they have run, in milliseconds.
+/// What ends on one agent, and what that costs: the highest priority first, none if all of it may be taken
+/// back at any time, then how many, then how long they have run, in milliseconds.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Plan {
-    pub(crate) cost: (i32, usize, u64),
+    pub(crate) cost: (Option<i32>, usize, u64),
     pub(crate) agent: AgentId,
     pub(crate) victims: Vec<TaskKey>,
+}
+
+/// Who may be ended for a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WhoEnds {
+    /// Tasks that use what may be taken back at any time.
+    Revocable,
+    /// Others too, if need be.
+    Anybody,
+}
+
+/// Since when a group finds no place, and when victims are looked for at the earliest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wait {
+    pub(crate) since: Monotonic,
+    pub(crate) look_at: Monotonic,
 }
 
 /// A search over all agents, some of them at a time (K7).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Search {
     pub(crate) starving: Starving,
+    pub(crate) who: WhoEnds,
     pub(crate) after: Option<AgentId>,
     /// The cheapest so far, as many as tasks are missing.
     pub(crate) plans: BTreeSet<Plan>,
 }
 
 impl Search {
-    pub(crate) fn new(starving: Starving) -> Self {
-        Self { starving, after: None, plans: BTreeSet::new() }
+    pub(crate) fn new(starving: Starving, who: WhoEnds) -> Self {
+        Self { starving, who, after: None, plans: BTreeSet::new() }
     }
 
     pub(crate) fn note(&mut self, plan: Plan, most: usize) {
@@ -67,8 +84,10 @@ impl Search {
 pub(crate) struct Claims {
     pub(crate) table: BTreeMap<ClaimId, ClaimEntry>,
     pub(crate) by_ask: BTreeMap<InverseOfferId, ClaimId>,
-    /// Groups that find no place, and when victims are looked for at the earliest.
-    pub(crate) look_at: BTreeMap<DemandKey, Monotonic>,
+    /// Groups that find no place.
+    pub(crate) waits: BTreeMap<DemandKey, Wait>,
+    /// Charged tasks that use what may be taken back at any time.
+    pub(crate) revocable: BTreeSet<TaskKey>,
     pub(crate) search: Option<Search>,
     /// Claims of this epoch so far.
     pub(crate) made: u64,

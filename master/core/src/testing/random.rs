@@ -263,6 +263,7 @@ impl Life {
                 spread: self.dice.roll(2) == 0,
                 gang_size: 1,
                 deadline: (self.dice.roll(3) == 0).then(|| DurationMs(1 + self.dice.roll(5_000))),
+                revocable: proffer_types::RevocableUse::Refuse,
             })
             .collect();
         self.frameworks[framework].call(&mut self.harness, Call::Demand { groups });

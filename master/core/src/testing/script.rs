@@ -245,6 +245,11 @@ impl Script {
                 let group = demand_group(peer, group, shape, count);
                 vec![Call::Demand { groups: vec![DemandGroup { priority, ..group }] }]
             }
+            ("demand", [group, shape, count, "accepting"]) => {
+                let group = demand_group(peer, group, shape, count);
+                let revocable = proffer_types::RevocableUse::Accept;
+                vec![Call::Demand { groups: vec![DemandGroup { revocable, ..group }] }]
+            }
             ("demand", [group, shape, count, "within", span]) => {
                 let group = demand_group(peer, group, shape, count);
                 let deadline = Some(DurationMs::parse(span).expect("a span"));
@@ -389,6 +394,7 @@ fn demand_group(peer: &FrameworkPeer, name: &str, shape: &str, count: &str) -> D
         spread: false,
         gang_size: 1,
         deadline: None,
+        revocable: proffer_types::RevocableUse::Refuse,
     }
 }
 

@@ -47,6 +47,7 @@ fn wants(framework: &FrameworkPeer, count: u32) -> Call {
             spread: false,
             gang_size: 1,
             deadline: None,
+            revocable: proffer_types::RevocableUse::Refuse,
         }],
     }
 }

@@ -16,15 +16,20 @@ pub(super) struct NoOversubscription {
     looked: u64,
 }
 
-/// What it takes of the machine, whoever it is reserved for. A shared volume is counted with its disk
+/// What it takes of the machine, whoever it is reserved for; what is lent is of what is there for good. A shared volume is counted with its disk
 /// by who has made it, not by who uses it.
 fn of_machine(resources: &Resources) -> Resources {
     let entries = resources.entries().iter().filter(|entry| !entry.key.shared);
-    let plain = entries.map(|entry| Resource {
-        key: ResourceKey::plain(entry.key.name.clone()),
-        quantity: entry.quantity.clone(),
+    let bare = entries.map(|entry| {
+        let name = entry.key.name.clone();
+        let key = if entry.key.is_slack() {
+            ResourceKey::revocable(name)
+        } else {
+            ResourceKey::plain(name)
+        };
+        Resource { key, quantity: entry.quantity.clone() }
     });
-    Resources::from_entries(plain.collect()).unwrap_or_default()
+    Resources::from_entries(bare.collect()).unwrap_or_default()
 }
 
 impl NoOversubscription {

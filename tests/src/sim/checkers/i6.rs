@@ -60,13 +60,17 @@ impl Quota {
                     && counts(&task.status.agent)
             });
             let offers = world.view.offers.values().filter(|offer| offer.role.is_within(role));
-            let held: Vec<&Resources> =
-                tasks.map(|task| &task.resources).chain(offers.map(|o| &o.resources)).collect();
+            // What may be taken back counts for nobody.
+            let counts_of = |held: &Resources| held.filtered(|entry| !entry.key.revocable);
+            let held: Vec<Resources> = tasks
+                .map(|task| counts_of(&task.resources))
+                .chain(offers.map(|offer| counts_of(&offer.resources)))
+                .collect();
             for (name, limit) in config.limit.iter() {
                 self.looked += 1;
                 let consumed: u64 = held.iter().map(|held| held.scalar(name)).sum();
                 // What is reserved at or below the role counts against it already, used or not.
-                let more = offer.resources.filtered(|entry| {
+                let more = counts_of(&offer.resources).filtered(|entry| {
                     entry.key.reservations.last().is_none_or(|level| !level.role.is_within(role))
                 });
                 let within = more.scalar(name) == 0 || consumed <= limit;

@@ -1,5 +1,6 @@
 //! K11: preemption. Whoever is named is of lower priority under the same top role, or holds what a
-//! guarantee lacks, and is not one of those that its framework wants to keep; nobody ends by it before the time that was given is over, or without being named; and
+//! guarantee lacks, and is not one of those that its framework wants to keep, or uses what may be taken
+//! back; nobody ends by it before the time that was given is over, or without being named; and
 //! once everything is at rest nobody is named any more.
 
 use super::{holds, id_of, is_newest, to_agents};
@@ -46,7 +47,7 @@ impl Preemption {
                     && stated.is_none_or(|priority| task.priority < priority)
             }
         };
-        holds(is_rightful, || {
+        holds(is_rightful || task.resources.is_revocable(), || {
             format!("{key} of {} with priority {} is named for {claim:?}", task.role, task.priority)
         })
     }
@@ -55,6 +56,9 @@ impl Preemption {
     fn kept(&mut self, chosen: &BTreeSet<TaskKey>, world: &World) -> Result<(), String> {
         for key in chosen {
             let Some(task) = world.view.tasks.get(key) else { continue };
+            if task.resources.is_revocable() {
+                continue;
+            }
             let Some(name) = world.view.frameworks.get(&key.framework).map(|row| &row.info.name)
             else {
                 continue;

@@ -1,6 +1,7 @@
 //! Agents of the world: processes, disks, containers, probes.
 
 use super::*;
+use crate::sim::run::with_slack;
 use proffer_service_core::instance::InstanceName;
 
 impl World {
@@ -13,6 +14,7 @@ impl World {
         it.called_at_ms = None;
         it.flushing = false;
         it.config.info.boot_id = format!("boot-{node}-{}", it.boot);
+        it.config.info.resources = with_slack(&it.config.info.resources, it.life);
         let some = it.machine.volumes().keys().next().copied();
         if let Some(volume) = some
             && self.strikes(Planted::EmptiedVolume)

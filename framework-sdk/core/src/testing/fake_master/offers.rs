@@ -212,6 +212,7 @@ mod tests {
             spread: false,
             gang_size: 1,
             deadline: None,
+            revocable: proffer_types::RevocableUse::Refuse,
         };
         let free: Resources = "cpus:4;mem:4GiB;ports:[100-104]".parse().expect("valid");
         let (mut offered, count) = fit(&group, free, 5);
