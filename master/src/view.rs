@@ -388,7 +388,9 @@ impl ViewThread {
         };
         if let Some(task) = self.view.tasks.get(key) {
             let agent = self.view.agents.get(&task.status.agent);
-            return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref));
+            let others = self.view.tasks.values().filter(|it| it.status.framework == key.framework);
+            let others = others.map(AsRef::as_ref);
+            return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref), others);
         }
         match self.view.ended.rows().get(key) {
             Some(task) => proffer_master_core::explain_ended_task(task),
