@@ -450,6 +450,7 @@ mod tests {
                 address: String::new(),
                 priority: 0,
                 budget: None,
+                gang: None,
             })
         };
         let key =

@@ -160,10 +160,12 @@ fn explain_waiting<'a>(
     others: impl Iterator<Item = &'a TaskRow>,
 ) -> String {
     const NAMED_MAX: usize = 5;
-    let own = match task.status.reason {
-        StatusReason::GangPrepared => format!("is prepared on {place}"),
-        StatusReason::GangPreparing => format!("is being prepared on {place}"),
-        _ => format!("is booked on {place}"),
+    let own = if task.status.reason == StatusReason::GangPrepared {
+        format!("is prepared on {place}")
+    } else if task.status.reason == StatusReason::GangPreparing {
+        format!("is being prepared on {place}")
+    } else {
+        format!("is booked on {place}")
     };
     let unprepared = others.filter(|other| {
         other.gang == task.gang

@@ -69,7 +69,6 @@ pub const MARKS: &[(&str, &str)] = &[
     ("term_lost", "a leader learned that its term was over"),
     ("gang_started", "tasks on several agents started together"),
     ("gang_aborted", "tasks on several agents were given up before any started"),
-    ("gang_started_by_next", "a leader started what an earlier one had decided"),
     ("gang_aborted_by_next", "a leader gave up what an earlier one had not decided"),
     ("farm_shared", "agents shared a connection"),
     ("farm_left", "an agent left a connection that others stayed on"),
@@ -134,14 +133,10 @@ impl Marks {
         match effect {
             Effect::SendAgent { frame, .. } => {
                 for order in &frame.orders {
-                    match order {
-                        AgentOrder::StartGang { gang } if gang.epoch < frame.master_epoch => {
-                            self.reach("gang_started_by_next");
-                        }
-                        AgentOrder::AbortGang { gang, .. } if gang.epoch < frame.master_epoch => {
-                            self.reach("gang_aborted_by_next");
-                        }
-                        _ => {}
+                    if let AgentOrder::AbortGang { gang, .. } = order
+                        && gang.epoch < frame.master_epoch
+                    {
+                        self.reach("gang_aborted_by_next");
                     }
                 }
             }

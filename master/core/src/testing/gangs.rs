@@ -1,6 +1,8 @@
 //! Which accepts may be gangs (K3): a refusal names the operation and books nothing. What becomes of those
 //! that are is in `tests/scripts/gang_*.txt`.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness};
 use crate::{Config, Effect};

@@ -332,10 +332,9 @@ impl AgentPeer {
         let record = self.tasks.get_mut(&(framework, name)).expect("it has the task");
         record.status.id = Some(id);
         record.status.state = state;
-        record.status.reason = match state {
-            TaskState::Staging => StatusReason::GangPrepared,
-            _ => StatusReason::None,
-        };
+        let is_prepared = state == TaskState::Staging;
+        record.status.reason =
+            if is_prepared { StatusReason::GangPrepared } else { StatusReason::None };
         let status = record.status.clone();
         self.send(harness, vec![AgentMessage::Statuses { statuses: vec![status] }]);
     }

@@ -132,17 +132,14 @@ impl Life {
             }
         }
         // K3: whoever leads, a gang starts or is given up, never both; and it starts when that is written.
-        match order {
-            AgentOrder::StartGang { gang } => {
-                let first = self.started.insert(*gang);
-                let key = RecordKey::Gang(*gang).encode();
-                let written = self.harness.store.contains_key(&key);
-                assert!(written || !first, "K3: {gang} starts and that is not written");
-            }
-            AgentOrder::AbortGang { gang, .. } => {
-                self.aborted.insert(*gang);
-            }
-            _ => {}
+        if let AgentOrder::AbortGang { gang, .. } = order {
+            self.aborted.insert(*gang);
+        }
+        if let AgentOrder::StartGang { gang } = order {
+            let first = self.started.insert(*gang);
+            let key = RecordKey::Gang(*gang).encode();
+            let written = self.harness.store.contains_key(&key);
+            assert!(written || !first, "K3: {gang} starts and that is not written");
         }
         let both = self.started.intersection(&self.aborted).next();
         assert_eq!(both, None, "K3: it starts and is given up");
