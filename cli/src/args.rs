@@ -300,6 +300,9 @@ pub(crate) struct Master {
     /// loses them.
     #[arg(long, value_name = "TIME", default_value = "5m")]
     pub inverse_offer_timeout: String,
+    /// Tasks that are to start together on several agents and are not all prepared after so long never start.
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    pub gang_prepare_timeout: String,
     /// Resources that count for no share.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Allocation")]
     pub fair_exclude: Vec<String>,

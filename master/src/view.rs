@@ -395,11 +395,10 @@ impl ViewThread {
         };
         if let Some(task) = self.view.tasks.get(key) {
             let agent = self.view.agents.get(&task.status.agent);
-            return proffer_master_core::explain_task(
-                task,
-                agent.map(AsRef::as_ref),
-                crate::term::now().wall,
-            );
+            let now = crate::term::now().wall;
+            let others = self.view.tasks.values().filter(|it| it.status.framework == key.framework);
+            let others = others.map(AsRef::as_ref);
+            return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref), others, now);
         }
         match self.view.ended.rows().get(key) {
             Some(task) => proffer_master_core::explain_ended_task(task),
@@ -459,6 +458,7 @@ mod tests {
                 address: String::new(),
                 priority: 0,
                 budget: None,
+                gang: None,
             })
         };
         let key =

@@ -170,7 +170,7 @@ fn register() -> pb::AgentUp {
         session: 1,
         master_epoch: 0,
         messages: vec![
-            message(Kind::Register(Register { info: Some(info), log: 1 })),
+            message(Kind::Register(Register { info: Some(info), log: 1, knows_gangs: true })),
             message(Kind::Tasks(tasks)),
             message(Kind::RegisterEnd(RegisterEnd {})),
         ],

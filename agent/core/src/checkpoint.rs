@@ -4,10 +4,10 @@
 use proffer_types::claim::Claim;
 use proffer_types::hold::{Hold, HoldId};
 use proffer_types::ids::{
-    AgentId, ContainerId, FrameworkId, LogIncarnation, MasterEpoch, RoleName, TaskName,
+    AgentId, ContainerId, FrameworkId, GangId, LogIncarnation, MasterEpoch, RoleName, TaskName,
     TemplateDigest,
 };
-use proffer_types::task::TaskStatus;
+use proffer_types::task::{TaskState, TaskStatus};
 use proffer_types::template::{KillPolicy, PodTemplate, TaskLaunch};
 use proffer_types::units::Monotonic;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,9 @@ pub struct TaskCheckpoint {
     /// Set while it is to make room.
     #[serde(default)]
     pub claim: Option<ClaimCheckpoint>,
+    /// The gang it was launched in (K3).
+    #[serde(default)]
+    pub gang: Option<GangId>,
 }
 
 impl TaskCheckpoint {
@@ -95,6 +98,12 @@ impl TaskCheckpoint {
     #[must_use]
     pub fn container(&self) -> ContainerId {
         self.launch.token.container(self.framework)
+    }
+
+    /// Whether it may not start yet: its gang is not told to.
+    #[must_use]
+    pub fn waits_for_gang(&self) -> bool {
+        self.gang.is_some() && self.status.state == TaskState::Staging
     }
 }
 

@@ -8,6 +8,7 @@ mod deadline_reached;
 mod end_tasks;
 mod ending;
 mod frame;
+mod gang;
 mod hold;
 mod kill;
 mod launch;

@@ -169,7 +169,8 @@ impl Agent {
                 let report = lost(StatusReason::AgentRebooted, "the machine was restarted");
                 self.end_task(container, report, turn);
             }
-            FoundState::Absent if state == TaskState::Taken => {
+            // A gang's task that waits stays prepared: only who leads ends or starts it (K3).
+            FoundState::Absent if matches!(state, TaskState::Staging | TaskState::Taken) => {
                 self.prepare_again(container, turn);
             }
             FoundState::Absent => {

@@ -107,7 +107,7 @@ impl Agent {
             let frame = AgentUp::try_from(frame).unwrap();
             for message in frame.messages {
                 match message.clone() {
-                    AgentMessage::Register { info: said, log } => info = Some((said, log)),
+                    AgentMessage::Register { info: said, log, .. } => info = Some((said, log)),
                     AgentMessage::Tasks { tasks } => list.extend(tasks),
                     AgentMessage::Holds { holds } => listed.extend(holds),
                     AgentMessage::RegisterEnd => break 'registration (frame.agent, frame.session),

@@ -46,6 +46,7 @@ pub(crate) async fn run(global: &Global, args: Master) -> Result<(), Failure> {
             agent_unreachable_after: span("agent-timeout", &args.agent_timeout)?,
             offer_ttl: span("offer-ttl", &args.offer_ttl)?,
             inverse_offer_timeout: span("inverse-offer-timeout", &args.inverse_offer_timeout)?,
+            gang_prepare_timeout: span("gang-prepare-timeout", &args.gang_prepare_timeout)?,
             policy: Policy {
                 fair_excluded: names("fair-exclude", &args.fair_exclude)?,
                 scarce: names("scarce", &args.scarce)?,

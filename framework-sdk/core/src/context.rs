@@ -371,7 +371,9 @@ impl Context {
         self.leases.offers()
     }
 
-    /// Uses raw offers: several operations, all or none. Returns the number that
+    /// Uses raw offers: several operations, all or none. Launches on several agents are a gang: each agent
+    /// prepares its tasks, and when all have they start together. If one cannot, none starts, and the others
+    /// end as `Dropped` with the reason `GangAborted`: they may be launched again. Returns the number that
     /// `AcceptAnswered` will carry. If the connection is lost before, no answer comes; the task
     /// table tells what became of the launches.
     ///

@@ -250,6 +250,7 @@ impl Context {
             address: offer.address.clone(),
             priority: launch.priority,
             budget: launch.budget.clone(),
+            gang: None,
         }
     }
 

@@ -282,6 +282,7 @@ pub(crate) mod tests {
             address: "127.0.0.1".to_owned(),
             priority: 0,
             budget: None,
+            gang: None,
         }
     }
 

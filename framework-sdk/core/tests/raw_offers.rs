@@ -7,6 +7,7 @@ use proffer_sdk_core::testing::{Bench, OFFER_TTL};
 use proffer_sdk_core::{Context, Framework, FrameworkEvent, Template};
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Call, FrameworkInfo};
+use proffer_types::task::StatusReason;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
     AgentId, Constraint, ConstraintRule, DurationMs, Now, OfferCondition, OfferConditions, OfferId,
@@ -19,6 +20,7 @@ struct Picker {
     answers: Vec<Option<RefusalCode>>,
     lost: Vec<OfferId>,
     states: Vec<TaskState>,
+    reasons: Vec<StatusReason>,
     /// Offers only here to begin with.
     zone: Option<&'static str>,
 }
@@ -34,6 +36,8 @@ fn in_zone(zone: &str) -> OfferConditions {
 enum Order {
     /// Launch a task that needs so much of the first offer held.
     Launch(&'static str),
+    /// Launch a task that needs so much on each agent that an offer is held of, in one accept.
+    LaunchOnAll(&'static str),
     Keep,
     Decline,
     /// Only this zone from now on.
@@ -42,6 +46,21 @@ enum Order {
 
 fn first(ctx: &Context) -> Offer {
     ctx.offers().next().expect("one is held").clone()
+}
+
+fn launch(name: &str, needs: &str, ctx: &mut Context) -> TaskLaunch {
+    let template = Template::command(["/bin/true"]).expect("valid");
+    TaskLaunch {
+        name: name.parse().expect("valid"),
+        token: ctx.next_token(),
+        template: ctx.send_template(&template),
+        resources: needs.parse().expect("valid"),
+        variables: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        group: None,
+        priority: 0,
+        budget: None,
+    }
 }
 
 impl Framework for Picker {
@@ -61,21 +80,20 @@ impl Framework for Picker {
 
     fn handle(&mut self, event: FrameworkEvent<Order>, _now: Now, ctx: &mut Context) {
         match event {
+            FrameworkEvent::Input(Order::LaunchOnAll(needs)) => {
+                let offers: Vec<Offer> = ctx.offers().cloned().collect();
+                let mut operations = Vec::new();
+                for offer in &offers {
+                    let tasks = vec![launch(&format!("on-{}", offer.agent), needs, ctx)];
+                    operations.push(Operation::Launch { agent: offer.agent, tasks });
+                }
+                let ids: Vec<OfferId> = offers.iter().map(|offer| offer.id).collect();
+                ctx.accept(&ids, operations, DurationMs(0)).expect("they are held");
+            }
             FrameworkEvent::Input(Order::Launch(needs)) => {
                 let offer = first(ctx);
-                let template = Template::command(["/bin/true"]).expect("valid");
-                let launch = TaskLaunch {
-                    name: "picked".parse().expect("valid"),
-                    token: ctx.next_token(),
-                    template: ctx.send_template(&template),
-                    resources: needs.parse().expect("valid"),
-                    variables: BTreeMap::new(),
-                    labels: BTreeMap::new(),
-                    group: None,
-                    priority: 0,
-                    budget: None,
-                };
-                let operation = Operation::Launch { agent: offer.agent, tasks: vec![launch] };
+                let tasks = vec![launch("picked", needs, ctx)];
+                let operation = Operation::Launch { agent: offer.agent, tasks };
                 ctx.accept(&[offer.id], vec![operation], DurationMs(0)).expect("it is held");
             }
             FrameworkEvent::Input(Order::Want(zone)) => {
@@ -89,7 +107,10 @@ impl Framework for Picker {
                 self.answers.push(refusal.map(|refusal| refusal.code));
             }
             FrameworkEvent::Rescinded { offers, .. } => self.lost.extend(offers),
-            FrameworkEvent::Task { task, .. } => self.states.push(task.state()),
+            FrameworkEvent::Task { task, .. } => {
+                self.states.push(task.state());
+                self.reasons.push(task.record.status.reason);
+            }
             _ => {}
         }
     }
@@ -114,6 +135,24 @@ fn a_raw_offer_is_held_until_it_is_used() {
     assert_eq!(bench.live(), [("picked".to_owned(), AgentId(1), TaskState::Taken)]);
     let rest = "cpus:3;mem:7GiB".parse().expect("valid");
     assert_eq!(bench.context().offers().next().expect("the rest").resources, rest);
+}
+
+#[test]
+fn k3_one_accept_may_launch_on_several_agents_and_is_refused_as_a_whole() {
+    let mut bench = bench();
+    bench.agent("two", "cpus:2;mem:4GiB");
+    bench.settle();
+    assert_eq!(bench.context().offers().count(), 2);
+    bench.input(Order::LaunchOnAll("cpus:3;mem:1GiB"));
+    assert_eq!(bench.framework().answers, [Some(RefusalCode::InsufficientResources)]);
+    assert!(bench.context().tasks().is_empty(), "all or none");
+    assert_eq!(bench.context().offers().count(), 2, "and nothing is used up");
+    bench.input(Order::LaunchOnAll("cpus:1;mem:1GiB"));
+    assert_eq!(bench.framework().answers.last(), Some(&None));
+    assert_eq!(bench.live().len(), 2);
+    let prepared = bench.framework().reasons.iter();
+    let prepared = prepared.filter(|it| **it == StatusReason::GangPrepared).count();
+    assert_eq!(prepared, 2, "each is prepared before any starts");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod demand;
 mod end_framework;
 mod find_victims;
 mod framework_session;
+mod gangs;
 mod hold_operations;
 mod hold_plan;
 mod holds;

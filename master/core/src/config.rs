@@ -40,6 +40,9 @@ pub struct Config {
     pub capability_secret: Vec<u8>,
     /// What counts for shares, and who may use what is scarce.
     pub policy: Policy,
+    /// Tasks that are to start together on several agents and are not all prepared after so long never
+    /// start (K3).
+    pub gang_prepare_timeout: DurationMs,
     /// For whom tasks of others are ended.
     pub preemption: Preemption,
 }
@@ -96,6 +99,7 @@ impl Default for Config {
             occupancy_sweep: DurationMs::from_secs(60),
             capability_secret: Vec::new(),
             policy: Policy::default(),
+            gang_prepare_timeout: DurationMs::from_secs(60),
             preemption: Preemption::default(),
         }
     }

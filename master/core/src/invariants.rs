@@ -28,6 +28,7 @@ impl Master {
             self.check_framework(*id)?;
         }
         self.check_vacated()?;
+        self.check_gangs()?;
         self.pending.check_loads()?;
         self.occupancy.check()?;
         self.check_offers_linked()?;

@@ -166,5 +166,8 @@ pub const INBOX_LAG_MAX_MS: u64 = 1000;
 /// Agents that are looked at for victims at a time (K7).
 pub const SEARCH_AGENTS_MAX: usize = 500;
 
+/// Launches over several agents that are under way at a time: their records are read by every new leader.
+pub const GANGS_MAX: usize = 10_000;
+
 /// Claims at a time.
 pub const CLAIMS_MAX: usize = 100;

@@ -14,6 +14,7 @@ use crate::state::claims::Claims;
 use crate::state::connections::Connections;
 use crate::state::deadlines::Deadlines;
 use crate::state::frameworks::Frameworks;
+use crate::state::gangs::Gangs;
 use crate::state::holds::Holds;
 use crate::state::occupancy::Occupancy;
 use crate::state::offers::Offers;
@@ -80,6 +81,7 @@ pub struct Master {
     pub(crate) occupancy: Occupancy,
     pub(crate) holds: Holds,
     pub(crate) claims: Claims,
+    pub(crate) gangs: Gangs,
     pub(crate) pending: Pending,
     pub(crate) deadlines: Deadlines,
     pub(crate) changes: Changes,
@@ -129,6 +131,7 @@ impl Master {
             occupancy: Occupancy::default(),
             holds: Holds::default(),
             claims: Claims::default(),
+            gangs: Gangs::default(),
             pending: Pending::default(),
             deadlines: Deadlines::default(),
             changes: Changes::default(),

@@ -11,8 +11,8 @@ use proffer_types::hold::{Hold, HoldId};
 use proffer_types::role::RoleConfig;
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::{
-    AgentId, DurationMs, FrameworkEpoch, FrameworkId, Incarnation, MasterEpoch, PrincipalName,
-    Refusal, RefusalCode, ReplicaId, RoleName, WallTime, WindowId, format,
+    AgentId, DurationMs, FrameworkEpoch, FrameworkId, GangId, Incarnation, MasterEpoch,
+    PrincipalName, Refusal, RefusalCode, ReplicaId, RoleName, WallTime, WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +142,16 @@ pub struct HoldRecord {
     pub op: u64,
 }
 
+/// Launches over several agents that are decided: they start (K3). There is one from the decision until all
+/// of them have started or ended, and no other word for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GangRecord {
+    /// Whose.
+    pub framework: FrameworkId,
+    /// Where they wait, at most.
+    pub agents: BTreeSet<AgentId>,
+}
+
 /// A value of a framework's state store.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StateValue {
@@ -169,6 +179,8 @@ pub enum RecordKey {
     Occupancy(AgentId),
     /// [`HoldRecord`].
     Hold(HoldId),
+    /// [`GangRecord`].
+    Gang(GangId),
     /// [`StateHead`].
     StateHead(FrameworkId),
     /// [`StateValue`].
@@ -193,6 +205,8 @@ pub enum Record {
     Occupancy(OccupancyRecord),
     /// See there.
     Hold(Box<HoldRecord>),
+    /// See there.
+    Gang(GangRecord),
     /// See there.
     StateHead(StateHead),
     /// See there.
@@ -262,6 +276,9 @@ pub struct RegistryImage {
     /// By id.
     #[serde(default)]
     pub holds: BTreeMap<HoldId, HoldRecord>,
+    /// By id.
+    #[serde(default)]
+    pub gangs: BTreeMap<GangId, GangRecord>,
     /// By framework.
     pub state_heads: BTreeMap<FrameworkId, StateHead>,
     /// By framework and key.
@@ -309,6 +326,9 @@ impl RegistryImage {
             (RecordKey::Hold(id), Record::Hold(record)) => {
                 self.holds.insert(id, *record);
             }
+            (RecordKey::Gang(id), Record::Gang(record)) => {
+                self.gangs.insert(id, record);
+            }
             (RecordKey::StateHead(id), Record::StateHead(record)) => {
                 self.state_heads.insert(id, record);
             }
@@ -340,6 +360,9 @@ impl RegistryImage {
             }
             RecordKey::Hold(id) => {
                 self.holds.remove(id);
+            }
+            RecordKey::Gang(id) => {
+                self.gangs.remove(id);
             }
             RecordKey::StateHead(id) => {
                 self.state_heads.remove(id);

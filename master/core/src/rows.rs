@@ -10,10 +10,11 @@ use proffer_types::operator::{
     AgentCondition, AgentRow, ClaimRow, DemandRow, FrameworkRow, RoleRow, TaskRow, Vacating,
 };
 use proffer_types::scheduler::Absence;
+use proffer_types::task::StatusReason;
 use proffer_types::{
     AgentId, DemandKey, DurationMs, FrameworkId, GroupName, Now, RoleName, TaskState, WallTime,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Master {
     /// An agent's row; `None` when it is gone or never was.
@@ -103,13 +104,20 @@ impl Master {
     }
 }
 
-/// Why a task is where it is, from rows of the view alone: runs off the loop (K6).
+/// Why a task is where it is, from rows of the view alone: runs off the loop (K6). `others` are tasks of its
+/// framework: what it waits for if it is one of a gang (K3).
 #[must_use]
-pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>, now: WallTime) -> Explanation {
+pub fn explain_task<'a>(
+    task: &TaskRow,
+    agent: Option<&AgentRow>,
+    others: impl Iterator<Item = &'a TaskRow>,
+    now: WallTime,
+) -> Explanation {
     let status = &task.status;
     let place = format!("{} ({})", status.agent, task.agent_name);
     let mut hints = Vec::new();
     let summary = match status.state {
+        TaskState::Staging if task.gang.is_some() => explain_waiting(task, &place, others),
         TaskState::Staging => {
             hints.push(format!("if it stays so, look at `agents` for {}", task.agent_name));
             format!("is booked on {place}; the agent has not confirmed it yet")
@@ -133,6 +141,10 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>, now: WallTime) -> 
         TaskState::Gone => {
             format!("was given up with {place}: {}", status.reason.as_str().replace('_', " "))
         }
+        TaskState::Dropped if status.reason == StatusReason::GangAborted => {
+            hints.push("it never started: it may be launched again".to_owned());
+            format!("was given up before it started on {place}")
+        }
         TaskState::Dropped => format!("never reached {place}"),
         TaskState::Failed | TaskState::Error => {
             format!("ended on {place}: {}", status.reason.as_str().replace('_', " "))
@@ -151,6 +163,35 @@ pub fn explain_task(task: &TaskRow, agent: Option<&AgentRow>, now: WallTime) -> 
         hints.push(format!("it ends within {left} to make room for {group} of {framework}, {why}"));
     }
     explanation(task, &summary, hints)
+}
+
+/// What a task waits for that starts with others: who has not prepared.
+fn explain_waiting<'a>(
+    task: &TaskRow,
+    place: &str,
+    others: impl Iterator<Item = &'a TaskRow>,
+) -> String {
+    const NAMED_MAX: usize = 5;
+    let own = if task.status.reason == StatusReason::GangPrepared {
+        format!("is prepared on {place}")
+    } else if task.status.reason == StatusReason::GangPreparing {
+        format!("is being prepared on {place}")
+    } else {
+        format!("is booked on {place}")
+    };
+    let unprepared = others.filter(|other| {
+        other.gang == task.gang
+            && other.status.state == TaskState::Staging
+            && other.status.reason != StatusReason::GangPrepared
+    });
+    let late: BTreeSet<&str> = unprepared.map(|other| other.agent_name.as_str()).collect();
+    let gang = task.gang.map(|gang| gang.to_string()).unwrap_or_default();
+    if late.is_empty() {
+        return format!("{own}; all of {gang} are prepared and about to start");
+    }
+    let named: Vec<&str> = late.iter().take(NAMED_MAX).copied().collect();
+    let more = if late.len() > NAMED_MAX { ", …" } else { "" };
+    format!("{own}; {gang} starts together and waits for {}{more} to prepare", named.join(", "))
 }
 
 /// Which agents take no tasks now, by why, with some of their names: what keeps something waiting may be
@@ -240,7 +281,7 @@ fn explain_vacating(task: &TaskRow, vacating: &Vacating) -> String {
 pub fn explain_ended_task(task: &TaskRow) -> Explanation {
     let status = &task.status;
     if status.state.is_terminal() {
-        return explain_task(task, None, status.at);
+        return explain_task(task, None, std::iter::empty(), status.at);
     }
     let summary = format!(
         "was given up: when it was last heard of it was {} on {} ({})",

@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod connections;
 pub(crate) mod deadlines;
 pub(crate) mod frameworks;
+pub(crate) mod gangs;
 pub(crate) mod holds;
 pub(crate) mod occupancy;
 pub(crate) mod offers;

@@ -5,6 +5,8 @@
 mod bounds;
 mod describe;
 #[cfg(test)]
+mod gangs;
+#[cfg(test)]
 mod holds;
 #[cfg(test)]
 mod panics;

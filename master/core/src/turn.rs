@@ -72,6 +72,7 @@ impl Master {
         if !self.may_act() {
             return;
         }
+        self.settle_gangs(now);
         self.reclaim();
         self.recount_vacated(now);
         self.settle_claims(now);

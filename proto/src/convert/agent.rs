@@ -46,8 +46,12 @@ impl From<AgentMessage> for pb::AgentMessage {
     fn from(message: AgentMessage) -> Self {
         use pb::agent_message::{self, Kind};
         let kind = match message {
-            AgentMessage::Register { info, log } => {
-                Kind::Register(agent_message::Register { info: Some(info.into()), log: log.0 })
+            AgentMessage::Register { info, log, knows_gangs } => {
+                Kind::Register(agent_message::Register {
+                    info: Some(info.into()),
+                    log: log.0,
+                    knows_gangs,
+                })
             }
             AgentMessage::Tasks { tasks } => Kind::Tasks(agent_message::Tasks {
                 tasks: tasks.into_iter().map(pb::AgentTask::from).collect(),
@@ -78,6 +82,7 @@ fn message_from_kind(kind: pb::agent_message::Kind) -> Result<AgentMessage, Refu
         Kind::Register(message) => AgentMessage::Register {
             info: part(message.info, "info").map_err(below("register"))?,
             log: LogIncarnation(message.log),
+            knows_gangs: message.knows_gangs,
         },
         Kind::Tasks(message) => AgentMessage::Tasks {
             tasks: list(message.tasks, "tasks", ITEMS_MAX).map_err(below("tasks"))?,
@@ -277,6 +282,16 @@ impl From<AgentOrder> for pb::AgentOrder {
             AgentOrder::DropClaim { claim } => {
                 Kind::DropClaim(agent_order::DropClaim { id: claim.to_string() })
             }
+            AgentOrder::Prepare { gang, tasks } => Kind::Prepare(agent_order::Prepare {
+                gang: gang.to_string(),
+                tasks: tasks.into_iter().map(pb::AgentLaunch::from).collect(),
+            }),
+            AgentOrder::StartGang { gang } => {
+                Kind::StartGang(agent_order::StartGang { gang: gang.to_string() })
+            }
+            AgentOrder::AbortGang { gang, why } => {
+                Kind::AbortGang(agent_order::AbortGang { gang: gang.to_string(), why })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -331,6 +346,16 @@ fn order_from_kind(kind: pb::agent_order::Kind) -> Result<AgentOrder, Refusal> {
         },
         Kind::DropClaim(order) => {
             AgentOrder::DropClaim { claim: name(&order.id, "drop_claim.id")? }
+        }
+        Kind::Prepare(order) => AgentOrder::Prepare {
+            gang: name(&order.gang, "prepare.gang")?,
+            tasks: list(order.tasks, "tasks", ITEMS_MAX).map_err(below("prepare"))?,
+        },
+        Kind::StartGang(order) => {
+            AgentOrder::StartGang { gang: name(&order.gang, "start_gang.gang")? }
+        }
+        Kind::AbortGang(order) => {
+            AgentOrder::AbortGang { gang: name(&order.gang, "abort_gang.gang")?, why: order.why }
         }
     })
 }

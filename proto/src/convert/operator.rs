@@ -194,6 +194,7 @@ impl From<TaskRecord> for pb::TaskRow {
             name: status.task.into(),
             priority: record.priority,
             budget: record.budget.map(pb::Budget::from),
+            gang: record.gang.map(|gang| gang.to_string()),
         }
     }
 }
@@ -231,6 +232,7 @@ impl TryFrom<pb::TaskRow> for TaskRecord {
             address: row.address,
             priority: row.priority,
             budget: row.budget.map(|budget| part(Some(budget), "budget")).transpose()?,
+            gang: optional_name(row.gang.as_deref(), "gang")?,
         })
     }
 }

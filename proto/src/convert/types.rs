@@ -160,6 +160,7 @@ enumeration!(StatusReason, StatusReason, other: Other, {
     StartupTimeout = StartupTimeout, StoppedWhileDisconnected = StoppedWhileDisconnected,
     Drained = Drained, Maintenance = Maintenance, Preempted = Preempted, AgentRefused = AgentRefused, LaunchLost = LaunchLost, AgentUnreachable = AgentUnreachable,
     AgentGone = AgentGone, AgentRebooted = AgentRebooted, CheckChanged = CheckChanged,
+    GangPreparing = GangPreparing, GangPrepared = GangPrepared, GangAborted = GangAborted,
     Other = Other,
 });
 
@@ -257,6 +258,7 @@ impl From<TaskRecord> for pb::TaskRecord {
             address: record.address,
             priority: record.priority,
             budget: record.budget.map(pb::Budget::from),
+            gang: record.gang.map(|gang| gang.to_string()),
         }
     }
 }
@@ -276,6 +278,7 @@ impl TryFrom<pb::TaskRecord> for TaskRecord {
             address: record.address,
             priority: record.priority,
             budget: record.budget.map(|budget| part(Some(budget), "budget")).transpose()?,
+            gang: optional_name(record.gang.as_deref(), "gang")?,
         })
     }
 }

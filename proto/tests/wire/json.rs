@@ -167,6 +167,7 @@ fn task() -> TaskRecord {
         address: "10.0.1.4".to_owned(),
         priority: 0,
         budget: None,
+        gang: None,
     }
 }
 

@@ -281,7 +281,7 @@ fn status() -> BoxedStrategy<TaskStatus> {
 
 pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
     let tail = (labels(), labels(), option::of(named()), named(), text());
-    let tail = (tail, any::<i32>(), option::of(budget()));
+    let tail = (tail, any::<i32>(), option::of(budget()), option::of(gang_id()));
     (status(), digest(), resources(), role(), tail)
         .prop_map(
             |(
@@ -289,7 +289,7 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                 template,
                 resources,
                 role,
-                ((variables, labels, group, agent_name, address), priority, budget),
+                ((variables, labels, group, agent_name, address), priority, budget, gang),
             )| {
                 TaskRecord {
                     status,
@@ -303,6 +303,7 @@ pub(crate) fn task_record() -> BoxedStrategy<TaskRecord> {
                     address,
                     priority,
                     budget,
+                    gang,
                 }
             },
         )
@@ -784,8 +785,9 @@ fn agent_message() -> BoxedStrategy<AgentMessage> {
     let stages = select(vec![HoldStage::Applied, HoldStage::Removing, HoldStage::Lost]);
     let agent_hold = (hold(), stages).prop_map(|(hold, stage)| AgentHold { hold, stage });
     prop_oneof![
-        (agent_info(), number())
-            .prop_map(|(info, log)| AgentMessage::Register { info, log: LogIncarnation(log) }),
+        (agent_info(), number(), any::<bool>()).prop_map(|(info, log, knows_gangs)| {
+            AgentMessage::Register { info, log: LogIncarnation(log), knows_gangs }
+        }),
         vec(task, 0..3).prop_map(|tasks| AgentMessage::Tasks { tasks }),
         vec(agent_hold, 0..3).prop_map(|holds| AgentMessage::Holds { holds }),
         (hold_id(), number(), option::of(refusal()))
@@ -819,6 +821,11 @@ fn kill_cause() -> impl Strategy<Value = KillCause> {
     ])
 }
 
+fn gang_id() -> impl Strategy<Value = GangId> {
+    (number(), number())
+        .prop_map(|(epoch, sequence)| GangId { epoch: MasterEpoch(epoch), sequence })
+}
+
 fn claim_id() -> impl Strategy<Value = ClaimId> {
     (number(), number())
         .prop_map(|(epoch, sequence)| ClaimId { epoch: MasterEpoch(epoch), sequence })
@@ -841,7 +848,9 @@ fn claim() -> impl Strategy<Value = Claim> {
 
 fn agent_order() -> BoxedStrategy<AgentOrder> {
     let agent_launch = (framework_id(), role(), launch())
-        .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch });
+        .prop_map(|(framework, role, launch)| AgentLaunch { framework, role, launch })
+        .boxed();
+    let to_prepare = agent_launch.clone();
     prop_oneof![
         (span(), span(), vec(any::<u8>(), 0..33)).prop_map(|(heartbeat, grant, capability_key)| {
             AgentOrder::Registered { heartbeat, grant, capability_key }
@@ -873,6 +882,10 @@ fn agent_order() -> BoxedStrategy<AgentOrder> {
             }
         ),
         claim_id().prop_map(|claim| AgentOrder::DropClaim { claim }),
+        (gang_id(), vec(to_prepare, 0..3))
+            .prop_map(|(gang, tasks)| AgentOrder::Prepare { gang, tasks }),
+        gang_id().prop_map(|gang| AgentOrder::StartGang { gang }),
+        (gang_id(), text()).prop_map(|(gang, why)| AgentOrder::AbortGang { gang, why }),
     ]
     .boxed()
 }

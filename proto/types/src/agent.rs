@@ -5,8 +5,8 @@ use crate::attributes::Attributes;
 use crate::claim::{Claim, ClaimMark};
 use crate::hold::{AgentHold, Hold, HoldId};
 use crate::ids::{
-    AgentId, AgentName, AgentSession, ClaimId, FrameworkId, LogIncarnation, MasterEpoch, RoleName,
-    TaskKey, TaskName, TemplateDigest,
+    AgentId, AgentName, AgentSession, ClaimId, FrameworkId, GangId, LogIncarnation, MasterEpoch,
+    RoleName, TaskKey, TaskName, TemplateDigest,
 };
 use crate::refusal::Refusal;
 use crate::resources::Resources;
@@ -96,6 +96,8 @@ pub enum AgentMessage {
         info: AgentInfo,
         /// The life of its status log.
         log: LogIncarnation,
+        /// Whether it takes the orders of gangs (K3); one that does not say so is sent none.
+        knows_gangs: bool,
     },
     /// A part of what it has taken and not forgotten.
     Tasks {
@@ -266,5 +268,25 @@ pub enum AgentOrder {
     DropClaim {
         /// Which claim.
         claim: ClaimId,
+    },
+    /// Take these tasks and make their containers, and start none of them before `StartGang` (K3). A
+    /// task that is known already is a repeat and changes nothing.
+    Prepare {
+        /// Of which gang.
+        gang: GangId,
+        /// Which.
+        tasks: Vec<AgentLaunch>,
+    },
+    /// It is durable that the gang starts: its tasks here start. A repeat changes nothing.
+    StartGang {
+        /// Which.
+        gang: GangId,
+    },
+    /// The gang never starts: its tasks here end without having run. A repeat changes nothing.
+    AbortGang {
+        /// Which.
+        gang: GangId,
+        /// Why, for people.
+        why: String,
     },
 }

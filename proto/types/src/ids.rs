@@ -431,6 +431,11 @@ offer_id!(
     ClaimId,
     'p'
 );
+offer_id!(
+    /// A gang: the master epoch that booked it and a number within it.
+    GangId,
+    'g'
+);
 
 /// SHA-256 over the canonical form of a pod template.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

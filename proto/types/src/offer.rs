@@ -107,8 +107,8 @@ pub enum Operation {
     },
 }
 
-/// One accept: several offers, several operations, all or nothing. Launches are on one agent: all or
-/// nothing over several is a gang (K3).
+/// One accept: several offers, several operations, all or nothing. Launches on several agents are a gang:
+/// they start together or not at all (K3).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Accept {
     /// The framework's own number for it; the answer carries it.

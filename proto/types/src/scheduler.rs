@@ -203,6 +203,9 @@ pub struct TaskRecord {
     pub priority: i32,
     /// As in its launch.
     pub budget: Option<Budget>,
+    /// The gang it was launched in: all of it starts, or none (K3).
+    #[serde(default)]
+    pub gang: Option<crate::ids::GangId>,
 }
 
 /// Why an agent that may hold tasks of the framework has not answered (K2).

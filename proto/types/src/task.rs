@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// The master booked it; no agent has promised anything yet.
+    /// The master booked it; no agent has promised to run it. A task of a gang stays so until all of
+    /// the gang are prepared (K3).
     Staging,
     /// The agent's checkpoint holds it: the durable promise (K1).
     Taken,
@@ -26,7 +27,7 @@ pub enum TaskState {
     Killed,
     /// The agent refused it; nothing ran.
     Error,
-    /// It never reached the agent and never will (K1).
+    /// It never started and never will: it did not reach its agent (K1), or its gang was given up (K3).
     Dropped,
     /// Its agent is unreachable; it may still run.
     Unreachable,
@@ -95,7 +96,7 @@ impl TaskState {
                 matches!(next, Running | Killing | Finished | Failed | Killed | Unreachable | Gone)
             }
             Killing => matches!(next, Killing | Finished | Failed | Killed | Unreachable | Gone),
-            Unreachable => !matches!(next, Staging | Unknown),
+            Unreachable => next != Unknown,
             Unknown => true,
             Finished | Failed | Killed | Error | Dropped | Gone => next == self,
         }
@@ -151,6 +152,12 @@ pub enum StatusReason {
     AgentRebooted,
     /// A check changed its result; the state did not.
     CheckChanged,
+    /// The agent prepares it; it starts with the others of its gang (K3).
+    GangPreparing,
+    /// The agent has prepared it; it starts with the others of its gang.
+    GangPrepared,
+    /// Its gang was given up before any of it started: it is safe to launch again.
+    GangAborted,
     /// A reason of a newer version.
     Other,
 }
@@ -266,6 +273,9 @@ crate::words::words!(StatusReason {
     AgentGone = "agent_gone",
     AgentRebooted = "agent_rebooted",
     CheckChanged = "check_changed",
+    GangPreparing = "gang_preparing",
+    GangPrepared = "gang_prepared",
+    GangAborted = "gang_aborted",
     Other = "other",
 });
 
@@ -280,14 +290,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_follows_a_terminal_state_and_nothing_returns_to_the_start() {
+    fn nothing_follows_a_terminal_state_and_only_who_was_away_returns_to_the_start() {
         for from in TaskState::ALL {
             for to in TaskState::ALL {
                 if from.is_terminal() {
                     assert_eq!(from.may_become(to), from == to, "{from:?} -> {to:?}");
                 }
                 if to == TaskState::Staging && from.may_become(to) {
-                    assert!(matches!(from, TaskState::Staging | TaskState::Unknown), "{from:?}");
+                    let was_away = matches!(from, TaskState::Unreachable | TaskState::Unknown);
+                    assert!(was_away || from == TaskState::Staging, "{from:?}");
                 }
             }
         }

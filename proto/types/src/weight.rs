@@ -104,6 +104,7 @@ impl Weight for TaskRecord {
             + group
             + text(self.agent_name.as_str())
             + text(&self.address)
+            + self.gang.map_or(0, |gang| text(&gang.to_string()))
             + 2 * NUMBER
     }
 }
@@ -257,6 +258,9 @@ impl Weight for AgentOrder {
                     claim.weight() + tasks.iter().map(task).sum::<usize>()
                 }
                 Self::DropClaim { claim } => text(&claim.to_string()),
+                Self::Prepare { gang, tasks } => text(&gang.to_string()) + list(tasks),
+                Self::StartGang { gang } => text(&gang.to_string()),
+                Self::AbortGang { gang, why } => text(&gang.to_string()) + text(why),
             }
     }
 }

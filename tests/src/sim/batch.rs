@@ -9,7 +9,7 @@ use proffer_types::resources::{Quantity, Reservation, Resource, ResourceKey};
 use proffer_types::scheduler::FrameworkInfo;
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    Constraint, ConstraintRule, DurationMs, FrameworkName, Monotonic, Now, OfferCondition,
+    AgentId, Constraint, ConstraintRule, DurationMs, FrameworkName, Monotonic, Now, OfferCondition,
     OfferConditions, OfferId, Pattern, PrincipalName, ResourceName, Resources, RevocableUse,
     RoleName, TaskName, TaskState,
 };
@@ -199,13 +199,19 @@ impl Batch {
         }
     }
 
-    /// Answers the classical offers that are held.
+    /// Answers the classical offers that are held: now and then several of them at once.
     fn pick(&self, ctx: &mut Context) {
+        let offers: Vec<Offer> = ctx.offers().cloned().collect();
+        if self.style == Style::Classical && ctx.absent().is_empty() {
+            self.use_together(&offers, ctx);
+        }
         let offers: Vec<Offer> = ctx.offers().cloned().collect();
         for offer in offers {
             let missing = self.missing(ctx);
             match taste(offer.id) {
                 Taste::Forget => {}
+                // Another one may come, for a launch on both.
+                Taste::Use(_) if self.is_patient(&offer, &missing) => {}
                 Taste::Decline => ctx.decline(&[offer.id], REFUSE_FOR),
                 Taste::Use(_) if missing.is_empty() => ctx.decline(&[offer.id], IDLE_FOR),
                 // An agent that nobody can speak of may run a task of that name (K2).
@@ -215,7 +221,50 @@ impl Batch {
         }
     }
 
+    /// One accept over several agents: all of it starts, or none.
+    fn use_together(&self, offers: &[Offer], ctx: &mut Context) {
+        let mut on: BTreeMap<AgentId, &Offer> = BTreeMap::new();
+        for offer in offers {
+            on.entry(offer.agent).or_insert(offer);
+        }
+        let mut names = self.missing(ctx).into_iter();
+        let mut launches = Vec::new();
+        for offer in on.into_values() {
+            let most = if offer.id.sequence.is_multiple_of(3) { 2 } else { 1 };
+            let tasks = self.launches(offer, names.by_ref().take(most), ctx).0;
+            if !tasks.is_empty() {
+                launches.push((offer.id, Operation::Launch { agent: offer.agent, tasks }));
+            }
+        }
+        if launches.len() > 1 {
+            let (ids, operations): (Vec<OfferId>, Vec<Operation>) = launches.into_iter().unzip();
+            // Refused only when one is not held any more: then they are offered anew.
+            let _ = ctx.accept(&ids, operations, DurationMs(0));
+        }
+    }
+
+    fn is_patient(&self, offer: &Offer, missing: &[TaskName]) -> bool {
+        self.style == Style::Classical && missing.len() > 1 && offer.id.sequence.is_multiple_of(2)
+    }
+
     fn use_offer(&self, offer: &Offer, names: impl Iterator<Item = TaskName>, ctx: &mut Context) {
+        let (tasks, left) = self.launches(offer, names, ctx);
+        if tasks.is_empty() {
+            return ctx.decline(&[offer.id], REFUSE_FOR);
+        }
+        let mut operations = self.reserve(offer, &left);
+        operations.push(Operation::Launch { agent: offer.agent, tasks });
+        // Refused only when it is not held any more: then it is offered anew.
+        let _ = ctx.accept(&[offer.id], operations, DurationMs(0));
+    }
+
+    /// As many of these as fit, and what they leave.
+    fn launches(
+        &self,
+        offer: &Offer,
+        names: impl Iterator<Item = TaskName>,
+        ctx: &mut Context,
+    ) -> (Vec<TaskLaunch>, Resources) {
         let template = ctx.send_template(&self.template);
         let mut left = offer.resources.clone();
         let mut tasks = Vec::new();
@@ -234,13 +283,7 @@ impl Batch {
                 budget: None,
             });
         }
-        if tasks.is_empty() {
-            return ctx.decline(&[offer.id], REFUSE_FOR);
-        }
-        let mut operations = self.reserve(offer, &left);
-        operations.push(Operation::Launch { agent: offer.agent, tasks });
-        // Refused only when it is not held any more: then it is offered anew.
-        let _ = ctx.accept(&[offer.id], operations, DurationMs(0));
+        (tasks, left)
     }
 
     /// Now and then a place of its own, with a volume on it.

@@ -34,6 +34,8 @@ pub struct Chance {
     pub holds: ChaCha8Rng,
     /// How agents are emptied.
     pub emptying: ChaCha8Rng,
+    /// How long agents prepare what starts together.
+    pub gangs: ChaCha8Rng,
 }
 
 impl Chance {
@@ -60,6 +62,7 @@ impl Chance {
             classical: stream(12),
             holds: stream(13),
             emptying: stream(14),
+            gangs: stream(15),
         }
     }
 }

@@ -41,6 +41,7 @@ mod k19;
 mod k2;
 mod k20;
 mod k2_endpoints;
+mod k3;
 mod k4;
 mod k7;
 mod k8;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<k1::Launch>::default(),
         Box::<k2::CompleteSnapshots>::default(),
         Box::<k2_endpoints::CompleteEndpoints>::default(),
+        Box::<k3::Gangs>::default(),
         Box::<k4::Writes>::default(),
         Box::<k7::Allocation>::default(),
         Box::<k8::Leadership>::default(),

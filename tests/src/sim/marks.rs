@@ -11,6 +11,7 @@ use super::world::World;
 use proffer_master_core::{Command, Effect};
 use proffer_service_core::api::{InstanceView, ServiceStatus};
 use proffer_service_core::record::RolloutState;
+use proffer_types::agent::AgentOrder;
 use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, EventRow};
 use proffer_types::scheduler::{Absence, Call, Event, SchedulerDown, SchedulerUp};
@@ -66,6 +67,9 @@ pub const MARKS: &[(&str, &str)] = &[
     ("recovery_in_parts", "a registry was read in more than one page"),
     ("recovery_given_up", "a registry could not be read to its end"),
     ("term_lost", "a leader learned that its term was over"),
+    ("gang_started", "tasks on several agents started together"),
+    ("gang_aborted", "tasks on several agents were given up before any started"),
+    ("gang_aborted_by_next", "a leader gave up what an earlier one had not decided"),
     ("farm_shared", "agents shared a connection"),
     ("farm_left", "an agent left a connection that others stayed on"),
     ("farm_ended", "a connection ended with an agent that had no id yet"),
@@ -127,6 +131,15 @@ impl Marks {
 
     fn effect(&mut self, effect: &Effect) {
         match effect {
+            Effect::SendAgent { frame, .. } => {
+                for order in &frame.orders {
+                    if let AgentOrder::AbortGang { gang, .. } = order
+                        && gang.epoch < frame.master_epoch
+                    {
+                        self.reach("gang_aborted_by_next");
+                    }
+                }
+            }
             Effect::Close { refusal, .. } if refusal.code == RefusalCode::Superseded => {
                 self.reach("replica_superseded");
             }
@@ -143,6 +156,8 @@ impl Marks {
 
     fn event(&mut self, row: &EventRow) {
         match row.kind.as_str() {
+            "gang_started" => self.reach("gang_started"),
+            "gang_aborted" => self.reach("gang_aborted"),
             "agent_unreachable" => {
                 self.unreachable.insert(row.subject.clone());
             }

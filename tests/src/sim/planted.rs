@@ -117,6 +117,8 @@ pub enum Planted {
     ImpatientClaim,
     /// What tasks a framework wants to keep is lost on its way.
     ForgottenBudget,
+    /// An agent is told that a gang is given up which starts.
+    HalfGang,
 }
 
 /// Each bug with the id of the checker that must catch it.
@@ -167,6 +169,7 @@ pub const TABLE: &[(Planted, &str)] = &[
     (Planted::ForgedRole, "I8"),
     (Planted::ImpatientClaim, "K11"),
     (Planted::ForgottenBudget, "K11"),
+    (Planted::HalfGang, "K3"),
 ];
 
 /// What the bugs remember.
@@ -209,6 +212,7 @@ impl Planted {
             | Self::LostHold
             | Self::ForgedRole
             | Self::ImpatientClaim
+            | Self::HalfGang
             | Self::MinorityCommit => 2,
             _ => 8,
         }
@@ -240,6 +244,12 @@ impl Planted {
                 plan.holds = true;
                 plan.lose_volume = 0;
                 plan.rates.crash_agent = 6_000;
+            }
+            Self::HalfGang => {
+                plan.agents = plan.agents.max(3);
+                plan.batches = plan.batches.max(1);
+                plan.classical = Some(0);
+                plan.holds = false;
             }
             Self::ForgottenCondition => {
                 plan.agents = plan.agents.max(2);
@@ -277,6 +287,12 @@ impl Planted {
                 && memory.strikes()
             {
                 *grace = DurationMs(0);
+            }
+            if let AgentOrder::StartGang { gang } = order
+                && self == Self::HalfGang
+                && memory.strikes()
+            {
+                *order = AgentOrder::AbortGang { gang: *gang, why: String::new() };
             }
             if let AgentOrder::ApplyHold { hold } = order
                 && let HoldKind::Reservation { role, .. } = &mut hold.kind

@@ -14,6 +14,7 @@ impl Agent {
         match self.tasks.get_mut(container) {
             Some(task) if task.phase == Phase::Preparing => {
                 task.phase = Phase::Prepared;
+                self.tell_prepared(container, turn);
                 self.go_when_ready(container, turn);
             }
             // Killed meanwhile, or forgotten: its removal is under way.
@@ -21,10 +22,13 @@ impl Agent {
         }
     }
 
-    /// Starts a container that is prepared and whose launch is durable; at most once (K14).
+    /// Starts a container that is prepared and whose launch is durable; at most once (K14). For one of a
+    /// gang it is the order to start that must be durable (K3).
     pub(crate) fn go_when_ready(&mut self, container: &ContainerId, turn: &mut Turn) {
         let Some(task) = self.tasks.get_mut(container) else { return };
-        if task.phase != Phase::Prepared || task.announced.is_none() {
+        let promised =
+            task.announced.as_ref().is_some_and(|status| status.state != TaskState::Staging);
+        if task.phase != Phase::Prepared || !promised {
             return;
         }
         task.phase = Phase::Launched;
@@ -45,7 +49,7 @@ impl Agent {
         let taken = match self.tasks.get_mut(container) {
             Some(task) if task.phase == Phase::Preparing => {
                 task.has_container = false;
-                task.record.status.state == TaskState::Taken
+                matches!(task.record.status.state, TaskState::Staging | TaskState::Taken)
             }
             Some(_) | None => {
                 self.counters.facts_late += 1;
@@ -53,7 +57,7 @@ impl Agent {
             }
         };
         let report = match failure {
-            // `Error` is for what nothing was promised about yet: legal only from `Taken`.
+            // `Error` is for what nothing ran of: legal only from `Taken` and before it.
             PrepareFailure::Refused { message } if taken => {
                 let message = format!("cannot_enforce: {message}");
                 Report::new(TaskState::Error, StatusReason::AgentRefused, message)

@@ -79,8 +79,25 @@ impl Agent {
             AgentOrder::Launch { tasks } => {
                 if self.may_obey(epoch, turn) {
                     for task in tasks {
-                        self.launch(task, turn);
+                        self.launch(task, None, turn);
                     }
+                }
+            }
+            AgentOrder::Prepare { gang, tasks } => {
+                if self.may_obey(epoch, turn) {
+                    for task in tasks {
+                        self.launch(task, Some(gang), turn);
+                    }
+                }
+            }
+            AgentOrder::StartGang { gang } => {
+                if self.may_obey(epoch, turn) {
+                    self.start_gang(gang, turn);
+                }
+            }
+            AgentOrder::AbortGang { gang, why } => {
+                if self.may_obey(epoch, turn) {
+                    self.abort_gang(gang, &why, turn);
                 }
             }
             AgentOrder::Kill { framework, task, policy, cause } => {

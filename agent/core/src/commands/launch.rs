@@ -9,7 +9,7 @@ use crate::state::checks::{CheckPlan, Checks};
 use crate::state::tasks::{Phase, Task};
 use proffer_types::agent::AgentLaunch;
 use proffer_types::hold::{check_volumes, taken};
-use proffer_types::ids::{ContainerId, TemplateDigest};
+use proffer_types::ids::{ContainerId, GangId, TemplateDigest};
 use proffer_types::refusal::{Refusal, RefusalCode};
 use proffer_types::resources::Resource;
 use proffer_types::task::{StatusReason, TaskState, TaskStatus};
@@ -32,16 +32,16 @@ impl Agent {
     }
 
     /// Takes a launch or refuses it; both are durable statuses. A token seen before is a repeat
-    /// and changes nothing (I2).
-    pub(crate) fn launch(&mut self, order: AgentLaunch, turn: &mut Turn) {
+    /// and changes nothing (I2). One of a gang is taken the same way and does not start (K3).
+    pub(crate) fn launch(&mut self, order: AgentLaunch, gang: Option<GangId>, turn: &mut Turn) {
         let container = order.launch.token.container(order.framework);
         if self.tasks.get(&container).is_some() || self.sandboxes.contains(&container) {
             self.counters.launches_repeated += 1;
             return;
         }
         match self.check_launch(&container, &order) {
-            Ok((request, plans)) => self.take(&container, order, (request, plans), turn),
-            Err(refusal) => self.refuse(&container, order, &refusal, turn),
+            Ok(made_of) => self.take(&container, (order, gang), made_of, turn),
+            Err(refusal) => self.refuse(&container, (order, gang), &refusal, turn),
         }
     }
 
@@ -100,7 +100,7 @@ impl Agent {
     fn take(
         &mut self,
         container: &ContainerId,
-        order: AgentLaunch,
+        (order, gang): (AgentLaunch, Option<GangId>),
         (request, plans): (ContainerRequest, Vec<CheckPlan>),
         turn: &mut Turn,
     ) {
@@ -111,7 +111,11 @@ impl Agent {
         self.sandboxes.insert_live(container.clone());
         self.acquire_template(&order.launch.template, turn);
         let wants_grants = request.stop_after.is_some();
-        self.add_task(container, order, (TaskState::Taken, StatusReason::None, ""), turn);
+        let (state, reason) = match gang {
+            None => (TaskState::Taken, StatusReason::None),
+            Some(_) => (TaskState::Staging, StatusReason::GangPreparing),
+        };
+        self.add_task(container, (order, gang), (state, reason, ""), turn);
         if let Some(task) = self.tasks.get_mut(container) {
             task.uses_template = true;
             task.wants_grants = wants_grants;
@@ -124,7 +128,7 @@ impl Agent {
     fn refuse(
         &mut self,
         container: &ContainerId,
-        order: AgentLaunch,
+        order: (AgentLaunch, Option<GangId>),
         refusal: &Refusal,
         turn: &mut Turn,
     ) {
@@ -144,7 +148,7 @@ impl Agent {
     fn add_task(
         &mut self,
         container: &ContainerId,
-        order: AgentLaunch,
+        (order, gang): (AgentLaunch, Option<GangId>),
         (state, reason, message): (TaskState, StatusReason, &str),
         turn: &mut Turn,
     ) {
@@ -174,6 +178,7 @@ impl Agent {
             kill: None,
             startup_passed: false,
             claim: None,
+            gang,
         };
         let task = Task {
             record,

@@ -96,8 +96,11 @@ impl Agent {
 
     /// `Register`, everything taken and not forgotten in pages, `RegisterEnd`.
     fn registration_frames(&self, now: Monotonic) -> Vec<Vec<AgentMessage>> {
-        let register =
-            AgentMessage::Register { info: self.config.info.clone(), log: self.identity.log };
+        let register = AgentMessage::Register {
+            info: self.config.info.clone(),
+            log: self.identity.log,
+            knows_gangs: true,
+        };
         let mut frames = vec![vec![register]];
         let mut page = Vec::new();
         let mut page_bytes = 0;
@@ -144,6 +147,7 @@ impl Agent {
             address: self.config.info.address.clone(),
             priority: launch.priority,
             budget: launch.budget.clone(),
+            gang: task.record.gang,
         };
         let claim = mark_of(task, now);
         Some(AgentTask { record, acknowledged: newest && task.acknowledged, claim })

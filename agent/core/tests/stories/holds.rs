@@ -249,6 +249,9 @@ fn named(order: &AgentOrder) -> Option<(HoldId, u64)> {
         | AgentOrder::Grant { .. }
         | AgentOrder::Template { .. }
         | AgentOrder::Launch { .. }
+        | AgentOrder::Prepare { .. }
+        | AgentOrder::StartGang { .. }
+        | AgentOrder::AbortGang { .. }
         | AgentOrder::Kill { .. }
         | AgentOrder::Acknowledge { .. }
         | AgentOrder::Preempt { .. }

@@ -3,6 +3,7 @@
 mod checks;
 mod claims;
 mod crashes;
+mod gangs;
 mod holds;
 mod launches;
 mod recovery;

@@ -73,14 +73,17 @@ impl FakeAgent {
             || self.on_the_way.iter().any(|record| record.status.task == *name)
     }
 
-    /// The launches on the way arrive: each is checkpointed and reported as taken.
+    /// The launches on the way arrive: each is checkpointed and reported as taken, or as prepared if it is
+    /// of a gang.
     pub(crate) fn take(&mut self, now: WallTime) -> Vec<TaskRecord> {
         std::mem::take(&mut self.on_the_way)
             .into_iter()
             .map(|record| {
                 let name = record.status.task.clone();
+                let state =
+                    if record.gang.is_some() { TaskState::Staging } else { TaskState::Taken };
                 self.tasks.insert(name.clone(), Held { record, is_acknowledged: false });
-                self.report(&name, TaskState::Taken, now).expect("just put in")
+                self.report(&name, state, now).expect("just put in")
             })
             .collect()
     }
@@ -111,12 +114,12 @@ impl FakeAgent {
             TaskState::Failed => (StatusReason::Exited, Some(exit(1))),
             TaskState::Killed => (StatusReason::KilledByFramework, None),
             TaskState::Error => (StatusReason::AgentRefused, None),
-            TaskState::Staging
-            | TaskState::Taken
+            TaskState::Staging => (StatusReason::GangPrepared, None),
+            TaskState::Dropped => (StatusReason::GangAborted, None),
+            TaskState::Taken
             | TaskState::Starting
             | TaskState::Running
             | TaskState::Killing
-            | TaskState::Dropped
             | TaskState::Unreachable
             | TaskState::Gone
             | TaskState::Unknown => (StatusReason::None, None),

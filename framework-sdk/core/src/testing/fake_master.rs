@@ -14,9 +14,9 @@ use proffer_types::scheduler::{
 };
 use proffer_types::state_store::{CommitRate, StateBudget, StateCall};
 use proffer_types::{
-    AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GroupName,
-    Incarnation, LaunchToken, MasterEpoch, OfferConditions, OfferId, Refusal, ReplicaId, Resources,
-    TaskName, TaskState, TemplateDigest, WallTime,
+    AgentId, AgentName, Attributes, Cursor, DurationMs, FrameworkEpoch, FrameworkId, GangId,
+    GroupName, Incarnation, LaunchToken, MasterEpoch, OfferConditions, OfferId, Refusal, ReplicaId,
+    Resources, TaskName, TaskState, TemplateDigest, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +58,9 @@ pub struct FakeMaster {
     agents: BTreeMap<AgentId, FakeAgent>,
     /// Agents that may hold tasks of the framework, and gone ones it has not acknowledged (K2).
     occupied: BTreeSet<AgentId>,
+    last_gang: u64,
+    /// Gangs that were decided (K3).
+    started: BTreeSet<GangId>,
     known: BTreeMap<TaskName, Known>,
     /// Tasks whose newest state is to be sent; a newer state goes to the back (K15).
     unsent: Vec<TaskName>,
@@ -115,6 +118,8 @@ impl FakeMaster {
             standbys: Vec::new(),
             agents: BTreeMap::new(),
             occupied: BTreeSet::new(),
+            last_gang: 0,
+            started: BTreeSet::new(),
             known: BTreeMap::new(),
             unsent: Vec::new(),
             demand: BTreeMap::new(),

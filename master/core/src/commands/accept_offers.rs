@@ -1,6 +1,6 @@
 //! An accept: several offers, several operations, all or nothing. Booked at once; it leaves for the agent
-//! when occupancy is durable (K1, K2). Launches are on one agent: over several, all or nothing is a gang
-//! (K3). A refusal names the part at fault and changes nothing.
+//! when occupancy is durable (K1, K2). Launches on several agents are a gang: they are prepared first, and
+//! start together or not at all (K3). A refusal names the part at fault and changes nothing.
 
 use crate::limits;
 use crate::master::Master;
@@ -32,9 +32,8 @@ pub(super) struct Purse {
 /// A checked accept.
 pub(super) struct Plan {
     pub(super) offers: Vec<OfferId>,
-    /// Where it launches, and who pays.
-    pub(super) at: Option<(AgentId, RoleName)>,
-    pub(super) launches: Vec<TaskLaunch>,
+    /// What it launches where, and who pays; on several agents it is a gang.
+    pub(super) launches: BTreeMap<AgentId, (RoleName, Vec<TaskLaunch>)>,
     pub(super) token_mark: u64,
     /// Reservations and volumes to be made, changed and removed.
     pub(super) holds: Vec<HoldPlan>,
@@ -81,19 +80,20 @@ impl Master {
         let mut purses = self.check_offers(framework, &offers)?;
         let mut plan = Plan {
             offers: offers.into_iter().map(|(id, _)| id).collect(),
-            at: None,
-            launches: Vec::new(),
+            launches: BTreeMap::new(),
             token_mark: entry.token_mark,
             holds: Vec::new(),
             given_up: BTreeMap::new(),
         };
         let by = Claimant::Framework(framework, entry.record.principal.clone());
         let mut names = BTreeSet::new();
+        let (mut launched_in, mut first_hold) = (BTreeMap::new(), None);
         for (index, operation) in operations.into_iter().enumerate() {
             let within = |refusal: Refusal| refusal.within(format!("operations[{index}]"));
             let Operation::Launch { agent, tasks } = operation else {
                 let planned = self.plan_operation(&by, &operation, &mut purses, &plan.holds);
                 plan.holds.extend(planned.map_err(within)?);
+                first_hold.get_or_insert(index);
                 continue;
             };
             let purse = purses.get_mut(&agent).ok_or_else(|| {
@@ -103,21 +103,12 @@ impl Master {
                     format!("none of the offers is on {agent}"),
                 ))
             })?;
-            if plan.at.as_ref().is_some_and(|(first, _)| *first != agent) {
-                return Err(within(
-                    Refusal::new(
-                        RefusalCode::NotSupported,
-                        "agent",
-                        "launches on several agents in one accept are a gang, which is not \
-                         supported yet",
-                    )
-                    .hint("make one accept for each agent"),
-                ));
-            }
-            plan.at = Some((agent, purse.role.clone()));
+            launched_in.entry(agent).or_insert(index);
             let pair = (framework, purse.role.clone());
             self.check_pairs(agent, &pair).map_err(within)?;
             self.check_unacknowledged(framework, agent, tasks.len()).map_err(within)?;
+            let (_, launches) =
+                plan.launches.entry(agent).or_insert_with(|| (purse.role.clone(), Vec::new()));
             for (place, launch) in tasks.into_iter().enumerate() {
                 let within = |refusal: Refusal| within(refusal.within(format!("tasks[{place}]")));
                 self.check_launch(framework, &launch, plan.token_mark).map_err(within)?;
@@ -132,10 +123,11 @@ impl Master {
                     .spend(agent, purse, &launch.resources)
                     .map_err(|error| within(lacking(purse, &error)))?;
                 plan.token_mark = launch.token.sequence;
-                plan.launches.push(launch);
+                launches.push(launch);
             }
         }
-        if plan.launches.len() > limits::ACCEPT_TASKS_MAX {
+        self.check_gang(&launched_in, first_hold)?;
+        if names.len() > limits::ACCEPT_TASKS_MAX {
             return Err(Refusal::new(
                 RefusalCode::BudgetExceeded,
                 "operations",

@@ -24,8 +24,9 @@ impl Master {
         }
         for message in messages {
             match message {
-                AgentMessage::Register { info, log } => {
-                    self.begin_registration(connection, agent, session, info, log);
+                AgentMessage::Register { info, log, knows_gangs } => {
+                    let features = (log, knows_gangs);
+                    self.begin_registration(connection, agent, session, info, features);
                 }
                 AgentMessage::Tasks { tasks } => {
                     self.registration_tasks(connection, agent, session, tasks);

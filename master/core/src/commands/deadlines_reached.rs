@@ -69,6 +69,7 @@ impl Master {
             Deadline::Heartbeats => self.send_heartbeats(now),
             Deadline::Preemption => self.preemption_due(now),
             Deadline::Claim(id) => self.claim_overdue(id, now),
+            Deadline::Gang(id) => self.gang_due(id, now),
         }
     }
 
@@ -111,6 +112,7 @@ fn proves_silence(due: Deadline) -> bool {
         | Deadline::OccupancySweep
         | Deadline::Heartbeats
         | Deadline::Preemption
+        | Deadline::Gang(_)
         | Deadline::Claim(_) => false,
     }
 }
@@ -131,6 +133,7 @@ fn writes(due: Deadline) -> bool {
         | Deadline::InverseOffer(..)
         | Deadline::Heartbeats
         | Deadline::Preemption
+        | Deadline::Gang(_)
         | Deadline::Claim(_) => false,
     }
 }

@@ -62,6 +62,8 @@ impl Master {
         }
         // A later kill may shorten the grace; the agent decides which of two holds.
         task.kill = Some(order);
+        let gang = task.record.gang;
+        self.note_gang(gang);
         self.repeat_kill(key);
     }
 

@@ -13,8 +13,8 @@ use proffer_types::scheduler::TaskRecord;
 use proffer_types::task::{StatusReason, TaskStatus};
 use proffer_types::template::{PodTemplate, TaskLaunch};
 use proffer_types::{
-    AgentId, AgentSession, DurationMs, FrameworkId, Now, Resources, RoleName, TaskKey, TaskState,
-    TemplateDigest,
+    AgentId, AgentSession, DurationMs, FrameworkId, GangId, Now, Resources, RoleName, TaskKey,
+    TaskState, TemplateDigest,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Master {
         refuse_for: DurationMs,
         now: Now,
     ) {
-        let Plan { offers, at, launches, token_mark, holds, given_up } = plan;
+        let Plan { offers, launches, token_mark, holds, given_up } = plan;
         let mut ended: Vec<Offer> =
             offers.into_iter().filter_map(|id| self.end_lease(id)).collect();
         for offer in &mut ended {
@@ -43,18 +43,25 @@ impl Master {
         let Some(entry) = self.frameworks.get_mut(framework) else { return };
         entry.token_mark = token_mark;
         let subscription = entry.subscriptions;
-        let Some((agent, role)) = at else {
-            return self.filter_rest(framework, ended, None, &[], refuse_for, now);
-        };
-        let mut booked = Vec::with_capacity(launches.len());
-        for launch in launches {
-            self.counters.launches += 1;
-            let record = self.booked_record(framework, agent, &role, &launch, now);
-            self.add_task(record, Stage::Held, subscription);
-            booked.push(AgentLaunch { framework, role: role.clone(), launch });
+        let gang = (launches.len() > 1).then(|| self.begin_gang(framework, now));
+        let mut booked: BTreeMap<AgentId, Vec<AgentLaunch>> = BTreeMap::new();
+        for (agent, (role, launches)) in launches {
+            for launch in launches {
+                self.counters.launches += 1;
+                let record = self.booked_record(framework, agent, &role, &launch, now);
+                let key = record.status.key();
+                self.add_task(TaskRecord { gang, ..record }, Stage::Held, subscription);
+                if let Some(gang) = gang {
+                    self.join_gang(gang, key);
+                }
+                let launch = AgentLaunch { framework, role: role.clone(), launch };
+                booked.entry(agent).or_default().push(launch);
+            }
         }
-        self.filter_rest(framework, ended, Some(agent), &booked, refuse_for, now);
-        self.launch_when_durable(framework, agent, booked);
+        self.filter_rest(framework, ended, &booked, refuse_for, now);
+        for (agent, launches) in booked {
+            self.launch_when_durable(framework, agent, gang, launches);
+        }
     }
 
     fn booked_record(
@@ -91,6 +98,7 @@ impl Master {
             address: info.address.clone(),
             priority: launch.priority,
             budget: launch.budget.clone(),
+            gang: None,
         }
     }
 
@@ -99,8 +107,7 @@ impl Master {
         &mut self,
         framework: FrameworkId,
         ended: Vec<Offer>,
-        at: Option<AgentId>,
-        launches: &[AgentLaunch],
+        launches: &BTreeMap<AgentId, Vec<AgentLaunch>>,
         refuse_for: DurationMs,
         now: Now,
     ) {
@@ -115,7 +122,7 @@ impl Master {
             }
         }
         for (agent, (role, mut rest)) in rests {
-            for launch in launches.iter().filter(|_| at == Some(agent)) {
+            for launch in launches.get(&agent).into_iter().flatten() {
                 if let Ok(left) = rest.checked_sub(&exclusive(&launch.launch.resources)) {
                     rest = left;
                 }
@@ -145,6 +152,7 @@ impl Master {
         &mut self,
         framework: FrameworkId,
         agent: AgentId,
+        gang: Option<GangId>,
         launches: Vec<AgentLaunch>,
     ) {
         let pairs: BTreeSet<Pair> =
@@ -152,9 +160,9 @@ impl Master {
         let session = self.agents.get(agent).map(|entry| entry.session).unwrap_or_default();
         let templates = self.named_templates(framework, &launches);
         match self.occupy(agent, &pairs) {
-            None => self.send_launches(agent, session, launches, &templates),
+            None => self.send_launches((agent, session), gang, launches, &templates),
             Some(operation) => {
-                let then = Continuation::Launch { agent, session, launches, templates };
+                let then = Continuation::Launch { agent, session, gang, launches, templates };
                 self.pending.on_written(operation, then);
             }
         }
@@ -181,8 +189,8 @@ impl Master {
     /// begun a new session, whose list decides (K1).
     pub(crate) fn send_launches(
         &mut self,
-        agent: AgentId,
-        session: AgentSession,
+        (agent, session): (AgentId, AgentSession),
+        gang: Option<GangId>,
         launches: Vec<AgentLaunch>,
         templates: &BTreeMap<TemplateDigest, Arc<PodTemplate>>,
     ) {
@@ -218,7 +226,11 @@ impl Master {
             }
         }
         for tasks in weighed(tasks, limits::LIST_WEIGHT_MAX) {
-            self.order(agent, AgentOrder::Launch { tasks });
+            let order = match gang {
+                None => AgentOrder::Launch { tasks },
+                Some(gang) => AgentOrder::Prepare { gang, tasks },
+            };
+            self.order(agent, order);
         }
     }
 }

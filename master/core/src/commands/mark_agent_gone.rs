@@ -107,6 +107,7 @@ impl Master {
                 now,
             );
         }
+        self.forget_gangs_on(id);
         self.holds_gone(id, now);
         self.forget_vacate(id);
         self.tell_gone(id);

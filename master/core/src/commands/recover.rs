@@ -20,6 +20,7 @@ impl Master {
             roles,
             occupancy,
             holds,
+            gangs,
             maintenance,
             state_heads,
             state_index,
@@ -63,6 +64,7 @@ impl Master {
                 agent.vacate = vacate;
             }
         }
+        self.load_gangs(gangs);
         for (agent, record) in &occupancy {
             self.occupancy.load(*agent, record);
         }

@@ -32,7 +32,7 @@ impl Master {
         agent: Option<AgentId>,
         session: AgentSession,
         info: AgentInfo,
-        log: LogIncarnation,
+        (log, knows_gangs): (LogIncarnation, bool),
     ) {
         let Some(principal) = self.connections.get(connection).map(|c| c.principal.clone()) else {
             return;
@@ -47,6 +47,7 @@ impl Master {
             session,
             info,
             log,
+            knows_gangs,
             tasks: Vec::new(),
             holds: None,
         };

@@ -38,9 +38,11 @@ impl Master {
             Continuation::SetRole(role, config, reply_to) => {
                 self.role_written(&role, config, reply_to, now);
             }
-            Continuation::Launch { agent, session, launches, templates } => {
-                self.send_launches(agent, session, launches, &templates);
+            Continuation::Launch { agent, session, gang, launches, templates } => {
+                self.send_launches((agent, session), gang, launches, &templates);
             }
+            Continuation::GangDecided(id) => self.gang_decided(id, now),
+            Continuation::GangEnded(id) => self.gang_ended(id),
             Continuation::Hold { id, reply } => self.hold_written(id, reply, now),
             Continuation::Occupancy(agent) => self.occupancy.written(agent, operation),
             Continuation::StateCommitted { framework, epoch, request, versions, bytes } => {

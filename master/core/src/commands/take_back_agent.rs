@@ -48,7 +48,8 @@ impl Master {
             // Its books begin anew from its list.
             self.leave_pool(id);
         }
-        let Registration { connection, session, info, log, tasks, holds, .. } = registration;
+        let Registration { connection, session, info, log, knows_gangs, tasks, holds, .. } =
+            registration;
         let Some(agent) = self.agents.get_mut(id) else { return };
         if let Some(old) = agent.connection().filter(|old| *old != connection) {
             self.connections.unbind_agent(old, id);
@@ -64,6 +65,7 @@ impl Master {
         agent.templates_sent.clear();
         agent.outgoing.clear();
         agent.knows_holds = holds.is_some();
+        agent.knows_gangs = knows_gangs;
         let holds = holds.unwrap_or_default().into_iter();
         agent.reported = holds.map(|it| (it.hold.id, it)).collect();
         self.connections.bind_agent(connection, id);
@@ -79,6 +81,7 @@ impl Master {
         self.take_list(id, tasks, now);
         self.reconcile_holds(id, now);
         self.repeat_orders(id, now);
+        self.take_gangs(id);
         self.take_claims(id, marks, now);
         self.tasks_changed(id);
         self.deadlines

@@ -67,6 +67,8 @@ impl Master {
         }
         self.row(RowKey::Task(key.clone()));
         self.tell_task(&key);
+        let gang = self.tasks.get(&key).and_then(|task| task.record.gang);
+        self.note_gang(gang);
         true
     }
 
@@ -153,6 +155,7 @@ impl Master {
     pub(crate) fn forget_task(&mut self, key: &TaskKey) {
         self.release(key);
         let Some(task) = self.tasks.table.remove(key) else { return };
+        self.note_gang(task.record.gang);
         let id = task.agent();
         if !task.is_terminal() {
             self.count_end(key, id);

@@ -3,7 +3,8 @@
 
 use super::{Record, RecordKey, StateValue};
 use proffer_types::{
-    AgentId, FrameworkId, HoldId, Refusal, ReservationId, RoleName, VolumeId, WindowId, format,
+    AgentId, FrameworkId, GangId, HoldId, MasterEpoch, Refusal, ReservationId, RoleName, VolumeId,
+    WindowId, format,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ impl RecordKey {
             Self::Occupancy(id) => format!("occupancy/{:020}", id.0),
             Self::Hold(HoldId::Reservation(id)) => format!("hold/r/{:020}", id.0),
             Self::Hold(HoldId::Volume(id)) => format!("hold/v/{:020}", id.0),
+            Self::Gang(id) => format!("gang/{:020}/{:020}", id.epoch.0, id.sequence),
             Self::StateHead(id) => format!("state_head/{:020}", id.0),
             Self::State(id, key) => state_prefix(*id, key),
         }
@@ -59,6 +61,10 @@ impl RecordKey {
                 Some(("v", rest)) => Self::Hold(HoldId::Volume(VolumeId(id(rest)?))),
                 Some(_) | None => return Err(unknown()),
             },
+            "gang" => {
+                let (epoch, sequence) = rest.split_once('/').ok_or_else(unknown)?;
+                Self::Gang(GangId { epoch: MasterEpoch(id(epoch)?), sequence: id(sequence)? })
+            }
             "state_head" => Self::StateHead(FrameworkId(id(rest)?)),
             "state" => {
                 let (framework, key) = rest.split_once('/').ok_or_else(unknown)?;
@@ -124,6 +130,7 @@ impl Record {
             Self::Maintenance(record) => to_json(record),
             Self::Occupancy(record) => to_json(record),
             Self::Hold(record) => to_json(record),
+            Self::Gang(record) => to_json(record),
             Self::StateHead(record) => to_json(record),
             Self::State(StateValue { version, value }) => {
                 let mut bytes = Vec::with_capacity(STATE_HEADER_BYTES + value.len());
@@ -160,6 +167,7 @@ impl Record {
             RecordKey::Maintenance(_) => Self::Maintenance(json(key, bytes)?),
             RecordKey::Occupancy(_) => Self::Occupancy(json(key, bytes)?),
             RecordKey::Hold(_) => Self::Hold(json(key, bytes)?),
+            RecordKey::Gang(_) => Self::Gang(json(key, bytes)?),
             RecordKey::StateHead(_) => Self::StateHead(json(key, bytes)?),
             RecordKey::State(..) => Self::State(decode_state(key, bytes)?),
         })
@@ -199,6 +207,7 @@ mod tests {
             RecordKey::Occupancy(AgentId(1)),
             RecordKey::Hold(HoldId::Reservation(ReservationId(4))),
             RecordKey::Hold(HoldId::Volume(VolumeId(5))),
+            RecordKey::Gang(GangId { epoch: MasterEpoch(4), sequence: 17 }),
             RecordKey::StateHead(FrameworkId(3)),
             RecordKey::State(FrameworkId(3), "services/a/b".to_owned()),
         ];

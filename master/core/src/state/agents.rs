@@ -21,6 +21,8 @@ pub(crate) struct Registration {
     pub(crate) session: AgentSession,
     pub(crate) info: AgentInfo,
     pub(crate) log: LogIncarnation,
+    /// It takes the orders of gangs (K3).
+    pub(crate) knows_gangs: bool,
     pub(crate) tasks: Vec<AgentTask>,
     /// `None`: it says nothing of reservations and volumes, and takes no orders about them.
     pub(crate) holds: Option<Vec<AgentHold>>,
@@ -65,6 +67,8 @@ pub(crate) struct AgentEntry {
     pub(crate) reported: BTreeMap<HoldId, AgentHold>,
     /// It takes orders about them.
     pub(crate) knows_holds: bool,
+    /// It takes the orders of gangs (K3).
+    pub(crate) knows_gangs: bool,
     /// What it has for whoever asks: what it reports, with its holds as such.
     pub(crate) total: Resources,
     /// Its holds take more than it has.
@@ -103,6 +107,7 @@ impl AgentEntry {
             total: record.info.resources.clone(),
             reported: BTreeMap::new(),
             knows_holds: false,
+            knows_gangs: false,
             overbooked: false,
             record,
             link,

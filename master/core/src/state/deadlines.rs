@@ -1,6 +1,6 @@
 //! When to wake up, as data: one moment a subject, found in order.
 
-use proffer_types::{AgentId, ClaimId, FrameworkId, Monotonic, OfferId, WindowId};
+use proffer_types::{AgentId, ClaimId, FrameworkId, GangId, Monotonic, OfferId, WindowId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What falls due.
@@ -34,6 +34,8 @@ pub(crate) enum Deadline {
     Preemption,
     /// A claim should have come true.
     Claim(ClaimId),
+    /// A gang should be prepared.
+    Gang(GangId),
 }
 
 #[derive(Clone, Default, Debug)]

@@ -9,8 +9,8 @@ use proffer_types::agent::AgentLaunch;
 use proffer_types::role::RoleConfig;
 use proffer_types::template::PodTemplate;
 use proffer_types::{
-    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, HoldId, Refusal,
-    RefusalCode, RoleName, TemplateDigest, WallTime, WindowId,
+    AgentId, AgentName, AgentSession, FrameworkEpoch, FrameworkId, FrameworkName, GangId, HoldId,
+    Refusal, RefusalCode, RoleName, TemplateDigest, WallTime, WindowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,9 +46,15 @@ pub(crate) enum Continuation {
     Launch {
         agent: AgentId,
         session: AgentSession,
+        /// They are only prepared, as parts of it.
+        gang: Option<GangId>,
         launches: Vec<AgentLaunch>,
         templates: BTreeMap<TemplateDigest, Arc<PodTemplate>>,
     },
+    /// It is decided that a gang starts.
+    GangDecided(GangId),
+    /// Its record is removed.
+    GangEnded(GangId),
     /// A hold's record is as it was written; who asked for it is answered.
     Hold { id: HoldId, reply: Option<(ReplyTo, String)> },
     /// Occupancy of an agent is written.

@@ -2,7 +2,7 @@
 
 use crate::effect::Effect;
 use crate::registry::RegistryChange;
-use proffer_types::agent::{AgentDown, AgentOrder, KillCause};
+use proffer_types::agent::{AgentDown, AgentLaunch, AgentOrder, KillCause};
 use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::operator::OperatorAnswer;
 use proffer_types::scheduler::{Absence, AbsentAgent, Event, TaskRecord};
@@ -76,13 +76,7 @@ fn order(order: &AgentOrder) -> String {
         }
         AgentOrder::Grant { grant } => format!("grant {grant}"),
         AgentOrder::Template { .. } => "template".to_owned(),
-        AgentOrder::Launch { tasks } => {
-            let names: Vec<String> = tasks
-                .iter()
-                .map(|task| format!("{}/{}", task.framework, task.launch.name))
-                .collect();
-            format!("launch {}", names.join(" "))
-        }
+        AgentOrder::Launch { tasks } => format!("launch {}", launched(tasks)),
         AgentOrder::Kill { framework, task, cause, .. } => {
             let cause = match cause {
                 KillCause::Framework => "",
@@ -107,7 +101,16 @@ fn order(order: &AgentOrder) -> String {
             format!("preempt {} for {} within {grace}", tasks.join(" "), claim.id)
         }
         AgentOrder::DropClaim { claim } => format!("drop {claim}"),
+        AgentOrder::Prepare { gang, tasks } => format!("prepare {gang}: {}", launched(tasks)),
+        AgentOrder::StartGang { gang } => format!("start {gang}"),
+        AgentOrder::AbortGang { gang, why } => format!("abort {gang}: {why}"),
     }
+}
+
+fn launched(tasks: &[AgentLaunch]) -> String {
+    let names: Vec<String> =
+        tasks.iter().map(|task| format!("{}/{}", task.framework, task.launch.name)).collect();
+    names.join(" ")
 }
 
 fn event(event: &Event) -> String {

@@ -524,7 +524,7 @@ fn an_agent_without_a_word_of_holds_is_asked_for_none() {
     let connection = story.agent.connection.take().expect("connected");
     story.harness.cut(connection);
     let mut old = story.agent.clone();
-    old.register_without_holds(&mut story.harness);
+    old.register_as_first_version(&mut story.harness);
     story.agent = old;
     assert_eq!(story.refused(reserve("cpus:1", "eng")).code, RefusalCode::NotSupported);
 }

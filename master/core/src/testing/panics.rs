@@ -117,6 +117,7 @@ impl Scene {
             messages: vec![AgentMessage::Register {
                 info: self.agent.info.clone(),
                 log: LogIncarnation(1),
+                knows_gangs: true,
             }],
         };
         vec![

@@ -2,7 +2,7 @@
 
 use super::Harness;
 use crate::{Command, ConnectionId, Effect, Peer};
-use proffer_types::agent::{AgentInfo, AgentMessage, AgentOrder, AgentTask, AgentUp};
+use proffer_types::agent::{AgentInfo, AgentLaunch, AgentMessage, AgentOrder, AgentTask, AgentUp};
 use proffer_types::hold::{AgentHold, HoldStage, Standing, Use};
 use proffer_types::inverse_offer::InverseOffer;
 use proffer_types::offer::{Accept, Offer, Operation};
@@ -14,9 +14,9 @@ use proffer_types::template::{
 };
 use proffer_types::{
     AgentId, AgentName, AgentSession, Attributes, ClaimMark, DurationMs, FrameworkEpoch,
-    FrameworkId, GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation, MasterEpoch,
-    OfferConditions, OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName, StatusId,
-    TaskName, TaskState,
+    FrameworkId, GangId, GroupName, HoldId, InverseOfferId, LaunchToken, LogIncarnation,
+    MasterEpoch, OfferConditions, OfferId, Refusal, RefusalCode, ReplicaId, Resources, RoleName,
+    StatusId, TaskName, TaskState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +100,11 @@ impl AgentPeer {
             })
             .collect();
         let messages = vec![
-            AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
+            AgentMessage::Register {
+                info: self.info.clone(),
+                log: LogIncarnation(1),
+                knows_gangs: true,
+            },
             AgentMessage::Tasks { tasks },
             AgentMessage::Holds { holds },
             AgentMessage::RegisterEnd,
@@ -110,13 +114,17 @@ impl AgentPeer {
         self.hear(harness);
     }
 
-    /// Registers as a version that says nothing of reservations and volumes.
-    pub fn register_without_holds(&mut self, harness: &mut Harness) {
+    /// Registers as a version that says nothing of reservations and volumes, nor of gangs.
+    pub fn register_as_first_version(&mut self, harness: &mut Harness) {
         let connection = harness.connect(Peer::Agent, "cert:agents");
         self.connection = Some(connection);
         self.session = AgentSession(self.session.0 + 1);
         let messages = vec![
-            AgentMessage::Register { info: self.info.clone(), log: LogIncarnation(1) },
+            AgentMessage::Register {
+                info: self.info.clone(),
+                log: LogIncarnation(1),
+                knows_gangs: false,
+            },
             AgentMessage::RegisterEnd,
         ];
         self.master_epoch = MasterEpoch(0);
@@ -166,39 +174,19 @@ impl AgentPeer {
             }
             AgentOrder::Launch { tasks } => {
                 for task in tasks {
-                    let record = TaskRecord {
-                        status: TaskStatus {
-                            id: None,
-                            framework: task.framework,
-                            task: task.launch.name.clone(),
-                            token: task.launch.token,
-                            agent: id,
-                            state: TaskState::Taken,
-                            reason: StatusReason::None,
-                            message: String::new(),
-                            exit: None,
-                            ready: None,
-                            at: Default::default(),
-                            isolation: IsolationLevel::Full,
-                        },
-                        template: task.launch.template,
-                        resources: task.launch.resources.clone(),
-                        role: task.role.clone(),
-                        variables: task.launch.variables.clone(),
-                        labels: task.launch.labels.clone(),
-                        group: task.launch.group.clone(),
-                        agent_name: self.info.name.clone(),
-                        address: self.info.address.clone(),
-                        priority: task.launch.priority,
-                        budget: task.launch.budget.clone(),
-                    };
-                    let key = (task.framework, task.launch.name.clone());
-                    let known = self.launched.iter().any(|old| old.status == record.status);
-                    if !known {
-                        self.launched.push(record.clone());
-                        self.tasks.insert(key, record);
-                    }
+                    self.take(id, task, None);
                 }
+            }
+            AgentOrder::Prepare { gang, tasks } => {
+                for task in tasks {
+                    self.take(id, task, Some(*gang));
+                }
+            }
+            AgentOrder::StartGang { gang } => {
+                self.decide(*gang, TaskState::Taken, StatusReason::None);
+            }
+            AgentOrder::AbortGang { gang, .. } => {
+                self.decide(*gang, TaskState::Dropped, StatusReason::GangAborted);
             }
             AgentOrder::Acknowledge { framework, through, except, .. } => {
                 self.tasks.retain(|(owner, _), record| {
@@ -228,6 +216,62 @@ impl AgentPeer {
         }
     }
 
+    fn take(&mut self, id: AgentId, task: &AgentLaunch, gang: Option<GangId>) {
+        let (state, reason) = match gang {
+            None => (TaskState::Taken, StatusReason::None),
+            Some(_) => (TaskState::Staging, StatusReason::GangPreparing),
+        };
+        let record = TaskRecord {
+            status: TaskStatus {
+                id: None,
+                framework: task.framework,
+                task: task.launch.name.clone(),
+                token: task.launch.token,
+                agent: id,
+                state,
+                reason,
+                message: String::new(),
+                exit: None,
+                ready: None,
+                at: Default::default(),
+                isolation: IsolationLevel::Full,
+            },
+            template: task.launch.template,
+            resources: task.launch.resources.clone(),
+            role: task.role.clone(),
+            variables: task.launch.variables.clone(),
+            labels: task.launch.labels.clone(),
+            group: task.launch.group.clone(),
+            agent_name: self.info.name.clone(),
+            address: self.info.address.clone(),
+            priority: task.launch.priority,
+            budget: task.launch.budget.clone(),
+            gang,
+        };
+        let key = (task.framework, task.launch.name.clone());
+        let known = self.launched.iter().any(|old| old.status == record.status);
+        if !known {
+            self.launched.push(record.clone());
+            self.tasks.insert(key, record);
+        }
+    }
+
+    /// What waits for its gang starts or ends; it is told with the next list or report.
+    fn decide(&mut self, gang: GangId, state: TaskState, reason: StatusReason) {
+        let agent = self.id.expect("registered before");
+        let waiting = self.tasks.values_mut().filter(|record| {
+            record.gang == Some(gang) && record.status.state == TaskState::Staging
+        });
+        for record in waiting {
+            let sequence = self.sequences.entry(record.status.framework).or_default();
+            *sequence += 1;
+            let incarnation = LogIncarnation(1);
+            record.status.id = Some(StatusId { agent, incarnation, sequence: *sequence });
+            record.status.state = state;
+            record.status.reason = reason;
+        }
+    }
+
     /// Carries out the orders about holds against its own totals, and says so.
     pub fn carry_out_holds(&mut self, harness: &mut Harness) {
         for order in std::mem::take(&mut self.hold_orders) {
@@ -253,6 +297,9 @@ impl AgentPeer {
                 | AgentOrder::Grant { .. }
                 | AgentOrder::Template { .. }
                 | AgentOrder::Launch { .. }
+                | AgentOrder::Prepare { .. }
+                | AgentOrder::StartGang { .. }
+                | AgentOrder::AbortGang { .. }
                 | AgentOrder::Kill { .. }
                 | AgentOrder::Acknowledge { .. }
                 | AgentOrder::Preempt { .. }
@@ -285,6 +332,9 @@ impl AgentPeer {
         let record = self.tasks.get_mut(&(framework, name)).expect("it has the task");
         record.status.id = Some(id);
         record.status.state = state;
+        let is_prepared = state == TaskState::Staging;
+        record.status.reason =
+            if is_prepared { StatusReason::GangPrepared } else { StatusReason::None };
         let status = record.status.clone();
         self.send(harness, vec![AgentMessage::Statuses { statuses: vec![status] }]);
     }
@@ -491,6 +541,19 @@ impl FrameworkPeer {
                 .first()
                 .map(|offer| Operation::Launch { agent: offer.agent, tasks })
                 .into_iter()
+                .collect(),
+            refuse_for: DurationMs(0),
+        }
+    }
+
+    /// An accept that launches on each offer what is beside it: a gang, if they are on several agents.
+    pub fn accept_all(&mut self, launches: Vec<(Offer, Vec<TaskLaunch>)>) -> Accept {
+        Accept {
+            accept: self.number(),
+            offers: launches.iter().map(|(offer, _)| (offer.id, offer.agent_version)).collect(),
+            operations: launches
+                .into_iter()
+                .map(|(offer, tasks)| Operation::Launch { agent: offer.agent, tasks })
                 .collect(),
             refuse_for: DurationMs(0),
         }

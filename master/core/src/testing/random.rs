@@ -3,6 +3,8 @@
 
 use super::peers::template;
 use super::{AgentPeer, FrameworkPeer, Harness};
+use crate::registry::RecordKey;
+use crate::state::gangs::Step;
 use crate::{Command, Config, Effect, ReplyTo};
 use proffer_types::agent::{AgentMessage, AgentOrder};
 use proffer_types::demand::DemandGroup;
@@ -12,8 +14,8 @@ use proffer_types::operator::OperatorCall;
 use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::{
-    AgentId, DurationMs, FrameworkId, Generation, LogIncarnation, PrincipalName, TaskKey, TaskName,
-    TaskState, WallTime, WindowId,
+    AgentId, DurationMs, FrameworkId, GangId, Generation, LogIncarnation, PrincipalName, TaskKey,
+    TaskName, TaskState, WallTime, WindowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +46,8 @@ struct Life {
     /// Launch tokens that reached an agent, by framework: none may reach one twice in two sessions.
     sent: BTreeSet<(FrameworkId, proffer_types::LaunchToken)>,
     launches: u64,
+    started: BTreeSet<GangId>,
+    aborted: BTreeSet<GangId>,
     /// Frames are lost now and then.
     lossy: bool,
 }
@@ -76,6 +80,8 @@ impl Life {
             replies: 0,
             sent: BTreeSet::new(),
             launches: 0,
+            started: BTreeSet::new(),
+            aborted: BTreeSet::new(),
             lossy: true,
         }
     }
@@ -118,13 +124,25 @@ impl Life {
 
     /// K1: a launch leaves once.
     fn note_launches(&mut self, order: &AgentOrder) {
-        if let AgentOrder::Launch { tasks } = order {
+        if let AgentOrder::Launch { tasks } | AgentOrder::Prepare { tasks, .. } = order {
             for task in tasks {
                 self.launches += 1;
                 let token = (task.framework, task.launch.token);
                 assert!(self.sent.insert(token), "{token:?} left twice");
             }
         }
+        // K3: whoever leads, a gang starts or is given up, never both; and it starts when that is written.
+        if let AgentOrder::AbortGang { gang, .. } = order {
+            self.aborted.insert(*gang);
+        }
+        if let AgentOrder::StartGang { gang } = order {
+            let first = self.started.insert(*gang);
+            let key = RecordKey::Gang(*gang).encode();
+            let written = self.harness.store.contains_key(&key);
+            assert!(written || !first, "K3: {gang} starts and that is not written");
+        }
+        let both = self.started.intersection(&self.aborted).next();
+        assert_eq!(both, None, "K3: it starts and is given up");
     }
 
     fn step(&mut self) {
@@ -215,6 +233,15 @@ impl Life {
             .map(|((framework, name), record)| (*framework, name.clone(), record.status.state))
             .collect();
         let Some((framework, name, state)) = self.dice.pick(&tasks).cloned() else { return };
+        if state == TaskState::Staging {
+            // It waits for its gang: it is prepared, or cannot be.
+            let next = if self.dice.roll(8) == 0 { TaskState::Failed } else { state };
+            let peer = &mut self.agents[agent];
+            if peer.id.is_some() {
+                peer.report(&mut self.harness, framework, name.as_str(), next);
+            }
+            return;
+        }
         let next: Vec<TaskState> =
             [TaskState::Running, TaskState::Killing, TaskState::Finished, TaskState::Failed]
                 .into_iter()
@@ -273,18 +300,31 @@ impl Life {
         let peer = &mut self.frameworks[framework];
         let offers: Vec<Offer> = peer.offers.values().cloned().collect();
         let Some(offer) = self.dice.pick(&offers).cloned() else { return };
-        let count = if offer.group.is_some() { offer.count.min(2) } else { 1 };
-        let shape = "cpus:1;mem:1GiB".parse().expect("legal");
-        let mut tasks = Vec::new();
-        for _ in 0..count {
-            self.names += 1;
-            // Now and then a name is used again.
-            let name = if self.dice.roll(4) == 0 { self.names / 2 } else { self.names };
-            let group = offer.group.as_ref().map(|group| group.as_str().to_owned());
-            tasks.push(peer.launch(&format!("t{name}"), Clone::clone(&shape), group.as_deref()));
+        let mut used = vec![offer];
+        // Now and then on several agents at once.
+        if self.dice.roll(2) == 0 {
+            for offer in offers {
+                if used.iter().all(|used| used.agent != offer.agent) {
+                    used.push(offer);
+                }
+            }
         }
-        let accept = peer.accept(std::slice::from_ref(&offer), tasks);
-        peer.offers.remove(&offer.id);
+        let mut launches = Vec::new();
+        for offer in used {
+            let count = if offer.group.is_some() { offer.count.min(2) } else { 1 };
+            let mut tasks = Vec::new();
+            for _ in 0..count {
+                self.names += 1;
+                // Now and then a name is used again.
+                let name = if self.dice.roll(4) == 0 { self.names / 2 } else { self.names };
+                let group = offer.group.as_ref().map(|group| group.as_str().to_owned());
+                let shape = "cpus:1;mem:1GiB".parse().expect("legal");
+                tasks.push(peer.launch(&format!("t{name}"), shape, group.as_deref()));
+            }
+            peer.offers.remove(&offer.id);
+            launches.push((offer, tasks));
+        }
+        let accept = peer.accept_all(launches);
         let template = template();
         let calls =
             vec![Call::Template { digest: template.digest(), template }, Call::Accept(accept)];
@@ -440,6 +480,13 @@ impl Life {
                 }
             }
         }
+        // What was decided of gangs since is told.
+        for _ in 0..3 {
+            for agent in 0..AGENTS {
+                self.repeat_statuses(agent);
+                self.listen();
+            }
+        }
         for framework in 0..FRAMEWORKS {
             self.frameworks[framework].subscribe(&mut self.harness, true);
             self.listen();
@@ -497,6 +544,7 @@ fn live(seed: u64, steps: u64) -> (u64, String) {
         life.step();
     }
     life.heal();
+    assert!(life.harness.master.gangs.table.values().all(|gang| gang.step == Step::Preparing));
     let counters = life.harness.master.counters();
     (life.launches, format!("{counters:?} {:?}", life.harness.store))
 }

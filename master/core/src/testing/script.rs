@@ -16,6 +16,7 @@
 //! | `demand-twice FW GROUP` / `demand-older FW GROUP` | demands that are refused |
 //! | `accept FW TASK… with SHAPE [group G]` | launches on all offers of one agent |
 //! | `accept-stale FW TASK with SHAPE` | the same with an offer that it does not hold |
+//! | `accept-gang FW TASK@AGENT… with SHAPE [group G]` | launches on all offers of these agents, all or none |
 //! | `decline FW SPAN` / `renew FW` | all its offers |
 //! | `kill FW TASK` / `ack FW AGENT THROUGH` / `snapshot FW` / `end FW` | calls |
 //! | `commit FW KEY=VALUE@EXPECTED…` / `list FW PREFIX` | its state store (`KEY=` deletes) |
@@ -41,9 +42,9 @@ use proffer_types::scheduler::Call;
 use proffer_types::state_store::{StateCall, StateChange};
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    Constraint, ConstraintRule, DurationMs, Generation, GroupName, InverseOfferId, LogIncarnation,
-    OfferCondition, OfferConditions, OfferId, Pattern, PrincipalName, Quantities, Resources,
-    RoleName, TaskKey, TaskState, WallTime,
+    AgentId, Constraint, ConstraintRule, DurationMs, Generation, GroupName, InverseOfferId,
+    LogIncarnation, OfferCondition, OfferConditions, OfferId, Pattern, PrincipalName, Quantities,
+    Resources, RoleName, TaskKey, TaskState, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -261,6 +262,7 @@ impl Script {
             ("budgets", words) => vec![Call::Budgets { budgets: budgets(words) }],
             ("suppress", []) => vec![Call::Suppress { roles: BTreeSet::new() }],
             ("accept", rest) => accept(peer, rest, None),
+            ("accept-gang", rest) => accept_gang(peer, rest),
             ("accept-stale", rest) => {
                 let stale = peer.offers.values().next().map(|offer| Offer {
                     id: OfferId { sequence: offer.id.sequence + 1000, ..offer.id },
@@ -444,6 +446,30 @@ fn budgets(words: &[&str]) -> Vec<Budget> {
         Budget { name, min_available: count.parse().expect("a count") }
     };
     words.iter().map(budget).collect()
+}
+
+/// One operation for each agent, in the order of their ids, with the first offer on it.
+fn accept_gang(peer: &mut FrameworkPeer, rest: &[&str]) -> Vec<Call> {
+    let at = rest.iter().position(|word| *word == "with").expect("accept-gang … with SHAPE");
+    let shape: Resources = rest[at + 1].parse().expect("legal resources");
+    let group = rest.get(at + 3).copied();
+    let mut tasks: BTreeMap<AgentId, Vec<TaskLaunch>> = BTreeMap::new();
+    for word in &rest[..at] {
+        let (name, agent) = word.split_once('@').expect("TASK@AGENT");
+        let agent = agent.parse().expect("an agent's id");
+        tasks.entry(agent).or_default().push(peer.launch(name, shape.clone(), group));
+    }
+    let launches = tasks.into_iter().map(|(agent, tasks)| {
+        let offer = peer.offers.values().find(|offer| offer.agent == agent);
+        (offer.expect("an offer on it").clone(), tasks)
+    });
+    let launches: Vec<(Offer, Vec<TaskLaunch>)> = launches.collect();
+    for (offer, _) in &launches {
+        peer.offers.remove(&offer.id);
+    }
+    let accept = peer.accept_all(launches);
+    let template = template();
+    vec![Call::Template { digest: template.digest(), template }, Call::Accept(accept)]
 }
 
 /// `KEY=VALUE[@EXPECTED]`; an empty value deletes.

@@ -9,7 +9,6 @@ use crate::registry::RegistryImage;
 use crate::{Command, Config, ConnectionId, Effect, Master, Peer, ReplyTo, WriteResult, limits};
 use proffer_types::agent::{AgentMessage, AgentOrder, AgentUp};
 use proffer_types::demand::DemandGroup;
-use proffer_types::offer::Operation;
 use proffer_types::operator::{Change, OperatorCall};
 use proffer_types::scheduler::{Call, Event, SchedulerUp};
 use proffer_types::state_store::{StateAnswer, StateCall, StateChange};
@@ -225,7 +224,10 @@ fn k16_an_agent_of_a_farm_that_falls_silent_is_out_of_reach_while_others_speak()
     two.session = proffer_types::AgentSession(7);
     let info = two.info.clone();
     let log = proffer_types::LogIncarnation(1);
-    two.send(&mut harness, vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd]);
+    two.send(
+        &mut harness,
+        vec![AgentMessage::Register { info, log, knows_gangs: true }, AgentMessage::RegisterEnd],
+    );
     two.hear(&harness);
     harness.take_effects();
     let silent = two.id.expect("it is admitted");
@@ -325,39 +327,6 @@ fn a_reader_that_reads_nothing_is_cut() {
             if refusal.code == RefusalCode::BudgetExceeded)
     });
     assert!(closed, "the stream was not cut");
-}
-
-#[test]
-fn k3_launches_on_two_agents_in_one_accept_are_refused() {
-    let mut harness = Harness::new(Config::default());
-    let _one = agent(&mut harness, "one");
-    let _two = agent(&mut harness, "two");
-    let mut svc = framework(&mut harness, "svc");
-    svc.call(&mut harness, Call::Revive { roles: BTreeSet::new() });
-    svc.hear_effects(&harness.take_effects());
-    let offers: Vec<_> = svc.offers.values().cloned().collect();
-    assert_eq!(offers.len(), 2);
-    let shape: proffer_types::Resources = "cpus:1".parse().expect("legal");
-    let first = svc.launch("a", shape.clone(), None);
-    let second = svc.launch("b", shape, None);
-    let mut accept = svc.accept(&offers, vec![first]);
-    accept.operations.push(Operation::Launch { agent: offers[1].agent, tasks: vec![second] });
-    let template = template();
-    let digest = template.digest();
-    svc.calls(&mut harness, vec![Call::Template { digest, template }, Call::Accept(accept)]);
-    let effects = harness.take_effects();
-    let refusal = events(&effects).into_iter().find_map(|event| match event {
-        Event::Accepted { refusal, .. } => refusal,
-        _ => None,
-    });
-    let refusal = refusal.expect("the accept is refused");
-    assert_eq!(refusal.code, RefusalCode::NotSupported);
-    assert_eq!(refusal.field, "operations[1].agent");
-    let launched = effects.iter().any(|effect| {
-        matches!(effect, Effect::SendAgent { frame, .. }
-            if frame.orders.iter().any(|order| matches!(order, AgentOrder::Launch { .. })))
-    });
-    assert!(!launched, "all or nothing");
 }
 
 #[test]
@@ -776,7 +745,10 @@ fn k20_the_certificate_of_an_agent_registers_no_other() {
         peer.session = proffer_types::AgentSession(1);
         let info = peer.info.clone();
         let log = proffer_types::LogIncarnation(1);
-        let messages = vec![AgentMessage::Register { info, log }, AgentMessage::RegisterEnd];
+        let messages = vec![
+            AgentMessage::Register { info, log, knows_gangs: true },
+            AgentMessage::RegisterEnd,
+        ];
         peer.send(harness, messages);
         lines(&harness.take_effects()).join("; ")
     };

@@ -102,6 +102,7 @@ fn record(framework: FrameworkId, role: &RoleName, n: u64) -> TaskRecord {
         address: "127.0.0.1".to_owned(),
         priority: 0,
         budget: None,
+        gang: None,
     }
 }
 

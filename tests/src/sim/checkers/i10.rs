@@ -51,7 +51,14 @@ impl Checker for OneLeader {
                 origin: Some(origin),
             } => {
                 let orders = frame.orders.iter().any(|order| {
-                    matches!(order, AgentOrder::Launch { .. } | AgentOrder::Kill { .. })
+                    matches!(
+                        order,
+                        AgentOrder::Launch { .. }
+                            | AgentOrder::Prepare { .. }
+                            | AgentOrder::StartGang { .. }
+                            | AgentOrder::AbortGang { .. }
+                            | AgentOrder::Kill { .. }
+                    )
                 });
                 let obeys = effects.iter().any(|effect| {
                     matches!(effect, agent::Effect::Checkpoint { .. } | agent::Effect::Kill { .. })

@@ -107,7 +107,11 @@ impl Checker for Launch {
             Seen::Master { effects, .. } => {
                 for (_, frame) in to_agents(effects) {
                     for order in &frame.orders {
-                        let AgentOrder::Launch { tasks } = order else { continue };
+                        let (AgentOrder::Launch { tasks } | AgentOrder::Prepare { tasks, .. }) =
+                            order
+                        else {
+                            continue;
+                        };
                         for task in tasks {
                             let container = task.launch.token.container(task.framework);
                             let other = self.sent.insert(container.clone(), frame.agent);

@@ -25,7 +25,10 @@ impl CompleteSnapshots {
     fn launches(&mut self, effects: &[Effect], world: &World) -> Result<(), String> {
         for (_, frame) in to_agents(effects) {
             for order in &frame.orders {
-                let AgentOrder::Launch { tasks } = order else { continue };
+                let (AgentOrder::Launch { tasks } | AgentOrder::Prepare { tasks, .. }) = order
+                else {
+                    continue;
+                };
                 let kept = stored(world, &RecordKey::Occupancy(frame.agent));
                 for task in tasks {
                     self.looked += 1;

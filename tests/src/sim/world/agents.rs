@@ -190,9 +190,20 @@ impl World {
             }
         }
         if !facts.is_empty() {
-            let delay = between(&mut self.chance.machine, 1, 20);
+            let delay = between(&mut self.chance.machine, 1, 20) + self.fetches(node, effect);
             self.queue.after(delay, Event::Facts(life, facts));
         }
+    }
+
+    /// Now and then what starts with others takes some time to prepare, and now and then too long.
+    fn fetches(&mut self, node: usize, effect: &agent::Effect) -> u64 {
+        let agent::Effect::Prepare(request) = effect else { return 0 };
+        let mut tasks = self.agents[node].core.iter().flat_map(agent::Agent::tasks);
+        let waits = tasks.any(|(container, status)| {
+            *container == request.container && status.state == proffer_types::TaskState::Staging
+        });
+        let rng = &mut self.chance.gangs;
+        if waits && one_in(rng, 400) { between(rng, 100, 7_000) } else { 0 }
     }
 
     /// When a program ends by itself: tasks of batches soon, instances of services seldom.

@@ -114,6 +114,7 @@ impl World {
             // Often enough that a record of who has tasks where is trimmed before the last look (I15).
             occupancy_sweep: DurationMs::from_secs(10),
             offer_ttl: DurationMs(self.plan.offer_ttl_ms),
+            gang_prepare_timeout: DurationMs(5_000),
             inverse_offer_timeout: INVERSE_OFFER_TIMEOUT,
             // Below what frameworks check by themselves, so that the master has to refuse (K9).
             state_budget: StateBudget { value_max: 32 << 10, ..StateBudget::default() },

@@ -5,18 +5,45 @@ use crate::testing::fake_agent::Standing;
 use proffer_types::inverse_offer::{InverseOffer, VacateReason};
 use proffer_types::scheduler::{Absence, Event, TaskRecord};
 use proffer_types::task::{StatusReason, TaskStatus};
-use proffer_types::{AgentId, DurationMs, InverseOfferId, LaunchToken, TaskName, TaskState};
-use std::collections::BTreeSet;
+use proffer_types::{
+    AgentId, DurationMs, GangId, InverseOfferId, LaunchToken, TaskName, TaskState,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl FakeMaster {
-    /// Launches on the way to registered agents arrive.
+    /// Launches on the way to registered agents arrive. A gang whose tasks had all arrived before starts;
+    /// one of which a task has ended never does (K3).
     pub fn deliver_launches(&mut self) {
+        self.settle_gangs();
         for id in self.agents.keys().copied().collect::<Vec<_>>() {
             let agent = self.agents.get_mut(&id).expect("from its keys");
             if agent.standing == Standing::Registered {
                 for record in agent.take(self.now) {
                     self.learn(record);
                 }
+            }
+        }
+    }
+
+    fn settle_gangs(&mut self) {
+        let mut gangs: BTreeMap<GangId, Vec<TaskStatus>> = BTreeMap::new();
+        for known in self.known.values() {
+            if let Some(gang) = known.record.gang {
+                gangs.entry(gang).or_default().push(known.record.status.clone());
+            }
+        }
+        for (gang, members) in gangs {
+            let is_ready = members.iter().all(|it| it.reason == StatusReason::GangPrepared);
+            if is_ready {
+                self.started.insert(gang);
+            }
+            let next = match self.started.contains(&gang) {
+                true => TaskState::Taken,
+                false if members.iter().any(|it| it.state.is_terminal()) => TaskState::Dropped,
+                false => continue,
+            };
+            for waiting in members.iter().filter(|it| it.state == TaskState::Staging) {
+                self.move_task(&waiting.task, next);
             }
         }
     }

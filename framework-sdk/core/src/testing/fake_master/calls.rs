@@ -9,9 +9,9 @@ use proffer_types::state_store::{StateAnswer, StateCall, StateChange, StateEntry
 use proffer_types::task::{IsolationLevel, StatusReason, TaskStatus};
 use proffer_types::template::TaskLaunch;
 use proffer_types::{
-    AgentId, Monotonic, Refusal, RefusalCode, Resources, TaskName, TaskState, WallTime,
+    AgentId, GangId, Monotonic, Refusal, RefusalCode, Resources, TaskName, TaskState, WallTime,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl FakeMaster {
     pub(super) fn call(&mut self, call: Call) {
@@ -103,7 +103,7 @@ impl FakeMaster {
             }
             left.insert(offer.agent, offer.resources.clone());
         }
-        let mut booked = Vec::new();
+        let mut booked: Vec<(AgentId, TaskRecord)> = Vec::new();
         for operation in &accept.operations {
             let Operation::Launch { agent, tasks } = operation else {
                 return Err(Refusal::new(RefusalCode::NotSupported, "operations", "is no launch"));
@@ -115,8 +115,12 @@ impl FakeMaster {
         for (id, _) in &accept.offers {
             self.offers.remove(id);
         }
+        let agents: BTreeSet<AgentId> = booked.iter().map(|(agent, _)| *agent).collect();
+        self.last_gang += 1;
+        let id = GangId { epoch: self.epoch, sequence: self.last_gang };
+        let gang = (agents.len() > 1).then_some(id);
         for (agent, record) in booked {
-            self.book(agent, record);
+            self.book(agent, TaskRecord { gang, ..record });
         }
         Ok(())
     }
@@ -175,6 +179,7 @@ impl FakeMaster {
             address: "127.0.0.1".to_owned(),
             priority: launch.priority,
             budget: launch.budget.clone(),
+            gang: None,
         })
     }
 
