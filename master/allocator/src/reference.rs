@@ -85,6 +85,12 @@ enum Place {
     Client(Key),
 }
 
+/// How many of a group an agent has, where that counts; whether something scarce is wasted there; its room,
+/// where that counts; its slot.
+type Rank = (u32, bool, Reverse<u64>, u32);
+
+/// How many agents a shape that needs something scarce chooses among.
+const SCARCE_CHOICE_MAX: usize = 512;
 /// Classical offers hold at least one of these.
 const CPUS_MILLI_MIN: u64 = 10;
 const MEM_BYTES_MIN: u64 = 32 << 20;
@@ -572,14 +578,19 @@ impl Reference {
                     .agents
                     .keys()
                     .filter_map(|id| Some((*id, self.fit(framework, group, *id, owed, now)?)));
-                let (agent, resources) = fits.min_by_key(|(id, resources)| {
-                    let is_reserved = resources.entries().iter().any(|entry| !entry.key.is_plain());
-                    let rank = match is_reserved {
-                        true => self.preference_reserved(framework, group, *id),
-                        false => self.preference(framework, group, *id),
-                    };
-                    (!is_reserved, rank)
-                })?;
+                let mut ranked: Vec<((bool, Rank), AgentId, Resources)> = fits
+                    .map(|(id, resources)| {
+                        let mut entries = resources.entries().iter();
+                        let is_reserved = entries.any(|entry| !entry.key.is_plain());
+                        let rank = match is_reserved {
+                            true => self.preference_reserved(framework, group, id),
+                            false => self.preference(framework, group, id),
+                        };
+                        ((!is_reserved, rank), id, resources)
+                    })
+                    .collect();
+                ranked.sort_by_key(|(rank, ..)| *rank);
+                let (_, agent, resources) = self.balanced(group, ranked)?;
                 Some(Decision {
                     lease: LeaseId(0),
                     framework,
@@ -594,13 +605,29 @@ impl Reference {
         })
     }
 
-    /// Smaller is better.
-    fn preference(
+    /// The first; of a shape that needs something scarce, the most balanced of the first hundreds.
+    fn balanced(
         &self,
-        framework: FrameworkId,
         group: &DemandGroup,
-        id: AgentId,
-    ) -> (u32, bool, Reverse<u64>, u32) {
+        ranked: Vec<((bool, Rank), AgentId, Resources)>,
+    ) -> Option<((bool, Rank), AgentId, Resources)> {
+        let (is_plain, (_, is_wasteful, ..)) = ranked.first()?.0;
+        let scarce = scarce_in(&self.policy, &group.shape).into_iter().next();
+        let Some(scarce) = scarce.filter(|_| is_plain && !group.spread) else {
+            return ranked.into_iter().next();
+        };
+        let wide = |name: &ResourceName| u128::from(plain_scalar(&group.shape, name));
+        let (cpus, amount) = (wide(&ResourceName::Cpus), wide(&scarce));
+        let alike = ranked.into_iter().filter(|((_, rank), ..)| rank.1 == is_wasteful);
+        alike.take(SCARCE_CHOICE_MAX).min_by_key(|(_, id, _)| {
+            let (scalars, _) = self.free(*id);
+            let free = |name| u128::from(scalars.get(name).copied().unwrap_or(0));
+            (cpus * free(&scarce)).abs_diff(free(&ResourceName::Cpus) * amount) / free(&scarce)
+        })
+    }
+
+    /// Smaller is better.
+    fn preference(&self, framework: FrameworkId, group: &DemandGroup, id: AgentId) -> Rank {
         let agent = &self.agents[&id];
         let is_wasteful = self.wastes(id, &group.shape);
         if !group.spread {
