@@ -17,9 +17,9 @@ use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::Monotonic;
 
-/// Agents among which a shape that needs something scarce chooses: with 512, some ten microseconds, the gpus of
-/// openb are used to 98 % of the bound in any order of arrival (P27); with 16 only in the order of the trace.
-const SCARCE_CHOICE_MAX: usize = 512;
+/// Agents among which a shape that needs something scarce chooses. Each is a look; with more, whole agents are
+/// broken up that only large tasks could use (P27).
+const SCARCE_CHOICE_MAX: usize = 256;
 
 /// Outcome of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,13 +124,12 @@ impl Search<'_> {
     }
 }
 
-/// How many thousandths of a core an agent has too many or too few for the part of what is scarce that one
-/// task takes.
+/// How far an agent's free cpus are from what its tasks would need if what is scarce there were used up by
+/// tasks of this shape. Not in parts of what is scarce: of agents alike in that, the fuller one comes first.
 fn imbalance(shape: &Amounts, free: &Amounts, scarce: usize) -> u128 {
     let wide = |amounts: &Amounts, dimension| u128::from(amounts.get(dimension));
     let wanted = wide(shape, CPUS) * wide(free, scarce);
-    let there = wide(free, CPUS) * wide(shape, scarce);
-    wanted.abs_diff(there) / wide(free, scarce).max(1)
+    wanted.abs_diff(wide(free, CPUS) * wide(shape, scarce))
 }
 
 impl Allocator {

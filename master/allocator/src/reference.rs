@@ -90,7 +90,7 @@ enum Place {
 type Rank = (u32, bool, Reverse<u64>, u32);
 
 /// How many agents a shape that needs something scarce chooses among.
-const SCARCE_CHOICE_MAX: usize = 512;
+const SCARCE_CHOICE_MAX: usize = 256;
 /// Classical offers hold at least one of these.
 const CPUS_MILLI_MIN: u64 = 10;
 const MEM_BYTES_MIN: u64 = 32 << 20;
@@ -622,7 +622,7 @@ impl Reference {
         alike.take(SCARCE_CHOICE_MAX).min_by_key(|(_, id, _)| {
             let (scalars, _) = self.free(*id);
             let free = |name| u128::from(scalars.get(name).copied().unwrap_or(0));
-            (cpus * free(&scarce)).abs_diff(free(&ResourceName::Cpus) * amount) / free(&scarce)
+            (cpus * free(&scarce)).abs_diff(free(&ResourceName::Cpus) * amount)
         })
     }
 

@@ -366,8 +366,8 @@ fn tasks_that_need_gpus_go_where_cpus_and_gpus_are_free_as_they_need_them() {
 }
 
 #[test]
-fn tasks_that_need_gpus_choose_among_the_first_512_agents() {
-    for (others, expected) in [(511, 512), (512, 1)] {
+fn tasks_that_need_gpus_choose_among_the_first_256_agents() {
+    for (others, expected) in [(255, 256), (256, 1)] {
         let mut cluster = Cluster::new();
         for _ in 0..others {
             cluster.agent("cpus:1;mem:8GiB;gpus:4");

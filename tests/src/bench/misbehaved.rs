@@ -31,10 +31,10 @@ const DECLINED_FOR: DurationMs = DurationMs::from_secs(1);
 #[derive(clap::Args, Clone, Copy)]
 pub struct Plan {
     /// Agents, of four cpus each.
-    #[arg(long, default_value_t = 90)]
+    #[arg(long, default_value_t = 30)]
     pub agents: usize,
     /// Simulated seconds.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 300)]
     pub seconds: u64,
     /// How long a task runs, in simulated seconds.
     #[arg(long, default_value_t = 30)]

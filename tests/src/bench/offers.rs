@@ -26,6 +26,9 @@ const STREAMS_PER_CONNECTION: usize = 50;
 /// Answers of one scheduler that may wait for the network.
 const ANSWERS_MAX: usize = 16;
 
+/// Schedulers subscribe one after the other.
+const WARM_UP_SECONDS: u64 = 3;
+
 /// How much.
 #[derive(clap::Args, Clone)]
 pub struct Plan {
@@ -53,6 +56,7 @@ pub async fn run(plan: &Plan) -> Result<()> {
     let size: Resources = legal("cpus:8;mem:32GiB;disk:100GiB".parse())?;
     let done = Arc::new(Done::default());
     let mut agents = launch_agents::start(plan.agents, &size, &endpoint, &done)?;
+    wait_for_agents(&parts, plan.agents).await?;
     let received = Arc::new(AtomicU64::new(0));
     let mut schedulers = JoinSet::new();
     let mut shared = channel(&endpoint);
@@ -67,15 +71,14 @@ pub async fn run(plan: &Plan) -> Result<()> {
     }
     let pid = parts.master.as_ref().context("a master")?.pid();
     let mut samples: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    // In the first seconds agents register.
-    for second in 0..plan.seconds + 5 {
+    for second in 0..plan.seconds + WARM_UP_SECONDS {
         let (began, had, used) = (Instant::now(), received.load(Ordering::Relaxed), cpu_ms(pid)?);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             ended = schedulers.join_next() => bail!("a scheduler ended: {ended:?}"),
             ended = agents.join_next() => bail!("an agent ended: {ended:?}"),
         }
-        if second < 5 {
+        if second < WARM_UP_SECONDS {
             continue;
         }
         let offers = (received.load(Ordering::Relaxed) - had) as f64;
@@ -97,6 +100,20 @@ pub async fn run(plan: &Plan) -> Result<()> {
         subject.print(&format!("{metric}_best"), unit, percentile(of, best), &[])?;
     }
     Ok(())
+}
+
+async fn wait_for_agents(parts: &Parts, count: usize) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        // Reads block: on a thread where that is allowed.
+        let api = parts.api.clone();
+        let overview = tokio::task::spawn_blocking(move || api.json("/v1/overview")).await?;
+        if overview["agents"]["active"] == count {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "agents do not register: {overview}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn legal<T, E: std::fmt::Display>(value: Result<T, E>) -> Result<T> {
