@@ -488,7 +488,7 @@ impl Framework {
                 labels: BTreeMap::new(),
                 group: offer.group.clone(),
                 priority: 0,
-                min_available: 0,
+                budget: None,
             });
         }
         Ok(Accept {
