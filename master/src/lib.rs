@@ -45,7 +45,7 @@ pub use advertise::AdvertiseError;
 pub use proffer_master_core::{Config as CoreConfig, Policy, PreemptFor, Preemption};
 pub use registry_reader::ReadError;
 pub use term::TermError;
-pub use view::{View, ViewReader};
+pub use view::{TurnChanges, View, ViewReader, ViewWriter, start as start_view};
 
 /// Where the registry is kept.
 #[derive(Clone)]

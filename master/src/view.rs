@@ -156,13 +156,13 @@ impl View {
 
 /// The changes of one turn.
 #[derive(Debug)]
-pub(crate) struct TurnChanges {
+pub struct TurnChanges {
     /// Number of the first one.
-    pub(crate) first: Cursor,
+    pub first: Cursor,
     /// In order.
-    pub(crate) changes: Vec<Change>,
+    pub changes: Vec<Change>,
     /// What the allocator was told.
-    pub(crate) deltas: Vec<Delta>,
+    pub deltas: Vec<Delta>,
 }
 
 enum Request {
@@ -187,7 +187,7 @@ pub struct ViewReader {
 }
 
 /// Feeds the view. The loop has the only one.
-pub(crate) struct ViewWriter {
+pub struct ViewWriter {
     requests: SyncSender<Request>,
     lag: Arc<Lag>,
 }
@@ -196,7 +196,7 @@ pub(crate) struct ViewWriter {
 ///
 /// # Errors
 /// When the machine gives no thread.
-pub(crate) fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
+pub fn start() -> std::io::Result<(ViewWriter, ViewReader)> {
     let (thread, writer, reader) = assemble();
     std::thread::Builder::new().name("view".to_owned()).spawn(move || thread.run())?;
     Ok((writer, reader))
@@ -224,7 +224,7 @@ fn assemble() -> (ViewThread, ViewWriter, ViewReader) {
 
 impl ViewWriter {
     /// Hands over the changes of a turn; waits while the view thread is far behind.
-    pub(crate) fn publish(&self, turn: TurnChanges) {
+    pub fn publish(&self, turn: TurnChanges) {
         // The thread outlives the writer; should it have panicked, readers see an old view and the lag
         // grows, which is exported.
         self.lag.handed_over();

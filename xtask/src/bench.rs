@@ -35,6 +35,12 @@ enum Name {
     Launch(Rest),
     /// Container start beside fork+exec, the bare clone floor and runc (P11).
     Container(Rest),
+    /// What a master keeps in memory, by part (P14).
+    Memory(Rest),
+    /// Badly behaved frameworks beside a well-behaved one: what it launches with and without them.
+    Misbehaved(Rest),
+    /// Offers a second to streaming schedulers over loopback (P7).
+    Offers(Rest),
     /// The openb trace placed by the allocator beside plain DRF and the packing bound (P27).
     Openb(Trace),
     /// A synthetic load after a published trace, placed likewise: `-- --preset google2019`.
@@ -76,6 +82,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ("openb", &trace.rest)
         }
         Name::Placement(rest) => ("placement", rest),
+        Name::Memory(rest) => ("memory", rest),
+        Name::Misbehaved(rest) => ("misbehaved", rest),
+        Name::Offers(rest) => ("offers", rest),
         Name::Dev(rest) => ("dev", rest),
     };
     let mut command = whole_system_program()?;

@@ -132,7 +132,7 @@ impl Allocator {
         self.unstate(group);
         let client = self.client(framework, &stated.role);
         let parts = self.dimensions.split(&stated.shape);
-        let scarce = self.policy.scarce_in(&self.dimensions, &parts.plain);
+        let scarce = self.policy.need_of(&self.dimensions, &parts.plain);
         let bucket = self.buckets.join(parts, stated, scarce, &self.classes, &self.agents);
         self.clients[client].groups.insert(group);
         if stated.revocable.is_accepted() {

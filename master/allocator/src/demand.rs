@@ -4,7 +4,7 @@
 use crate::agents::{Agent, Class, Classes, HOSTNAME};
 use crate::amounts::{Amounts, Dimensions, Parts, SpanList, Spans, spans_contain};
 use crate::fit_tree::Need;
-use crate::policy::Policy;
+use crate::policy::{Policy, ScarceNeed};
 use crate::slab::Slab;
 use crate::slot_set::SlotSet;
 use proffer_types::demand::DemandGroup;
@@ -129,8 +129,7 @@ pub(crate) struct Bucket {
     key: BucketKey,
     groups: u32,
     need: Need,
-    /// Scarce dimensions that it needs.
-    scarce: BTreeSet<usize>,
+    scarce: ScarceNeed,
     need_only: bool,
     /// Bits of passing classes: those with nothing scarce but what it needs, and the others.
     bits: [u64; 2],
@@ -170,6 +169,11 @@ impl Bucket {
         &self.key.fixed
     }
 
+    /// The scarce dimension that its tasks are packed by.
+    pub(crate) fn packed_by(&self) -> Option<usize> {
+        self.scarce.packed_by
+    }
+
     /// What to look for, one pass after the other: agents with something scarce come last for those
     /// who do not need it, or not at all. Bits of classes may be shared, so each hit is checked with
     /// [`Bucket::is_in_pass`].
@@ -185,7 +189,7 @@ impl Bucket {
 
     /// Whether agents of a class have something scarce that is not needed.
     pub(crate) fn wastes(&self, class: &Class) -> bool {
-        !class.key.scarce.is_subset(&self.scarce)
+        !class.key.scarce.is_subset(&self.scarce.all)
     }
 
     /// The need in any class.
@@ -252,7 +256,7 @@ impl Buckets {
         &mut self,
         parts: Parts,
         stated: &DemandGroup,
-        scarce: BTreeSet<usize>,
+        scarce: ScarceNeed,
         classes: &Classes,
         agents: &Slab<Agent>,
     ) -> u32 {
@@ -322,7 +326,7 @@ impl Buckets {
     pub(crate) fn set_need_only(&mut self, policy: &Policy, dimensions: &Dimensions) {
         self.need_only = policy.scarce_for_need_only;
         for (_, bucket) in self.buckets.iter_mut() {
-            bucket.scarce = policy.scarce_in(dimensions, &bucket.key.shape);
+            bucket.scarce = policy.need_of(dimensions, &bucket.key.shape);
             bucket.need_only = self.need_only;
         }
     }

@@ -4,14 +4,22 @@
 //! Then, among agents that are usable, pass the constraints, have room for one task, hold fewer of
 //! the group than `per_agent_max` and are not refused, agents with something scarce that the shape does
 //! not need come last. Then, packed: the agent known longest (lowest slot) — first fit fills agents one
-//! by one. Spread: fewest of the group first, before what is scarce is looked at; then most cpus and
+//! by one. A shape that needs something scarce goes to the one of the first hundreds of such agents whose free cpus
+//! stand to what is scarce most nearly as they do in the shape: else agents that run out of cpus first keep
+//! what is scarce for nobody. Spread: fewest of the group first, before what is scarce is looked at; then most cpus and
 //! memory free; then the lowest slot.
 
 use crate::agents::Agent;
+use crate::amounts::{Amounts, CPUS};
 use crate::demand::{Bucket, Group, Spec};
+use crate::fit_tree::Need;
 use crate::headroom::KeptBack;
 use crate::state::Allocator;
 use proffer_types::Monotonic;
+
+/// Agents among which a shape that needs something scarce chooses. Each is a look; with more, whole agents are
+/// broken up that only large tasks could use (P27).
+const SCARCE_CHOICE_MAX: usize = 256;
 
 /// Outcome of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,14 +70,43 @@ impl Search<'_> {
         !is_kept
     }
 
-    /// The slot, and whether the first pass found it.
-    fn packed(&mut self, from: u32) -> Option<(u32, bool)> {
+    /// The slot; and the lowest that would do, if the first pass found it.
+    fn packed(&mut self, from: u32) -> Option<(u32, Option<u32>)> {
         let (fit, bucket) = (&self.allocator.fit, self.bucket);
         bucket.passes().zip([(from, true), (0, false)]).find_map(|(pass, (from, is_first))| {
             let (is_wasteful, need) = pass;
-            let found = fit.first(&need, from, |slot| self.takes(slot, is_wasteful));
-            found.map(|slot| (slot, is_first))
+            let found = match bucket.packed_by() {
+                None => fit.first(&need, from, |slot| self.takes(slot, is_wasteful)),
+                Some(scarce) => return self.balanced(scarce, &need, from, is_wasteful, is_first),
+            };
+            found.map(|slot| (slot, is_first.then_some(slot)))
         })
+    }
+
+    /// The best of the first that would do.
+    fn balanced(
+        &mut self,
+        scarce: usize,
+        need: &Need,
+        from: u32,
+        is_wasteful: bool,
+        is_first: bool,
+    ) -> Option<(u32, Option<u32>)> {
+        let (allocator, bucket) = (self.allocator, self.bucket);
+        let (mut lowest, mut best, mut seen) = (None, None, 0);
+        allocator.fit.first(need, from, |slot| {
+            if !self.takes(slot, is_wasteful) {
+                return false;
+            }
+            lowest = lowest.or(Some(slot));
+            let off = imbalance(bucket.shape(), &allocator.agents[slot].free, scarce);
+            if best.is_none_or(|(least, _)| off < least) {
+                best = Some((off, slot));
+            }
+            seen += 1;
+            off == 0 || seen == SCARCE_CHOICE_MAX
+        });
+        best.map(|(_, slot)| (slot, lowest.filter(|_| is_first)))
     }
 
     /// The slot, and how many of the group it has.
@@ -90,6 +127,14 @@ impl Search<'_> {
             },
         )
     }
+}
+
+/// How far an agent's free cpus are from what its tasks would need if what is scarce there were used up by
+/// tasks of this shape. Not in parts of what is scarce: of agents alike in that, the fuller one comes first.
+fn imbalance(shape: &Amounts, free: &Amounts, scarce: usize) -> u128 {
+    let wide = |amounts: &Amounts, dimension| u128::from(amounts.get(dimension));
+    let wanted = wide(shape, CPUS) * wide(free, scarce);
+    wanted.abs_diff(wide(free, CPUS) * wide(shape, scarce))
 }
 
 impl Allocator {
@@ -146,8 +191,7 @@ impl Allocator {
         let found = if spec.stated.spread {
             search.spread(from).map(|(slot, level)| (slot, Some(level)))
         } else {
-            let found = search.packed(from);
-            found.map(|(slot, is_first)| (slot, is_first.then_some(slot)))
+            search.packed(from)
         };
         *steps += search.steps;
         let saw_kept = search.saw_kept;

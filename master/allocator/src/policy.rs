@@ -34,11 +34,28 @@ impl Default for Policy {
     }
 }
 
+/// Scarce dimensions that a shape needs.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct ScarceNeed {
+    pub(crate) all: BTreeSet<usize>,
+    /// The one that it is packed by: the first by name.
+    pub(crate) packed_by: Option<usize>,
+}
+
 impl Policy {
     /// The scarce dimensions that there is something of.
     pub(crate) fn scarce_in(&self, dimensions: &Dimensions, amounts: &Amounts) -> BTreeSet<usize> {
         let scarce = self.scarce.iter().filter_map(|name| dimensions.known(name));
         scarce.filter(|dimension| amounts.get(*dimension) > 0).collect()
+    }
+
+    /// What of this a shape needs.
+    pub(crate) fn need_of(&self, dimensions: &Dimensions, shape: &Amounts) -> ScarceNeed {
+        let mut by_name = self.scarce.iter().filter_map(|name| dimensions.known(name));
+        ScarceNeed {
+            packed_by: by_name.find(|dimension| shape.get(*dimension) > 0),
+            all: self.scarce_in(dimensions, shape),
+        }
     }
 }
 

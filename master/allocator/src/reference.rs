@@ -86,6 +86,12 @@ enum Place {
     Client(Key),
 }
 
+/// How many of a group an agent has, where that counts; whether something scarce is wasted there; its room,
+/// where that counts; its slot.
+type Rank = (u32, bool, Reverse<u64>, u32);
+
+/// How many agents a shape that needs something scarce chooses among.
+const SCARCE_CHOICE_MAX: usize = 256;
 /// Classical offers hold at least one of these.
 const CPUS_MILLI_MIN: u64 = 10;
 const MEM_BYTES_MIN: u64 = 32 << 20;
@@ -601,17 +607,20 @@ impl Reference {
             groups.into_iter().find_map(|group| {
                 let fits =
                     self.agents.keys().filter_map(|id| Some((*id, fit(framework, group, *id)?)));
-                let (agent, resources) = fits.min_by_key(|(id, resources)| {
-                    let is_aside = |r: &Resources| {
-                        r.entries().iter().any(|entry| !entry.key.is_plain() && !entry.key.lent)
-                    };
-                    let is_reserved = is_aside(resources);
-                    let rank = match is_reserved {
-                        true => self.preference_reserved(framework, group, *id),
-                        false => self.preference(framework, group, *id),
-                    };
-                    (!is_reserved, rank)
-                })?;
+                let mut ranked: Vec<((bool, Rank), AgentId, Resources)> = fits
+                    .map(|(id, resources)| {
+                        let mut entries = resources.entries().iter();
+                        let is_aside =
+                            entries.any(|entry| !entry.key.is_plain() && !entry.key.lent);
+                        let rank = match is_aside {
+                            true => self.preference_reserved(framework, group, id),
+                            false => self.preference(framework, group, id),
+                        };
+                        ((!is_aside, rank), id, resources)
+                    })
+                    .collect();
+                ranked.sort_by_key(|(rank, ..)| *rank);
+                let (_, agent, resources) = self.balanced(group, ranked)?;
                 Some(Decision {
                     lease: LeaseId(0),
                     framework,
@@ -626,13 +635,32 @@ impl Reference {
         })
     }
 
-    /// Smaller is better.
-    fn preference(
+    /// The first; of a shape that needs something scarce, the most balanced of the first hundreds.
+    fn balanced(
         &self,
-        framework: FrameworkId,
         group: &DemandGroup,
-        id: AgentId,
-    ) -> (u32, bool, Reverse<u64>, u32) {
+        ranked: Vec<((bool, Rank), AgentId, Resources)>,
+    ) -> Option<((bool, Rank), AgentId, Resources)> {
+        let ((_, (_, is_wasteful, ..)), _, resources) = ranked.first()?;
+        let is_wasteful = *is_wasteful;
+        // What is lent is placed as it comes.
+        let is_plain = resources.entries().iter().all(|entry| entry.key.is_plain());
+        let scarce = scarce_in(&self.policy, &group.shape).into_iter().next();
+        let Some(scarce) = scarce.filter(|_| is_plain && !group.spread) else {
+            return ranked.into_iter().next();
+        };
+        let wide = |name: &ResourceName| u128::from(plain_scalar(&group.shape, name));
+        let (cpus, amount) = (wide(&ResourceName::Cpus), wide(&scarce));
+        let alike = ranked.into_iter().filter(|((_, rank), ..)| rank.1 == is_wasteful);
+        alike.take(SCARCE_CHOICE_MAX).min_by_key(|(_, id, _)| {
+            let (scalars, _) = self.free(*id);
+            let free = |name| u128::from(scalars.get(name).copied().unwrap_or(0));
+            (cpus * free(&scarce)).abs_diff(free(&ResourceName::Cpus) * amount)
+        })
+    }
+
+    /// Smaller is better.
+    fn preference(&self, framework: FrameworkId, group: &DemandGroup, id: AgentId) -> Rank {
         let agent = &self.agents[&id];
         let is_wasteful = self.wastes(id, &group.shape);
         if !group.spread {

@@ -350,6 +350,35 @@ fn tasks_without_need_of_gpus_leave_gpu_agents_for_last() {
     assert_eq!(places, [(2, 2), (1, 1)]);
 }
 
+/// P27: cpus and gpus of an agent run out together.
+#[test]
+fn tasks_that_need_gpus_go_where_cpus_and_gpus_are_free_as_they_need_them() {
+    let mut cluster = Cluster::new();
+    cluster.agent("cpus:8;mem:64GiB;gpus:4");
+    cluster.agent("cpus:32;mem:64GiB;gpus:4");
+    let framework = cluster.framework(1, "*");
+    let few = group("few", "*", "cpus:2;mem:1GiB;gpus:1", 4);
+    let many = DemandGroup { priority: 5, ..group("many", "*", "cpus:8;mem:1GiB;gpus:1", 4) };
+    cluster.demand(framework, vec![few, many]);
+    let places: Vec<(u64, u32)> =
+        cluster.settle().iter().map(|decision| (decision.agent.0, decision.count)).collect();
+    assert_eq!(places, [(2, 4), (1, 4)], "in order of agents nothing of many has room at the end");
+}
+
+#[test]
+fn tasks_that_need_gpus_choose_among_the_first_256_agents() {
+    for (others, expected) in [(255, 256), (256, 1)] {
+        let mut cluster = Cluster::new();
+        for _ in 0..others {
+            cluster.agent("cpus:1;mem:8GiB;gpus:4");
+        }
+        cluster.agent("cpus:4;mem:8GiB;gpus:4");
+        let framework = cluster.framework(1, "*");
+        cluster.demand(framework, vec![group("g", "*", "cpus:1;mem:1GiB;gpus:1", 1)]);
+        assert_eq!(cluster.settle()[0].agent.0, expected, "{others} before it");
+    }
+}
+
 #[test]
 fn priority_goes_first_within_a_framework() {
     let mut cluster = Cluster::new();

@@ -3,7 +3,7 @@
 
 use super::launch_agents::{self, Done};
 use super::launch_framework::{self, Ask, Seen, State};
-use super::samples::{Subject, percentile};
+use super::samples::{Subject, cpu_ms, percentile};
 use crate::cluster::Parts;
 use anyhow::{Context, Result, bail, ensure};
 use proffer_net::Token;
@@ -190,6 +190,10 @@ impl Cluster {
         Ok(())
     }
 
+    fn master_cpu_ms(&self) -> Result<f64> {
+        cpu_ms(self.parts.master.as_ref().context("a master")?.pid())
+    }
+
     /// The master, its rows and the agents agree on every task and every resource.
     async fn check_the_books(&self) -> Result<usize> {
         let (starts, repeats) = (&self.done.starts, &self.done.repeats);
@@ -213,17 +217,6 @@ impl Cluster {
         }
         ensure!(sum == wanted, "agents have {sum} thousandths of a cpu in use for {wanted}");
         Ok(started)
-    }
-
-    /// What the master's process has used of all processors.
-    fn master_cpu_ms(&self) -> Result<f64> {
-        let pid = self.parts.master.as_ref().context("a master")?.pid();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let field = |at: usize| after_name.split_whitespace().nth(at)?.parse::<f64>().ok();
-        // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux.
-        let (user, system) = (field(11).context("utime")?, field(12).context("stime")?);
-        Ok((user + system) * 10.0)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Measures the whole: `launch`, `container`, `dev`, `openb`, `placement`. Prints JSON lines; `cargo xtask bench` builds
-//! it optimised, runs it and adds what was measured where.
+//! Measures the whole: `launch`, `container`, `dev`, `memory`, `misbehaved`, `offers`, `openb`,
+//! `placement`. Prints JSON lines; `cargo xtask bench` builds it optimised, runs it and adds what was measured where.
 
 use clap::{Parser, Subcommand};
 use proffer_tests::bench;
@@ -30,6 +30,12 @@ enum Name {
         #[arg(long, default_value_t = 50)]
         trips: usize,
     },
+    /// What a master keeps in memory, by part (P14).
+    Memory(bench::memory::Plan),
+    /// Badly behaved frameworks beside a well-behaved one, through the master's core.
+    Misbehaved(bench::misbehaved::Plan),
+    /// Offers a second to streaming schedulers over loopback (P7).
+    Offers(bench::offers::Plan),
     /// The openb trace replayed against the allocator beside plain DRF and the packing bound (P27).
     Openb(bench::openb::Plan),
     /// A synthetic load after a published trace, likewise.
@@ -44,6 +50,13 @@ async fn main() -> anyhow::Result<()> {
         Name::Dev { rounds, trips } => {
             tokio::task::spawn_blocking(move || bench::dev::run(rounds, trips)).await?
         }
+        Name::Memory(plan) => {
+            tokio::task::spawn_blocking(move || bench::memory::run(&plan)).await?
+        }
+        Name::Misbehaved(plan) => {
+            tokio::task::spawn_blocking(move || bench::misbehaved::run(&plan)).await?
+        }
+        Name::Offers(plan) => bench::offers::run(&plan).await,
         Name::Openb(plan) => tokio::task::spawn_blocking(move || bench::openb::run(&plan)).await?,
         Name::Placement(plan) => {
             tokio::task::spawn_blocking(move || bench::placement::run(&plan)).await?

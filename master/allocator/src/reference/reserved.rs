@@ -189,7 +189,7 @@ impl Reference {
         framework: FrameworkId,
         group: &DemandGroup,
         id: AgentId,
-    ) -> (u32, bool, Reverse<u64>, u32) {
+    ) -> super::Rank {
         let level = match group.spread {
             true => self.on_agent(framework, &group.name, id),
             false => 0,

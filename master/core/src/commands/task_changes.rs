@@ -18,7 +18,7 @@ impl Master {
         let terminal = record.status.state.is_terminal();
         self.note_status(&key, &record.status);
         let entry = TaskEntry { record, stage, kill: None, counted: Counted::No, told_in };
-        self.tasks.table.insert(key.clone(), entry);
+        self.tasks.table.insert(key.clone(), Box::new(entry));
         if let Some(agent) = self.agents.get_mut(id) {
             agent.tasks.insert(key.clone());
             agent.tasks_active += u32::from(!terminal);

@@ -58,16 +58,17 @@ impl TaskEntry {
 
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Tasks {
-    pub(crate) table: BTreeMap<TaskKey, TaskEntry>,
+    /// Boxed: most nodes of the tree are half full, and an entry has half a kilobyte (P14).
+    pub(crate) table: BTreeMap<TaskKey, Box<TaskEntry>>,
 }
 
 impl Tasks {
     pub(crate) fn get(&self, key: &TaskKey) -> Option<&TaskEntry> {
-        self.table.get(key)
+        self.table.get(key).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, key: &TaskKey) -> Option<&mut TaskEntry> {
-        self.table.get_mut(key)
+        self.table.get_mut(key).map(Box::as_mut)
     }
 
     /// The tasks of a framework after a name, ascending.
@@ -83,7 +84,8 @@ impl Tasks {
             )),
             None => self.table.range(first_key(framework)..),
         };
-        range.take_while(move |(key, _)| key.framework == framework)
+        let entries = range.map(|(key, entry)| (key, entry.as_ref()));
+        entries.take_while(move |(key, _)| key.framework == framework)
     }
 
     pub(crate) fn of(
