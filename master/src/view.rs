@@ -396,8 +396,9 @@ impl ViewThread {
         if let Some(task) = self.view.tasks.get(key) {
             let agent = self.view.agents.get(&task.status.agent);
             let now = crate::term::now().wall;
-            let others = self.view.tasks.values().filter(|it| it.status.framework == key.framework);
-            let others = others.map(AsRef::as_ref);
+            // Only who waits for a gang has to be looked for among all.
+            let tasks = task.gang.map(|_| self.view.tasks.values()).into_iter().flatten();
+            let others = tasks.filter(|it| it.gang == task.gang).map(AsRef::as_ref);
             return proffer_master_core::explain_task(task, agent.map(AsRef::as_ref), others, now);
         }
         match self.view.ended.rows().get(key) {

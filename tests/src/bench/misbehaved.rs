@@ -353,6 +353,7 @@ fn group(generation: u64, target: u32) -> DemandGroup {
         per_agent_max: None,
         spread: false,
         gang_size: 1,
+        revocable: Default::default(),
         deadline: None,
     }
 }

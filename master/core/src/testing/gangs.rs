@@ -11,7 +11,7 @@ use proffer_types::hold::ReclaimPolicy;
 use proffer_types::offer::{Offer, Operation};
 use proffer_types::scheduler::{Call, Event, TaskRecord};
 use proffer_types::task::{StatusReason, TaskStatus};
-use proffer_types::{Refusal, RefusalCode, Resources};
+use proffer_types::{Refusal, RefusalCode, Resources, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
 
 struct Story {
@@ -98,7 +98,7 @@ fn k3_a_task_says_which_agent_its_gang_waits_for() {
     story.accept(both);
     let rows: Vec<TaskRecord> =
         story.harness.master.tasks.table.values().map(|row| row.record.clone()).collect();
-    let said = crate::explain_task(&rows[0], None, rows.iter()).summary;
+    let said = crate::explain_task(&rows[0], None, rows.iter(), WallTime(0)).summary;
     assert_eq!(
         said,
         "a is booked on a1 (one); g1-1 starts together and waits for one, two to prepare"
@@ -108,7 +108,7 @@ fn k3_a_task_says_which_agent_its_gang_waits_for() {
         TaskRecord { status: TaskStatus { reason, ..row.status.clone() }, ..row.clone() }
     };
     let rows = [prepared(&rows[0]), rows[1].clone()];
-    let said = crate::explain_task(&rows[0], None, rows.iter()).summary;
+    let said = crate::explain_task(&rows[0], None, rows.iter(), WallTime(0)).summary;
     assert!(
         said.ends_with(
             "is prepared on a1 (one); g1-1 starts together and waits for two to prepare"
@@ -116,7 +116,7 @@ fn k3_a_task_says_which_agent_its_gang_waits_for() {
         "{said}"
     );
     let rows = [prepared(&rows[0]), prepared(&rows[1])];
-    let said = crate::explain_task(&rows[0], None, rows.iter()).summary;
+    let said = crate::explain_task(&rows[0], None, rows.iter(), WallTime(0)).summary;
     assert!(said.ends_with("all of g1-1 are prepared and about to start"), "{said}");
 }
 

@@ -246,7 +246,7 @@ impl Driver {
                 insecure: false,
             };
             let messages = vec![
-                AgentMessage::Register { info, log: LogIncarnation(1) },
+                AgentMessage::Register { info, log: LogIncarnation(1), knows_gangs: true },
                 AgentMessage::Holds { holds: Vec::new() },
                 AgentMessage::RegisterEnd,
             ];
@@ -520,6 +520,7 @@ fn group(role: &str, generation: u64, target: u32) -> Result<DemandGroup> {
         per_agent_max: None,
         spread: false,
         gang_size: 1,
+        revocable: Default::default(),
         deadline: None,
     })
 }
