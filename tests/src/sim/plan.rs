@@ -172,7 +172,7 @@ impl Plan {
                 (true, _) => 0,
                 (false, false) => 100,
                 // Often enough that instances of a service crash again and again.
-                (false, true) => 400,
+                (false, true) => 500,
             },
             failing_probes: if one_in(rng, 500) { 0 } else { 20 },
             failing_writes: if one_in(rng, 500) { 0 } else { 3 },
