@@ -739,7 +739,8 @@ pub(crate) struct HoldFilter {
     /// Only on this agent.
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
-    /// Only in this state: `pending`, `applied`, `removing`, `lost`, `quarantined`.
+    /// Only in this state: `pending`, `applied`, `removing`, `lost`, `quarantined`; of reservations also
+    /// `static`, what agents were started with.
     #[arg(long, value_name = "STATE")]
     pub state: Option<String>,
 }

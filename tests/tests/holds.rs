@@ -31,9 +31,9 @@ fn settled(parts: &Parts, what: &[&str]) -> Vec<(String, String)> {
     let text =
         |row: &Value, path: &str| row.pointer(path).and_then(Value::as_str).map(str::to_owned);
     until("nothing is on its way", PATIENCE, || {
-        let rows = rows(parts, what);
+        let rows = rows(parts, what).into_iter().filter(|row| row["state"] != "static");
         let states: Option<Vec<_>> =
-            rows.iter().map(|row| Some((text(row, "/hold/id")?, text(row, "/state")?))).collect();
+            rows.map(|row| Some((text(&row, "/hold/id")?, text(&row, "/state")?))).collect();
         states.filter(|states| states.iter().all(|(_, state)| state != "pending"))
     })
 }
@@ -63,6 +63,14 @@ fn k18_what_is_reserved_and_written_outlives_kill_9_and_what_is_destroyed_is_gon
     let preview = parts.cli(&[&reserve[..], &["--dry-run"]].concat()).well();
     assert!(preview.out.starts_with("would be done: r1 on a1"), "{preview:?}");
     assert_eq!(settled(&parts, &["reservations"]), []);
+    // What the agent was started with is listed beside, and nobody takes it off.
+    let of_role = |role: &str| rows(&parts, &["reservations", "--role", role]);
+    let legacy = of_role("legacy");
+    assert_eq!((legacy.len(), &legacy[0]["state"]), (1, &Value::from("static")), "{legacy:?}");
+    assert_eq!(legacy[0]["hold"]["resources"][0]["scalar"], "2000", "{legacy:?}");
+    assert_eq!(of_role("db"), rows(&parts, &["volumes"]), "neither has any");
+    let table = parts.cli(&["reservations", "--state", "static"]).well();
+    assert!(table.out.contains("its agent was started with it"), "{table:?}");
     parts.cli(&reserve).well();
     let below = ["--below", "r1", "--resources", "cpus:0.5", "--label", "for=orders"];
     parts.cli(&[&["reserve", "a1", "--role", "db/orders"][..], &below].concat()).well();

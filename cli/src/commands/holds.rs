@@ -5,7 +5,7 @@ use crate::args::{
     Reserve, Trying, UpdateHold, VolumeVerb, Volumes,
 };
 use crate::client::Client;
-use crate::commands::agents::find;
+use crate::commands::agents::{all, find};
 use crate::exit::{ExitCode, Failure};
 use crate::output::{Table, confirm, json, line};
 use crate::percent::encode;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long an agent may take to carry out an order before the wait for it ends.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+/// The state of what agents were started with.
+const STATIC: &str = "static";
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -281,6 +283,33 @@ async fn settled(
     }
 }
 
+/// What an agent was started with for roles. No call changes it, so it has no id.
+fn static_rows(agent: &pb::AgentRow) -> Vec<pb::HoldRow> {
+    let resources = agent.info.iter().flat_map(|info| &info.resources);
+    let mut rows: Vec<(&[pb::Reservation], pb::Hold)> = Vec::new();
+    for resource in resources {
+        let Some((last, below)) = resource.reservations.split_last() else { continue };
+        let levels = resource.reservations.as_slice();
+        let part = pb::Resource { reservations: below.to_vec(), ..resource.clone() };
+        match rows.iter_mut().find(|(have, _)| *have == levels) {
+            Some((_, hold)) => hold.resources.push(part),
+            None => {
+                let (role, labels) = (last.role.clone(), last.labels.clone());
+                let hold = pb::Hold { resources: vec![part], role, labels, ..pb::Hold::default() };
+                rows.push((levels, hold));
+            }
+        }
+    }
+    let row = |(_, hold)| pb::HoldRow {
+        agent: agent.id.clone(),
+        hold: Some(hold),
+        state: STATIC.to_owned(),
+        message: "its agent was started with it".to_owned(),
+        ..pb::HoldRow::default()
+    };
+    rows.into_iter().map(row).collect()
+}
+
 /// All rows, page by page.
 async fn rows(client: &Client, query: &str) -> Result<Vec<pb::HoldRow>, Failure> {
     let (mut rows, mut after) = (Vec::new(), String::new());
@@ -311,7 +340,17 @@ async fn list(
         encode(filter.role.as_deref().unwrap_or_default()),
         encode(filter.state.as_deref().unwrap_or_default())
     );
-    let rows = rows(client, &query).await?;
+    let wants_static = filter.state.as_deref() == Some(STATIC);
+    let mut rows = if wants_static { Vec::new() } else { rows(client, &query).await? };
+    if kind == Kind::Reservation && (wants_static || filter.state.is_none()) {
+        let agents = all(client).await?;
+        let agents = agents.iter().filter(|row| agent.is_empty() || row.id == agent);
+        let of_role = |row: &pb::HoldRow| {
+            let hold = row.hold.as_ref();
+            filter.role.is_none() || filter.role == hold.map(|hold| hold.role.clone())
+        };
+        rows.extend(agents.flat_map(static_rows).filter(of_role));
+    }
     if output == Output::Json {
         json(&rows);
         return Ok(());
@@ -348,16 +387,16 @@ async fn list(
                 (below.unwrap_or_default(), format!("{}{shared}", hold.container_path))
             }
         };
-        let framework = if hold.framework.is_empty() { "-".to_owned() } else { hold.framework };
+        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         table.row([
-            hold.id,
+            or_dash(hold.id),
             row.agent,
             role,
             words(&hold.resources),
             row.state,
-            hold.owner,
-            framework,
-            hold.reclaim,
+            or_dash(hold.owner),
+            or_dash(hold.framework),
+            or_dash(hold.reclaim),
             last,
             row.message,
         ]);
