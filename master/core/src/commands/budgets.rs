@@ -4,7 +4,9 @@
 use crate::master::Master;
 use crate::state::tasks::TaskEntry;
 use proffer_types::demand::Budget;
-use proffer_types::{FrameworkId, GroupName, Refusal, RefusalCode, TaskKey, TaskState};
+use proffer_types::{
+    FrameworkId, GroupName, LaunchToken, Refusal, RefusalCode, TaskKey, TaskState,
+};
 use std::collections::BTreeMap;
 
 /// A budget of some framework.
@@ -28,25 +30,44 @@ impl Master {
         Some((key.framework, budget.name.clone()))
     }
 
-    /// How many tasks of a budget may be ended for others.
-    pub(crate) fn spare_of(&self, (framework, name): &BudgetKey) -> usize {
-        let budget = |task: &TaskEntry| {
-            let budget = task.record.budget.as_ref().filter(|budget| budget.name == *name);
-            budget.map(|budget| budget.min_available)
-        };
-        let tasks = || self.tasks.of(*framework).filter(|(_, task)| budget(task).is_some());
-        let stated =
-            self.frameworks.get(*framework).and_then(|entry| entry.budgets.get(name).copied());
-        let newest = || tasks().max_by_key(|(_, task)| task.record.status.token);
-        let kept = stated.or_else(|| budget(newest()?.1)).unwrap_or(0);
-        let available = tasks().filter(|(key, task)| {
-            task.record.status.state == TaskState::Running
-                && task.record.status.ready != Some(false)
+    /// How many tasks of each budget of a framework may be ended for others; all at once, since its tasks
+    /// are looked through for it.
+    pub(crate) fn spares_of(&self, framework: FrameworkId) -> BTreeMap<GroupName, usize> {
+        let mut seen: BTreeMap<&GroupName, Seen> = BTreeMap::new();
+        for (key, task) in self.tasks.of(framework) {
+            let (Some(budget), status) = (&task.record.budget, &task.record.status) else {
+                continue;
+            };
+            let entry = seen.entry(&budget.name).or_default();
+            if entry.newest.is_none_or(|(token, _)| token < status.token) {
+                entry.newest = Some((status.token, budget.min_available));
+            }
+            let is_available = status.state == TaskState::Running
+                && status.ready != Some(false)
                 && task.kill.is_none()
-                && !self.claims.names(key, task)
-        });
-        if kept == 0 { usize::MAX } else { available.count().saturating_sub(kept as usize) }
+                && !self.claims.names(key, task);
+            entry.available += usize::from(is_available);
+        }
+        let stated = self.frameworks.get(framework).map(|entry| &entry.budgets);
+        let spare = |(name, seen): (&GroupName, Seen)| {
+            let stated = stated.and_then(|stated| stated.get(name).copied());
+            let kept = stated.or(seen.newest.map(|(_, kept)| kept)).unwrap_or(0);
+            let spare = match kept {
+                0 => usize::MAX,
+                kept => seen.available.saturating_sub(kept as usize),
+            };
+            (name.clone(), spare)
+        };
+        seen.into_iter().map(spare).collect()
     }
+}
+
+/// What is known of the tasks of a budget.
+#[derive(Default)]
+struct Seen {
+    /// The newest launch, and how many it says are to stay.
+    newest: Option<(LaunchToken, u32)>,
+    available: usize,
 }
 
 fn check_budgets(budgets: Vec<Budget>) -> Result<BTreeMap<GroupName, u32>, Refusal> {

@@ -18,7 +18,8 @@ use crate::state::tasks::{Counted, Stage, TaskEntry};
 use proffer_allocator::Starving;
 use proffer_types::hold::taken;
 use proffer_types::{
-    AgentId, DemandKey, Monotonic, Now, Resources, RoleName, TaskKey, TaskState, WallTime,
+    AgentId, DemandKey, FrameworkId, GroupName, Monotonic, Now, Resources, RoleName, TaskKey,
+    TaskState, WallTime,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +53,7 @@ pub(crate) struct Bounds {
     /// What victims of claims give up already.
     losses: BTreeMap<RoleName, Resources>,
     /// How many more tasks a budget can do without, of those looked at so far.
-    spare: BTreeMap<BudgetKey, usize>,
+    spare: BTreeMap<FrameworkId, BTreeMap<GroupName, usize>>,
 }
 
 impl Master {
@@ -72,10 +73,16 @@ impl Master {
             self.claims.search = None;
             return false;
         }
-        let is_stale = |search: &Search| !starving.contains(&search.starving);
-        if self.claims.search.as_ref().is_some_and(is_stale) {
-            self.claims.search = None;
-        }
+        // What else changes of a group, such as how many are missing, does not make a search worthless.
+        let is_same = |one: &Starving, other: &Starving| {
+            (&one.key, &one.role, &one.shape) == (&other.key, &other.role, &other.shape)
+                && (one.fixed_ports, &one.creditor) == (other.fixed_ports, &other.creditor)
+        };
+        self.claims.search = self.claims.search.take().and_then(|mut search| {
+            let current = starving.iter().find(|one| is_same(one, &search.starving))?;
+            search.starving = current.clone();
+            Some(search)
+        });
         let Some(mut search) =
             self.claims.search.take().or_else(|| self.next_search(starving, now))
         else {
@@ -189,8 +196,10 @@ impl Master {
             let record = &candidate.task.record;
             let budget = Self::budget_of(candidate.key, candidate.task);
             if let Some(budget) = &budget {
-                let spare = bounds.spare.entry(budget.clone());
-                let spare = *spare.or_insert_with(|| self.spare_of(budget));
+                let (framework, name) = budget;
+                let spare = bounds.spare.entry(*framework);
+                let spare = spare.or_insert_with(|| self.spares_of(*framework));
+                let spare = spare.get(name).copied().unwrap_or(0);
                 let is_kept = used.get(budget).copied().unwrap_or(0) >= spare;
                 if is_kept && !candidate.is_revocable {
                     continue;
@@ -199,7 +208,8 @@ impl Master {
             let Ok(more) = freed.checked_add(&candidate.frees) else { continue };
             let mut with = losses.clone();
             add(&mut with, &record.role, &charged(candidate.task));
-            if !self.allocator.stay_guaranteed(&starving.role, &with) {
+            // Who takes what may be taken back can lose it whatever it is guaranteed beside it.
+            if !candidate.is_revocable && !self.allocator.stay_guaranteed(&starving.role, &with) {
                 continue;
             }
             if let Some(budget) = budget {

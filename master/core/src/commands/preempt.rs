@@ -2,6 +2,7 @@
 //! at once and may free as much in another way. What becomes free on the agent goes to the claim, and the
 //! moment nothing is missing it is leased to its beneficiary alone and whoever is left runs on.
 
+use crate::limits;
 use crate::master::Master;
 use crate::state::changes::RowKey;
 use crate::state::claims::{ClaimEntry, Plan, Search};
@@ -300,11 +301,14 @@ impl Master {
         for id in known {
             self.order_claim(id, now);
         }
-        for (id, (mark, victims)) in listed {
+        // The newest first: an agent has one, and may not have heard that an earlier one has ended.
+        for (id, (mark, victims)) in listed.into_iter().rev() {
             if self.claims.table.contains_key(&id) {
                 continue;
             }
-            if id.epoch < self.epoch() {
+            let has_room = self.claims.on(agent).next().is_none()
+                && self.claims.table.len() < limits::CLAIMS_MAX;
+            if id.epoch < self.epoch() && has_room {
                 // No agent says how long others may be kept waiting.
                 let left = mark.left.min(self.config.preemption.grace);
                 self.keep_claim(agent, mark.claim, victims, left, now);
